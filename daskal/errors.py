@@ -1,0 +1,59 @@
+"""The errors and warnings daskal raises: everything a user can cause is a :class:`DaskalError`."""
+
+from __future__ import annotations
+
+
+class DaskalError(ValueError):
+    """Whatever the caller's input or surroundings made impossible.
+
+    Every kind takes one message, which says what was expected, what came and what to do, so that
+    all of them cross process borders unchanged.
+    """
+
+
+class InputError(DaskalError):
+    """Arrays whose structure does not fit: rank, shape, dtype, chunks, number of classes."""
+
+
+class InvalidDataError(DaskalError):
+    """Values found wrong while the data was read: the message names array, rows and count."""
+
+
+class EstimateError(DaskalError):
+    """An estimate that cannot be read, was changed, or does not fit the arrays it is used with."""
+
+
+class MissingPathError(DaskalError, FileNotFoundError):
+    """Nothing is stored under the path or URL given."""
+
+
+class StorageError(DaskalError):
+    """A store that cannot be reached, read or written."""
+
+
+class StoreExistsError(DaskalError, FileExistsError):
+    """The result store is there already, and neither ``overwrite`` nor ``resume`` was given."""
+
+
+class UnfinishedStoreError(DaskalError):
+    """A result store whose run has not finished."""
+
+
+class ResumeError(DaskalError):
+    """A run that cannot be resumed: its inputs or options are not those the store was begun with."""
+
+
+class MemoryLimitError(DaskalError):
+    """A plan whose projected peak is above the memory limit."""
+
+
+class BlockError(DaskalError):
+    """A block that failed on a worker: the message names the block, its rows and the array."""
+
+
+class ClusterError(DaskalError):
+    """Workers that cannot do the work: no daskal, or another version of it."""
+
+
+class DataWarning(UserWarning):
+    """Data that is accepted but that its owner should know about."""

@@ -40,7 +40,7 @@ class UnfinishedStoreError(DaskalError):
 
 
 class ResumeError(DaskalError):
-    """A run that cannot be resumed: its inputs or options are not those the store was begun with."""
+    """A run that cannot be resumed: its inputs or options are not those it was begun with."""
 
 
 class MemoryLimitError(DaskalError):

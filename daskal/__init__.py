@@ -1,0 +1,41 @@
+"""daskal: which examples to label next, from crowd labels larger than memory."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from daskal import multiannotator as multiannotator
+    from daskal.api import estimate as estimate
+    from daskal.api import score_labeled as score_labeled
+    from daskal.api import score_unlabeled as score_unlabeled
+    from daskal.errors import DaskalError as DaskalError
+    from daskal.errors import DataWarning as DataWarning
+    from daskal.weights import Estimate as Estimate
+
+# Where each public name lives; a module is imported when its name is first used.
+_HOMES = {
+    "DaskalError": "errors",
+    "DataWarning": "errors",
+    "Estimate": "weights",
+    "estimate": "api",
+    "score_labeled": "api",
+    "score_unlabeled": "api",
+}
+
+__all__ = [*_HOMES, "multiannotator"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"daskal.{_HOMES[name]}"), name)
+    if name == "multiannotator":
+        return importlib.import_module("daskal.multiannotator")
+    raise AttributeError(f"module 'daskal' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

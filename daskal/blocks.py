@@ -1,0 +1,129 @@
+"""Blocks of rows as tasks: one task reads what it needs of its block and computes."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+
+from daskal import planning
+from daskal.errors import BlockError, DaskalError
+from daskal.inputs import LazySource, Reader, Source
+from daskal.statistics import Block
+
+logger = logging.getLogger("daskal")
+
+
+@dataclass(frozen=True)
+class BlockJob:
+    """What is done to every block: it travels to the workers once."""
+
+    function: Callable[..., Any]
+    options: dict[str, Any]
+    readers: tuple[Reader, ...]
+    has_labels: bool
+
+    def run(self, start: int, stop: int, arguments: Sequence[Any]) -> Any:
+        """Read the rows ``start:stop`` of every source and compute."""
+        try:
+            arrays = [
+                reader(argument, start, stop)
+                for reader, argument in zip(self.readers, arguments, strict=True)
+            ]
+            labels = arrays.pop(0) if self.has_labels else None
+            probs = [model for array in arrays for model in (array if array.ndim == 3 else [array])]
+            return self.function(Block(labels, probs, start), **self.options)
+        except DaskalError:
+            raise
+        except Exception as error:
+            names = ", ".join(reader.name for reader in self.readers)
+            raise BlockError(
+                f"rows {start:,} to {stop:,} of {names} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
+def run_block(job: BlockJob, start: int, stop: int, arguments: Sequence[Any]) -> Any:
+    """Run the job on one block (the task of the graph)."""
+    return job.run(start, stop, arguments)
+
+
+@dataclass(frozen=True)
+class RowBlocks:
+    """Row-aligned sources and where their rows are cut."""
+
+    sources: tuple[Source, ...]
+    edges: tuple[int, ...]
+    has_labels: bool
+
+    @property
+    def row_chunks(self) -> tuple[int, ...]:
+        """Rows of each block."""
+        return tuple(b - a for a, b in zip(self.edges, self.edges[1:], strict=False))
+
+    def tasks(self, name: str, function: Callable[..., Any], **options: Any) -> HighLevelGraph:
+        """A graph with one task ``(name, i)`` a block."""
+        readers = tuple(source.reader for source in self.sources)
+        job_name = f"{name}-job"
+        graph: dict[Any, Any] = {job_name: BlockJob(function, options, readers, self.has_labels)}
+        columns = []
+        needs: list[Any] = []
+        for source in self.sources:
+            column, arrays = source.arguments(self.edges)
+            columns.append(column)
+            needs.extend(arrays)
+        cuts = zip(self.edges, self.edges[1:], strict=False)
+        for i, ((start, stop), arguments) in enumerate(
+            zip(cuts, zip(*columns, strict=True), strict=True)
+        ):
+            graph[name, i] = (run_block, job_name, start, stop, list(arguments))
+        return HighLevelGraph.from_collections(name, graph, dependencies=needs)
+
+
+def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = False) -> RowBlocks:
+    """Cut row-aligned sources into blocks.
+
+    Dask arrays keep their own row chunks where they all agree and nothing stored would be cut
+    through; else, or if ``uniform``, blocks are of one size.
+    """
+    num_rows = sources[0].shape[sources[0].row_axis]
+    lazy = {source.row_chunks for source in sources if isinstance(source, LazySource)}
+    if len(lazy) == 1 and not uniform:
+        chunks = next(iter(lazy))
+        edges = [0]
+        for rows in chunks:
+            edges.append(edges[-1] + rows)
+        units = {source.chunk_rows for source in sources}
+        if all(edge % unit == 0 for unit in units for edge in edges[:-1]):
+            return RowBlocks(tuple(sources), tuple(edges), has_labels)
+    rows = planning.block_rows(
+        num_rows, sum(map(row_bytes, sources)), [source.chunk_rows for source in sources]
+    )
+    return RowBlocks(tuple(sources), tuple(planning.block_edges(num_rows, rows)), has_labels)
+
+
+def row_bytes(source: Source) -> int:
+    """Bytes of one row of a source."""
+    size = source.dtype.itemsize
+    for axis, length in enumerate(source.shape):
+        size *= 1 if axis == source.row_axis else length
+    return size
+
+
+def new_name(stem: str) -> str:
+    """A name for a graph's keys; contents are never hashed for it."""
+    return f"daskal-{stem}-{uuid.uuid4().hex}"
+
+
+def as_array(
+    blocks: RowBlocks, function: Callable[..., Any], dtype: Any, **options: Any
+) -> da.Array:
+    """A lazy (N,) array of which each task computes one block."""
+    name = new_name(function.__name__.replace("_", "-"))
+    graph = blocks.tasks(name, function, **options)
+    return da.Array(graph, name, chunks=(blocks.row_chunks,), meta=np.empty(0, dtype=dtype))

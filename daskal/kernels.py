@@ -1,0 +1,440 @@
+"""NumPy functions over one tile of rows: arrays in, arrays out, no Dask, no Zarr, no state.
+
+A tile is small enough for its float64 probabilities to stay in the cache. Its arrays are
+class-major (classes before rows), so that every reduction over classes is a few long, vectorised
+row operations and gives each example the same bits wherever in a tile it lies.
+
+Axes, in the shapes below: p models, k classes, n rows of the tile, v votes of the tile,
+m annotators, t temperatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+# A tile of 2**15 float64 is 256 KiB: the three or four such arrays a kernel holds fit a core's L2.
+TILE_ELEMENTS = 2**15
+MIN_TILE_ROWS = 64
+MAX_TILE_ROWS = 4096
+
+# Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
+PROB_FLOOR = 1e-30
+LOG_FLOOR = float(np.log(PROB_FLOOR))
+
+# Losses are summed as integers in units of 2**-40, so that sums are exact in every order.
+LOSS_UNIT = 2.0**-40
+
+# Posteriors this close count as tied, so that no last bit decides a consensus label.
+TIE_TOLERANCE = 1e-12
+# Two raw probabilities this close may become equal once scaled.
+NEAR_TIE = 1e-14
+
+SUM_TOLERANCE = 1e-3
+LOW_TOLERANCE = -1e-6
+HIGH_TOLERANCE = 1 + 1e-3
+
+COARSE_GRID = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 8.0)
+FINE_STEPS = 4
+TEMPERATURE_GRID: Floats = np.concatenate(
+    [
+        *(
+            np.linspace(low, high, FINE_STEPS, endpoint=False)
+            for low, high in pairwise(COARSE_GRID)
+        ),
+        COARSE_GRID[-1:],
+    ]
+)
+
+
+class Tile(NamedTuple):
+    """One tile of labelled rows."""
+
+    probs: Floats  # (p, k, n)
+    rows: Ints  # (v,) row of each vote within the tile, ascending
+    annotators: NDArray[np.integer]  # (v,)
+    classes: Ints  # (v,)
+    num_annotations: Ints  # (n,)
+    global_rows: Ints  # (n,)
+
+
+class VoteWeights(NamedTuple):
+    """How much a vote and a model count: one set of CROWDLAB weights."""
+
+    likelihood: float
+    other_likelihood: float
+    model: Floats  # (p,)
+    annotator: Floats  # (m,)
+
+
+class TieBreak(NamedTuple):
+    """What settles a majority vote that the probabilities leave tied."""
+
+    class_counts: Ints  # (k,) votes for each class in the whole data set
+    agreement: Floats  # (m,) share of an annotator's labels equal to the untied majority
+    seed: int
+
+
+class Rule(NamedTuple):
+    """Everything that scores a labelled row once pass 1 is over."""
+
+    temperature: Floats | None  # (p,), None where the probabilities are taken as they are
+    tie_break: TieBreak
+    majority: VoteWeights | None  # None while only the majority vote can be taken
+    final: VoteWeights | None  # None while only the consensus can be taken
+    mean_weight: float
+    consensus_method: str
+    quality_method: str
+    miscount: bool
+    single_label: bool
+
+
+class LabeledScores(NamedTuple):
+    """What pass 2 says of each labelled row."""
+
+    score: Floats  # (n,)
+    consensus_label: Ints  # (n,)
+    consensus_quality_score: Floats  # (n,)
+    annotator_agreement: Floats  # (n,), NaN for a row without votes
+    posterior: Floats  # (k, n)
+
+
+# --- tiles ------------------------------------------------------------------------------------
+
+
+def tile_rows(num_models: int, num_classes: int) -> int:
+    """Rows of a tile, from the shape of the probabilities alone."""
+    fitting = TILE_ELEMENTS // (num_models * num_classes)
+    return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, fitting))
+
+
+def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> Floats:
+    """Rows ``start:stop`` of one (n, k) block a model, as a class-major float64 (p, k, n) tile."""
+    num_classes = blocks[0].shape[1]
+    tile = np.empty((len(blocks), num_classes, stop - start))
+    for out, block in zip(tile, blocks, strict=True):
+        np.copyto(out, block[start:stop].T, casting="unsafe")
+    return tile
+
+
+def sum_classes(x: Floats) -> Floats:
+    """Sum over the classes of a (..., k, n) array, each row alike whatever n is."""
+    if x.shape[-1] == 1:
+        # NumPy sums a single column in another order than a column among many.
+        return np.add.reduce(np.repeat(x, 2, axis=-1), axis=-2)[..., :1]
+    return np.add.reduce(x, axis=-2)
+
+
+# --- checks -----------------------------------------------------------------------------------
+
+NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
+
+
+def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
+    """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good."""
+    total = sum_classes(probs)
+    # A NaN anywhere makes each of these comparisons false.
+    if probs.size == 0 or (
+        probs.min() >= LOW_TOLERANCE
+        and probs.max() <= HIGH_TOLERANCE
+        and np.abs(total - 1).max() <= SUM_TOLERANCE
+    ):
+        return None
+    faults = np.zeros(total.shape, dtype=np.uint8)
+    with np.errstate(invalid="ignore"):
+        faults[np.abs(total - 1) > SUM_TOLERANCE] = BAD_SUM
+        faults[(probs == 0).all(axis=1)] = ALL_ZERO
+        faults[(probs > HIGH_TOLERANCE).any(axis=1)] = ABOVE_ONE
+        faults[(probs < LOW_TOLERANCE).any(axis=1)] = BELOW_ZERO
+    faults[~np.isfinite(probs).all(axis=1)] = NOT_FINITE
+    return faults
+
+
+# --- temperature ------------------------------------------------------------------------------
+
+
+def log_ratios(probs: Floats) -> Floats:
+    """log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
+    # fmax, not maximum: a NaN that is kept counts as zero here.
+    out = np.fmax(probs, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.log(out, out=out)
+        out -= out.max(axis=0)
+    return out
+
+
+def temperature_losses(
+    ratios: Floats, tile: Tile, counted_as: Ints, temperatures: Floats
+) -> list[int]:
+    """Soft cross-entropy of one model at each temperature, summed over the tile's labelled rows.
+
+    The sums are integers in units of ``LOSS_UNIT``; ``counted_as`` is the class each vote counts
+    for.
+    """
+    num_classes = len(ratios)
+    labeled = np.flatnonzero(tile.num_annotations)
+    if not len(labeled):
+        return [0] * len(temperatures)
+    num = tile.num_annotations[labeled]
+    starts = np.cumsum(num) - num
+    at_vote = ratios[counted_as, tile.rows]
+    scale = -1.0 / (LOSS_UNIT * np.log(num_classes) * num)
+    powers = np.empty_like(ratios)
+    sums = []
+    for temperature in temperatures:
+        np.multiply(ratios, 1.0 / temperature, out=powers)
+        np.exp(powers, out=powers)
+        log_total = np.log(sum_classes(powers))
+        terms = at_vote * (1.0 / temperature)
+        terms -= log_total[tile.rows]
+        np.maximum(terms, LOG_FLOOR, out=terms)
+        losses = np.add.reduceat(terms, starts)
+        losses *= scale
+        sums.append(int(np.rint(losses, out=losses).astype(np.int64).sum()))
+    return sums
+
+
+def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
+    """P' = softmax(log(clip(p) / sum) / T) of a (p, k, n) tile, one temperature a model."""
+    if temperature is None:
+        return probs
+    scaled = np.maximum(probs, PROB_FLOOR)
+    for model, t in zip(scaled, temperature, strict=True):
+        if t != 1:
+            np.log(model, out=model)
+            model -= model.max(axis=0)
+            model *= 1.0 / t
+            np.exp(model, out=model)
+    scaled /= sum_classes(scaled)[:, np.newaxis]
+    return scaled
+
+
+# --- votes and consensus ----------------------------------------------------------------------
+
+
+def sum_by_class(tile: Tile, weights: Floats) -> Floats:
+    """Sum of the votes' weights for each class and row, (k, n)."""
+    _, num_classes, num_rows = tile.probs.shape
+    cells = tile.classes * num_rows + tile.rows
+    size = num_classes * num_rows
+    return np.bincount(cells, weights, minlength=size).reshape(num_classes, num_rows)
+
+
+def count_votes(tile: Tile) -> Ints:
+    """Votes for each class and row, (k, n)."""
+    _, num_classes, num_rows = tile.probs.shape
+    cells = tile.classes * num_rows + tile.rows
+    return np.bincount(cells, minlength=num_classes * num_rows).reshape(num_classes, num_rows)
+
+
+def miscounted_classes(counts: Ints, tile: Tile) -> Ints:
+    """Class each vote counts for where the row's distinct labels are counted as 0, 1, 2, ..."""
+    position = np.cumsum(counts > 0, axis=0) - 1
+    return position[tile.classes, tile.rows]
+
+
+def narrow(tied: Bools, values: Floats) -> Bools:
+    """Of the tied classes, those with the greatest value, column by column."""
+    candidates = np.where(tied, values, -np.inf)
+    return tied & (candidates == candidates.max(axis=0))
+
+
+def clear_leader(tied: Bools, probs: Floats) -> Bools:
+    """Of the tied classes, one that every model puts ahead by more than scaling can undo.
+
+    Columns without such a class come back with all their ties.
+    """
+    floored = np.where(tied, np.maximum(probs, PROB_FLOOR), -np.inf)  # (p, k, n)
+    best = floored.max(axis=1, keepdims=True)
+    ahead = floored >= best * (1 - NEAR_TIE)
+    leader = ahead.all(axis=0)
+    clear = (ahead.sum(axis=1) == 1).all(axis=0) & leader.any(axis=0)
+    return np.where(clear, leader, tied)
+
+
+def keyed_choice(seed: int, index: Ints, num_choices: Ints) -> Ints:
+    """A draw below ``num_choices`` for each global row, the same in every block and run."""
+    mask = 2**64 - 1
+    # The finaliser of splitmix64, applied to the seed and then to seed and row together.
+    mixed = np.full(len(index), seed & mask, dtype=np.uint64)
+    for term in (np.uint64(0x9E3779B97F4A7C15), index.astype(np.uint64)):
+        mixed = mixed + term * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed = mixed ^ (mixed >> np.uint64(31))
+    return (mixed % num_choices.astype(np.uint64)).astype(np.int64)
+
+
+def voters_agreement(tile: Tile, columns: Ints, agreement: Floats) -> Floats:
+    """Mean over a row's voters for a class of their agreement, (k, len(columns))."""
+    counts = count_votes(tile)[:, columns]
+    sums = sum_by_class(tile, agreement[tile.annotators])[:, columns]
+    with np.errstate(invalid="ignore"):
+        return np.where(counts > 0, sums / counts, -np.inf)
+
+
+def majority_vote(
+    tile: Tile, counts: Ints, mean_probs: Floats | None, tie_break: TieBreak
+) -> tuple[Ints, Ints]:
+    """Majority label of each row, and the columns that were settled by chance.
+
+    Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
+    agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
+    majority: its entry is meaningless.
+    """
+    top = counts.max(axis=0)
+    tied = counts == top
+    labels = tied.argmax(axis=0)
+    columns = np.flatnonzero((tied.sum(axis=0) > 1) & (tile.num_annotations > 0))
+    if not len(columns):
+        return labels, columns
+    left = tied[:, columns]
+    if mean_probs is not None:
+        left = narrow(left, mean_probs[:, columns])
+    left = narrow(left, -tie_break.class_counts[:, np.newaxis].astype(np.float64))
+    if (left.sum(axis=0) > 1).any():
+        left = narrow(left, voters_agreement(tile, columns, tie_break.agreement))
+    num_left = left.sum(axis=0)
+    by_chance = num_left > 1
+    labels[columns] = left.argmax(axis=0)
+    if by_chance.any():
+        chance = columns[by_chance]
+        draw = keyed_choice(tie_break.seed, tile.global_rows[chance], num_left[by_chance])
+        order = np.cumsum(left[:, by_chance], axis=0) - 1
+        labels[chance] = ((order == draw) & left[:, by_chance]).argmax(axis=0)
+        return labels, chance
+    return labels, columns[:0]
+
+
+def posterior(tile: Tile, scaled: Floats, weights: VoteWeights) -> Floats:
+    """q_ik: the weighted mean of the models' probabilities and the votes' likelihoods, (k, n)."""
+    by_vote = weights.annotator[tile.annotators]
+    total = np.bincount(tile.rows, by_vote, minlength=scaled.shape[2])
+    q = sum_by_class(tile, by_vote)
+    q *= weights.likelihood - weights.other_likelihood
+    q += weights.other_likelihood * total
+    for model, weight in zip(scaled, weights.model, strict=True):
+        q += model * weight
+    q /= total + weights.model.sum()
+    return q
+
+
+def vote_shares(tile: Tile, counts: Ints, miscount: bool) -> Floats:
+    """Share of a row's votes for each class, (k, n)."""
+    if miscount:
+        tile = tile._replace(classes=miscounted_classes(counts, tile))
+        counts = count_votes(tile)
+    return counts / np.maximum(tile.num_annotations, 1)
+
+
+def best_labels(q: Floats, majority: Ints) -> Ints:
+    """argmax_k q, the majority vote where the largest are tied."""
+    near = q >= q.max(axis=0) * (1 - TIE_TOLERANCE)
+    # No class is near the largest where q is NaN.
+    return np.where(near.sum(axis=0) == 1, near.argmax(axis=0), majority)
+
+
+def consensus(tile: Tile, rule: Rule) -> tuple[Ints, Ints, Floats]:
+    """Consensus label of each row under the rule, the counts and the scaled probabilities."""
+    counts = count_votes(tile)
+    scaled = scale_probs(tile.probs, rule.temperature)
+    mean_probs = scaled[0] if len(scaled) == 1 else scaled.mean(axis=0)
+    labels, _ = majority_vote(tile, counts, mean_probs, rule.tie_break)
+    if rule.consensus_method == "best_quality" and rule.majority is not None:
+        if rule.quality_method == "crowdlab":
+            q = posterior(tile, scaled, rule.majority)
+        else:
+            q = vote_shares(tile, counts, rule.miscount)
+        labels = best_labels(q, labels)
+    return labels, counts, scaled
+
+
+# --- scores -----------------------------------------------------------------------------------
+
+
+def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
+    """ActiveLab score and CROWDLAB quality of each row of a tile."""
+    assert rule.final is not None
+    num_rows = tile.probs.shape[2]
+    every = np.arange(num_rows)
+    weights = rule.final
+    labels, counts, scaled = consensus(tile, rule)
+    if rule.single_label:
+        q = tile.probs.mean(axis=0)
+    elif rule.quality_method == "crowdlab":
+        q = posterior(tile, scaled, weights)
+    else:
+        q = vote_shares(tile, counts, rule.miscount)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        agreement = counts[labels, every] / tile.num_annotations
+    quality = agreement.copy() if rule.quality_method == "agreement" else q[labels, every]
+    model_weight = weights.model.sum()
+    by_votes = np.bincount(tile.rows, weights.annotator[tile.annotators], minlength=num_rows)
+    trust = by_votes + model_weight
+    prior = rule.mean_weight / len(q)
+    score = (quality * trust + prior) / (trust + rule.mean_weight)
+    bare = np.flatnonzero(tile.num_annotations == 0)
+    if len(bare):
+        # A row without votes is a row of the pool, wherever it is stored.
+        pool = score_unlabeled(
+            tile.probs[:, :, bare], rule.temperature, weights.model, rule.mean_weight
+        )
+        score[bare], labels[bare], quality[bare] = pool.score, pool.label, pool.confidence
+    return LabeledScores(score, labels, quality, agreement, q)
+
+
+class PoolScores(NamedTuple):
+    """What pass 2 says of each row of the pool."""
+
+    score: Floats  # (n,)
+    label: Ints  # (n,) the class the model(s) would give
+    confidence: Floats  # (n,) its scaled probability, averaged by model weight
+
+
+def score_unlabeled(
+    probs: Floats, temperature: Floats | None, model_weight: Floats, mean_weight: float
+) -> PoolScores:
+    """ActiveLab score of each row of a (p, k, n) tile of the pool."""
+    num_classes = probs.shape[1]
+    label, confidence = (
+        single_confidence(probs[0], temperature)
+        if len(probs) == 1
+        else ensemble_confidence(scale_probs(probs, temperature), model_weight)
+    )
+    total = model_weight.sum()
+    score = (confidence * total + mean_weight / num_classes) / (total + mean_weight)
+    return PoolScores(score, label, confidence)
+
+
+def single_confidence(probs: Floats, temperature: Floats | None) -> tuple[Ints, Floats]:
+    """The class a model is surest of, and its scaled probability."""
+    scaled = scale_probs(probs[np.newaxis], temperature)[0]
+    return scaled.argmax(axis=0), scaled.max(axis=0)
+
+
+def ensemble_confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Floats]:
+    """The class most models are surest of, and its scaled probability averaged by model weight.
+
+    Ties go by the plain mean over models, then the lower weighted mean, then the lower class.
+    """
+    _, num_classes, num_rows = scaled.shape
+    votes = scaled.argmax(axis=1)
+    cells = (votes * num_rows + np.arange(num_rows)).ravel()
+    counts = np.bincount(cells, minlength=num_classes * num_rows)
+    counts = counts.reshape(num_classes, num_rows)
+    weighted = np.zeros((num_classes, num_rows))
+    for model, weight in zip(scaled, model_weight, strict=True):
+        weighted += model * weight
+    weighted /= model_weight.sum()
+    tied = narrow(counts == counts.max(axis=0), scaled.mean(axis=0))
+    tied = narrow(tied, -weighted)
+    label = tied.argmax(axis=0)
+    return label, weighted[label, np.arange(num_rows)]

@@ -1,0 +1,52 @@
+"""The one tree reduction: blocks to a single state, used by every round of pass 1."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+from daskal.blocks import RowBlocks, new_name
+
+# States merged by one task: few enough to be held at once, enough to keep the tree flat.
+SPLIT_EVERY = 8
+
+
+class Mergeable(Protocol):
+    """A state that merges with others of its kind."""
+
+    def merge(self, other: Self) -> Self:
+        """Both together."""
+
+
+State = TypeVar("State", bound=Mergeable)
+
+
+def merge_all(states: Sequence[State]) -> State:
+    """Fold states one at a time."""
+    return functools.reduce(lambda a, b: a.merge(b), states)
+
+
+def tree(blocks: RowBlocks, function: Callable[..., Any], **options: Any) -> Delayed:
+    """The merged state of all blocks, lazily."""
+    name = new_name("statistics")
+    graph = blocks.tasks(name, function, **options)
+    keys: list[Any] = [(name, i) for i in range(len(blocks.row_chunks))]
+    merges: dict[Any, Any] = {}
+    level = 0
+    while len(keys) > 1 or not merges:
+        merged = []
+        for i in range(0, len(keys), SPLIT_EVERY):
+            key = (f"{name}-merge", level, i // SPLIT_EVERY)
+            merges[key] = (merge_all, keys[i : i + SPLIT_EVERY])
+            merged.append(key)
+        keys = merged
+        level += 1
+    root = f"{name}-root"
+    merges[root] = keys[0]
+    layers = {**graph.layers, root: MaterializedLayer(merges)}
+    needs = {**graph.dependencies, root: {name}}
+    return Delayed(root, HighLevelGraph(layers, needs))

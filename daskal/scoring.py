@@ -1,0 +1,79 @@
+"""Pass 2: the per-block map that scores labelled rows and the pool, smallest k included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskal import kernels
+from daskal.findings import Findings, raise_invalid
+from daskal.kernels import Floats, Rule
+from daskal.statistics import Block, checked_probs, checked_tiles, row_bounds
+from daskal.tallies import Smallest
+
+ON_INVALID = ("raise", "nan", "keep")
+
+
+# --- blocks to scores -------------------------------------------------------------------------
+
+
+def labeled_tiles(
+    block: Block, rule: Rule, on_invalid: str
+) -> Iterator[tuple[kernels.Tile, kernels.LabeledScores, Findings]]:
+    """Scores of a labelled block, tile by tile."""
+    for tile, findings, faulty in checked_tiles(block, keep_faulty=on_invalid == "keep"):
+        if on_invalid == "raise":
+            raise_invalid(findings)
+        with np.errstate(invalid="ignore"):
+            scores = kernels.score_labeled(tile, rule)
+        if len(faulty) and on_invalid == "nan":
+            scores.score[faulty] = np.nan
+            scores.consensus_quality_score[faulty] = np.nan
+        yield tile, scores, findings
+
+
+def score_labeled_block(block: Block, *, rule: Rule, on_invalid: str) -> Floats:
+    """ActiveLab scores of a labelled block, (n,)."""
+    parts = [scores.score for _, scores, _ in labeled_tiles(block, rule, on_invalid)]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def unlabeled_tiles(
+    block: Block,
+    temperature: Floats | None,
+    model_weight: Floats,
+    mean_weight: float,
+    on_invalid: str,
+) -> Iterator[tuple[Floats, Findings]]:
+    """Scores of a block of the pool, tile by tile."""
+    for start, stop in row_bounds(block):
+        probs, findings, faulty = checked_probs(block, start, stop, "pred_probs_unlabeled")
+        if on_invalid == "raise":
+            raise_invalid(findings)
+        with np.errstate(invalid="ignore"):
+            score = kernels.score_unlabeled(probs, temperature, model_weight, mean_weight).score
+        if len(faulty) and on_invalid == "nan":
+            score[faulty] = np.nan
+        yield score, findings
+
+
+def score_unlabeled_block(
+    block: Block,
+    *,
+    temperature: Floats | None,
+    model_weight: Floats,
+    mean_weight: float,
+    on_invalid: str,
+) -> Floats:
+    """ActiveLab scores of a block of the pool, (n,)."""
+    tiles = unlabeled_tiles(block, temperature, model_weight, mean_weight, on_invalid)
+    return np.concatenate([np.empty(0), *(score for score, _ in tiles)])
+
+
+def smallest_of_block(block: Block, *, size: int) -> Smallest:
+    """The smallest of a block of scores."""
+    scores: NDArray[np.float64] = np.asarray(block.probs[0][0], dtype=np.float64)
+    rows = np.arange(block.first_row, block.first_row + len(scores))
+    return Smallest.from_scores(scores, rows, size)

@@ -1,0 +1,450 @@
+"""Mergeable statistics of a block of rows: ``zero``, ``from_block``, ``merge``.
+
+Every field is an integer, a sum of integers, or a list kept in row order, so that merging is exact,
+associative and commutative: one block, many blocks and any tree of merges end in the same state.
+``functools.reduce(merge, map(from_block, blocks))`` is the whole of a pass without an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskal import kernels
+from daskal.findings import LABEL_FAULTS, PROB_FAULTS, Findings
+from daskal.kernels import Floats, Ints, Rule, Tile
+from daskal.votes import LabelBlock, make_tile, votes_of
+
+ProbBlocks = Sequence[NDArray[np.generic]]
+
+# Rows left tied until pass 1 knows its temperature are kept up to this many numbers (32 MiB).
+PENDING_LIMIT = 2**22
+
+# --- tiles of a block -------------------------------------------------------------------------
+
+
+class Block(NamedTuple):
+    """One row-aligned block: labels (None for the pool), a probability block a model, its rows."""
+
+    labels: LabelBlock | None
+    probs: ProbBlocks
+    first_row: int
+
+
+def row_bounds(block: Block) -> Iterator[tuple[int, int]]:
+    """Bounds of the tiles of a block."""
+    num_rows, num_classes = block.probs[0].shape
+    step = kernels.tile_rows(len(block.probs), num_classes)
+    for start in range(0, num_rows, step):
+        yield start, min(start + step, num_rows)
+
+
+def checked_probs(
+    block: Block, start: int, stop: int, name: str
+) -> tuple[Floats, Findings, NDArray[np.intp]]:
+    """The probabilities of a tile, what is wrong with them, and the rows at fault."""
+    probs = kernels.load_probs(block.probs, start, stop)
+    faults = kernels.check_probs(probs)
+    if faults is None:
+        return probs, Findings(), np.empty(0, dtype=np.intp)
+    findings = Findings()
+    for model, (found, values) in enumerate(zip(faults, probs, strict=True)):
+        rows = np.flatnonzero(found)
+        with np.errstate(invalid="ignore", over="ignore"):
+            low, high, total = values.min(0), values.max(0), values.sum(0)
+        seen = np.where(found == kernels.BELOW_ZERO, low, total)
+        seen = np.where(found == kernels.ABOVE_ONE, high, seen)
+        array = name if len(probs) == 1 else f"{name}[{model}]"
+        findings = findings.merge(
+            Findings.from_rows(
+                array, PROB_FAULTS, found[rows], rows + block.first_row + start, seen[rows]
+            )
+        )
+    return probs, findings, np.flatnonzero(faults.any(axis=0))
+
+
+class CheckedTile(NamedTuple):
+    """A tile ready for the kernels, what was found wrong in it, and the rows at fault."""
+
+    tile: Tile
+    findings: Findings
+    faulty: NDArray[np.intp]
+
+
+def checked_tiles(block: Block, *, keep_faulty: bool = False) -> Iterator[CheckedTile]:
+    """The tiles of a labelled block.
+
+    A row at fault takes no part: it loses its votes and its probabilities become uniform; with
+    ``keep_faulty`` its probabilities stay as they are (labels that are no class never do).
+    """
+    assert block.labels is not None
+    num_classes = block.probs[0].shape[1]
+    for start, stop in row_bounds(block):
+        first = block.first_row + start
+        probs, findings, faulty = checked_probs(block, start, stop, "pred_probs")
+        given = votes_of(block.labels, start, stop, num_classes)
+        if len(given.faulty_rows):
+            rows = given.faulty_rows + first
+            findings = findings.merge(
+                Findings.from_rows("labels", LABEL_FAULTS, given.faults, rows, given.values)
+            )
+        if len(faulty) and not keep_faulty:
+            probs[:, :, faulty] = 1 / num_classes
+            given = given.drop_rows(faulty)
+        if len(given.faulty_rows):
+            faulty = np.union1d(faulty, given.faulty_rows)
+        index = np.arange(first, first + stop - start)
+        yield CheckedTile(make_tile(given, probs, index), findings, faulty)
+
+
+# --- pass 1, first round ----------------------------------------------------------------------
+
+
+def add_padded(a: Ints, b: Ints) -> Ints:
+    """Sum of two counts of which one may be longer."""
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    total = long.copy()
+    total[: len(short)] += short
+    return total
+
+
+@dataclass(frozen=True)
+class ConsensusStatistics:
+    """How votes and models stand to a consensus, over the rows with at least two votes.
+
+    Attributes
+    ----------
+    agreeing : (n + 1,) int64
+        Votes equal to the consensus, by the row's number of votes.
+    consensus_counts : (k,) int64
+        Rows of each consensus label.
+    model_errors : (p,) int64
+        Rows whose most probable class is not the consensus label.
+    """
+
+    agreeing: Ints
+    consensus_counts: Ints
+    model_errors: Ints
+
+    @classmethod
+    def zero(cls, num_models: int, num_classes: int) -> ConsensusStatistics:
+        """Statistics of no rows."""
+        return cls(
+            np.zeros(0, np.int64), np.zeros(num_classes, np.int64), np.zeros(num_models, np.int64)
+        )
+
+    @classmethod
+    def from_tile(
+        cls, tile: Tile, labels: Ints, counts: Ints, scaled: Floats, left_out: Ints
+    ) -> ConsensusStatistics:
+        """Statistics of a tile whose consensus is known but for the rows ``left_out``."""
+        multiple = tile.num_annotations >= 2
+        multiple[left_out] = False
+        columns = np.flatnonzero(multiple)
+        chosen = labels[columns]
+        agreeing = counts[chosen, columns]
+        by_num = np.bincount(tile.num_annotations[columns], agreeing).astype(np.int64)
+        errors = [np.count_nonzero(model.argmax(axis=0)[columns] != chosen) for model in scaled]
+        return cls(
+            by_num, np.bincount(chosen, minlength=len(counts)), np.array(errors, dtype=np.int64)
+        )
+
+    @classmethod
+    def from_block(
+        cls, block: Block, *, rule: Rule, keep_faulty: bool = False
+    ) -> ConsensusStatistics:
+        """Statistics of a block under the rule's consensus."""
+        state = cls.zero(len(block.probs), block.probs[0].shape[1])
+        for tile, _, _ in checked_tiles(block, keep_faulty=keep_faulty):
+            labels, counts, scaled = kernels.consensus(tile, rule)
+            none = np.empty(0, dtype=np.int64)
+            state = state.merge(cls.from_tile(tile, labels, counts, scaled, none))
+        return state
+
+    def merge(self, other: ConsensusStatistics) -> ConsensusStatistics:
+        """Both together."""
+        return ConsensusStatistics(
+            add_padded(self.agreeing, other.agreeing),
+            self.consensus_counts + other.consensus_counts,
+            self.model_errors + other.model_errors,
+        )
+
+
+@dataclass(frozen=True)
+class PendingRows:
+    """Rows whose majority vote only the temperature and global statistics can settle.
+
+    They are kept whole, as a small block of their own. Beyond ``PENDING_LIMIT`` numbers only their
+    count is: pass 1 then reads the data once more.
+    """
+
+    count: int
+    size: int
+    index: Ints  # (r,)
+    offsets: Ints  # (r + 1,)
+    annotators: Ints  # (v,)
+    classes: Ints  # (v,)
+    probs: Floats  # (r, p, k)
+
+    @classmethod
+    def zero(cls, num_models: int, num_classes: int) -> PendingRows:
+        """No rows."""
+        none = np.zeros(0, dtype=np.int64)
+        return cls(
+            0, 0, none, np.zeros(1, np.int64), none, none, np.zeros((0, num_models, num_classes))
+        )
+
+    @property
+    def overflown(self) -> bool:
+        """Whether there were too many rows to keep."""
+        return self.size > PENDING_LIMIT
+
+    @classmethod
+    def from_tile(cls, tile: Tile, columns: Ints) -> PendingRows:
+        """The given columns of a tile."""
+        chosen = np.zeros(len(tile.num_annotations), dtype=bool)
+        chosen[columns] = True
+        at = np.flatnonzero(chosen[tile.rows])
+        offsets = np.concatenate([[0], np.cumsum(tile.num_annotations[columns])])
+        probs = np.ascontiguousarray(tile.probs[:, :, columns].transpose(2, 0, 1))
+        size = probs.size + 2 * len(at)
+        annotators = tile.annotators[at].astype(np.int64)
+        return cls(
+            len(columns),
+            size,
+            tile.global_rows[columns],
+            offsets,
+            annotators,
+            tile.classes[at],
+            probs,
+        )
+
+    def merge(self, other: PendingRows) -> PendingRows:
+        """Both together, in row order."""
+        if not (self.count and other.count):
+            return self if self.count else other
+        size = self.size + other.size
+        if size > PENDING_LIMIT:
+            none = PendingRows.zero(*self.probs.shape[1:])
+            return replace(none, count=self.count + other.count, size=size)
+        index = np.concatenate([self.index, other.index])
+        order = np.argsort(index, kind="stable")
+        num = np.concatenate([np.diff(self.offsets), np.diff(other.offsets)])
+        starts = np.concatenate([self.offsets[:-1], other.offsets[:-1] + self.offsets[-1]])[order]
+        offsets = np.concatenate([[0], np.cumsum(num[order])])
+        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], num[order])
+        return PendingRows(
+            self.count + other.count,
+            size,
+            index[order],
+            offsets,
+            np.concatenate([self.annotators, other.annotators])[at],
+            np.concatenate([self.classes, other.classes])[at],
+            np.concatenate([self.probs, other.probs])[order],
+        )
+
+    def tiles(self) -> Iterator[Tile]:
+        """The rows again, as tiles."""
+        num_models, num_classes = self.probs.shape[1:]
+        step = kernels.tile_rows(num_models, num_classes)
+        for start in range(0, len(self.index), step):
+            stop = min(start + step, len(self.index))
+            first, last = self.offsets[start], self.offsets[stop]
+            num = np.diff(self.offsets[start : stop + 1])
+            yield Tile(
+                np.ascontiguousarray(self.probs[start:stop].transpose(1, 2, 0)),
+                np.repeat(np.arange(stop - start), num),
+                self.annotators[first:last],
+                self.classes[first:last],
+                num,
+                self.index[start:stop],
+            )
+
+    def statistics(self, rule: Rule) -> ConsensusStatistics:
+        """Consensus statistics of these rows, now that the rule can settle them."""
+        state = ConsensusStatistics.zero(*self.probs.shape[1:])
+        for tile in self.tiles():
+            labels, counts, scaled = kernels.consensus(tile, rule)
+            none = np.empty(0, dtype=np.int64)
+            state = state.merge(ConsensusStatistics.from_tile(tile, labels, counts, scaled, none))
+        return state
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What the first read of the labelled data gives.
+
+    Attributes
+    ----------
+    num_examples, num_labeled, num_multiple : int
+        Rows, rows with a vote, rows with at least two.
+    votes : (m,) int64
+        Votes of each annotator.
+    agreeing_pairs, pairs : (m,) int64
+        Over the annotator's votes: other votes of the row that agree, and other votes of the row.
+    untied_agreeing, untied : (m,) int64
+        Over rows untied by vote count: votes equal to the majority, and votes.
+    class_counts : (k,) int64
+        Votes for each class.
+    losses : tuple of p tuples of t int
+        Temperature losses in units of ``kernels.LOSS_UNIT``.
+    undefined : (p,) int64
+        Rows whose loss is no number (only where rows at fault are kept).
+    consensus : ConsensusStatistics
+        Of the majority vote, over the rows that are not pending.
+    pending : PendingRows
+    findings : Findings
+    """
+
+    num_examples: int
+    num_labeled: int
+    num_multiple: int
+    votes: Ints
+    agreeing_pairs: Ints
+    pairs: Ints
+    untied_agreeing: Ints
+    untied: Ints
+    class_counts: Ints
+    losses: tuple[tuple[int, ...], ...]
+    undefined: Ints
+    consensus: ConsensusStatistics
+    pending: PendingRows
+    findings: Findings
+
+    @classmethod
+    def zero(cls, num_models: int, num_annotators: int, num_classes: int) -> LabelStatistics:
+        """Statistics of no rows."""
+        none = np.zeros(num_annotators, dtype=np.int64)
+        return cls(
+            *(0, 0, 0, none, none, none, none, none),
+            np.zeros(num_classes, np.int64),
+            ((0,) * len(kernels.TEMPERATURE_GRID),) * num_models,
+            np.zeros(num_models, np.int64),
+            ConsensusStatistics.zero(num_models, num_classes),
+            PendingRows.zero(num_models, num_classes),
+            Findings(),
+        )
+
+    @classmethod
+    def from_tile(
+        cls, checked: CheckedTile, *, num_annotators: int, miscount: bool, fit: bool
+    ) -> LabelStatistics:
+        """Statistics of one tile; the temperature's only with ``fit``."""
+        tile = checked.tile
+        num = tile.num_annotations
+        counts = kernels.count_votes(tile)
+
+        def by_annotator(values: NDArray[np.generic]) -> Ints:
+            sums = np.bincount(tile.annotators, values, minlength=num_annotators)
+            return sums.astype(np.int64)
+
+        tied = counts == counts.max(axis=0)
+        num_tied = tied.sum(axis=0)
+        majority = tied.argmax(axis=0)
+        untied = (num_tied == 1)[tile.rows]
+        agrees = untied & (tile.classes == majority[tile.rows])
+        # A row with one vote is never tied, so every pending row has several.
+        left = np.flatnonzero((num_tied > 1) & (num > 0))
+        if len(left):
+            clear = kernels.clear_leader(tied[:, left], tile.probs[:, :, left])
+            majority[left] = clear.argmax(axis=0)
+            left = left[clear.sum(axis=0) > 1]
+        losses, undefined = tile_losses(checked, counts, miscount) if fit else no_losses(tile)
+        return cls(
+            len(num),
+            int(np.count_nonzero(num)),
+            int(np.count_nonzero(num > 1)),
+            np.bincount(tile.annotators, minlength=num_annotators),
+            by_annotator(counts[tile.classes, tile.rows] - 1),
+            by_annotator(num[tile.rows] - 1),
+            by_annotator(agrees),
+            by_annotator(untied),
+            counts.sum(axis=1),
+            losses,
+            undefined,
+            ConsensusStatistics.from_tile(tile, majority, counts, tile.probs, left),
+            PendingRows.from_tile(tile, left),
+            checked.findings,
+        )
+
+    @classmethod
+    def from_block(
+        cls,
+        block: Block,
+        *,
+        num_annotators: int,
+        miscount: bool = False,
+        fit: bool = True,
+        keep_faulty: bool = False,
+    ) -> LabelStatistics:
+        """Statistics of a block.
+
+        ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
+        wanted at all, ``keep_faulty`` leaves rows with faulty probabilities as they are.
+        """
+        num_classes = block.probs[0].shape[1]
+        state = cls.zero(len(block.probs), num_annotators, num_classes)
+        for checked in checked_tiles(block, keep_faulty=keep_faulty):
+            state = state.merge(
+                cls.from_tile(checked, num_annotators=num_annotators, miscount=miscount, fit=fit)
+            )
+        return state
+
+    def merge(self, other: LabelStatistics) -> LabelStatistics:
+        """Both together."""
+        losses = tuple(
+            tuple(a + b for a, b in zip(mine, others, strict=True))
+            for mine, others in zip(self.losses, other.losses, strict=True)
+        )
+        return LabelStatistics(
+            self.num_examples + other.num_examples,
+            self.num_labeled + other.num_labeled,
+            self.num_multiple + other.num_multiple,
+            self.votes + other.votes,
+            self.agreeing_pairs + other.agreeing_pairs,
+            self.pairs + other.pairs,
+            self.untied_agreeing + other.untied_agreeing,
+            self.untied + other.untied,
+            self.class_counts + other.class_counts,
+            losses,
+            self.undefined + other.undefined,
+            self.consensus.merge(other.consensus),
+            self.pending.merge(other.pending),
+            self.findings.merge(other.findings),
+        )
+
+
+def no_losses(tile: Tile) -> tuple[tuple[tuple[int, ...], ...], Ints]:
+    """Losses where no temperature is fitted."""
+    num_models = len(tile.probs)
+    none = ((0,) * len(kernels.TEMPERATURE_GRID),) * num_models
+    return none, np.zeros(num_models, dtype=np.int64)
+
+
+def tile_losses(
+    checked: CheckedTile, counts: Ints, miscount: bool
+) -> tuple[tuple[tuple[int, ...], ...], Ints]:
+    """Temperature losses of each model, and the rows of each that have none."""
+    tile = checked.tile
+    counted_as = kernels.miscounted_classes(counts, tile) if miscount else tile.classes
+    losses = []
+    undefined = np.zeros(len(tile.probs), dtype=np.int64)
+    for model, probs in enumerate(tile.probs):
+        ratios = kernels.log_ratios(probs)
+        fitted, counted = tile, counted_as
+        if len(checked.faulty):
+            bare: NDArray[np.bool_] = np.isnan(ratios).any(axis=0)
+            undefined[model] = np.count_nonzero(bare & (tile.num_annotations > 0))
+            keep = ~bare[tile.rows]
+            fitted = tile._replace(
+                rows=tile.rows[keep], num_annotations=np.where(bare, 0, tile.num_annotations)
+            )
+            counted = counted_as[keep]
+        losses.append(
+            tuple(kernels.temperature_losses(ratios, fitted, counted, kernels.TEMPERATURE_GRID))
+        )
+    return tuple(losses), undefined

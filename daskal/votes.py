@@ -1,0 +1,137 @@
+"""The sparse form of a block of labels: every matrix and every store turns into it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskal import kernels
+
+FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE = range(1, 5)
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Votes of consecutive rows in compressed sparse row form.
+
+    Attributes
+    ----------
+    offsets : numpy.ndarray of int64, (n + 1,)
+        Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``.
+    annotators : numpy.ndarray of integer, (v,)
+        Ascending within a row.
+    classes : numpy.ndarray of int64, (v,)
+    faulty_rows, faults, values : numpy.ndarray, (f,)
+        Rows with a label that is none of the classes, the kind of fault, and the label seen. Their
+        votes are left out.
+    """
+
+    offsets: NDArray[np.int64]
+    annotators: NDArray[np.integer]
+    classes: NDArray[np.int64]
+    faulty_rows: NDArray[np.int64]
+    faults: NDArray[np.uint8]
+    values: NDArray[np.float64]
+
+    @property
+    def num_annotations(self) -> NDArray[np.int64]:
+        """Votes of each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Row of each vote."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.num_annotations)
+
+    def drop_rows(self, rows: NDArray[np.integer]) -> Votes:
+        """Return the same rows with the votes of ``rows`` taken out."""
+        num = self.num_annotations
+        keep = np.ones(len(num), dtype=bool)
+        keep[rows] = False
+        kept = np.repeat(keep, num)
+        return Votes(
+            np.concatenate([[0], np.cumsum(np.where(keep, num, 0))]),
+            self.annotators[kept],
+            self.classes[kept],
+            self.faulty_rows,
+            self.faults,
+            self.values,
+        )
+
+
+@dataclass(frozen=True)
+class SparseLabels:
+    """A block of labels read from sparse storage: as :class:`Votes`, but unchecked."""
+
+    offsets: NDArray[np.integer]
+    annotators: NDArray[np.integer]
+    classes: NDArray[np.generic]
+
+    def __len__(self) -> int:
+        """Rows of the block."""
+        return len(self.offsets) - 1
+
+
+LabelBlock = NDArray[np.generic] | SparseLabels
+
+
+def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Votes:
+    """Votes of rows ``start:stop`` of a block of labels, a matrix or sparse."""
+    if isinstance(block, SparseLabels):
+        offsets = np.asarray(block.offsets[start : stop + 1], dtype=np.int64)
+        first, last = offsets[0], offsets[-1]
+        return check_classes(
+            offsets - first, block.annotators[first:last], block.classes[first:last], num_classes
+        )
+    matrix = block[start:stop]
+    if matrix.dtype.kind == "f":
+        given = ~np.isnan(matrix)
+    elif matrix.dtype.kind == "u" or matrix.dtype.kind == "b":
+        given = np.ones(matrix.shape, dtype=bool)
+    else:
+        given = np.greater_equal(matrix, 0)
+    rows, annotators = np.nonzero(given)
+    num = np.bincount(rows, minlength=len(matrix))
+    offsets = np.concatenate([[0], np.cumsum(num)])
+    return check_classes(offsets, annotators, matrix[given], num_classes)
+
+
+def check_classes(
+    offsets: NDArray[np.int64],
+    annotators: NDArray[np.integer],
+    labels: NDArray[np.generic],
+    num_classes: int,
+) -> Votes:
+    """Votes with labels as class codes; rows with a label that is no class lose their votes."""
+    none = np.empty(0)
+    no_faults = (none.astype(np.int64), none.astype(np.uint8), none)
+    with np.errstate(invalid="ignore"):
+        classes = labels.astype(np.int64)
+    # Compared in the labels' own type: one pass each where all is well.
+    if not len(classes) or (
+        (labels.dtype.kind != "f" or bool((classes == labels).all()))
+        and classes.min() >= 0
+        and classes.max() < num_classes
+    ):
+        return Votes(offsets, annotators, classes, *no_faults)
+    seen = labels.astype(np.float64)
+    faults = np.zeros(len(seen), dtype=np.uint8)
+    faults[seen >= num_classes] = OUT_OF_RANGE
+    faults[seen != np.floor(seen)] = FRACTIONAL
+    faults[seen < 0] = NEGATIVE
+    faults[~np.isfinite(seen)] = INFINITE
+    votes = Votes(offsets, annotators, np.where(faults > 0, 0, classes), *no_faults)
+    at = np.flatnonzero(faults)
+    rows, first = np.unique(votes.rows[at], return_index=True)
+    at = at[first]
+    cleaned = votes.drop_rows(rows)
+    return Votes(cleaned.offsets, cleaned.annotators, cleaned.classes, rows, faults[at], seen[at])
+
+
+def make_tile(votes: Votes, probs: NDArray[np.float64], index: NDArray[np.int64]) -> kernels.Tile:
+    """The kernels' tile of some rows: their votes and their (p, k, n) probabilities."""
+    return kernels.Tile(
+        probs, votes.rows, votes.annotators, votes.classes, votes.num_annotations, index
+    )

@@ -1,0 +1,580 @@
+"""From pass 1's statistics to an :class:`Estimate`: arithmetic on M and K numbers only."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from daskal import kernels
+from daskal.errors import EstimateError, InvalidDataError
+from daskal.kernels import Floats, Ints, Rule, TieBreak, VoteWeights
+from daskal.statistics import ConsensusStatistics, LabelStatistics
+
+SCHEMA = "daskal.Estimate/1"
+# No weight and no error rate falls below this.
+WEIGHT_FLOOR = 1e-6
+CONVENTIONS = ("paper", "cleanlab")
+CONSENSUS_METHODS = ("best_quality", "majority_vote")
+QUALITY_METHODS = ("crowdlab", "agreement")
+
+
+class Options(NamedTuple):
+    """The choices an estimate is made under."""
+
+    convention: str
+    temperature: str | float | None
+    consensus_method: str
+    quality_method: str
+    random_state: int
+
+
+class ConsensusWeights(NamedTuple):
+    """The weights that follow from one consensus."""
+
+    consensus_likelihood: float
+    class_error: float
+    model_error: Floats  # (p,)
+    model_weight: Floats  # (p,)
+    annotator_weight: Floats  # (m,), NaN for an annotator without labels
+
+    def for_kernels(self, num_classes: int) -> VoteWeights:
+        """As the kernels take them; an annotator without labels counts as the mean."""
+        likelihood = self.consensus_likelihood
+        return VoteWeights(
+            likelihood,
+            (1 - likelihood) / (num_classes - 1),
+            self.model_weight,
+            np.where(np.isnan(self.annotator_weight), self.mean_weight, self.annotator_weight),
+        )
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean weight of the annotators with labels."""
+        return float(np.nanmean(self.annotator_weight))
+
+
+def ratio(numerator: Ints, denominator: Ints) -> Floats:
+    """Quotient of counts, NaN where there is nothing to divide by."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def impute_mean(values: Floats, given: Ints, fallback: float) -> Floats:
+    """Values with NaN replaced by their mean, where an annotator has labels at all."""
+    known = values[~np.isnan(values)]
+    mean = float(np.mean(known)) if len(known) else fallback
+    return np.where(np.isnan(values) & (given > 0), mean, values)
+
+
+# --- temperature ------------------------------------------------------------------------------
+
+
+def choose_temperature(losses: Sequence[int], undefined: int) -> tuple[float, bool]:
+    """Temperature of the least loss, first on the coarse grid and then around it; whether flat."""
+    grid = kernels.TEMPERATURE_GRID
+    if undefined:
+        # A row without a loss leaves none to compare: the first of the grid, as a search would.
+        return float(grid[0]), False
+    if min(losses) == max(losses):
+        return 1.0, True
+    step = kernels.FINE_STEPS
+    best = step * int(np.argmin(np.array(losses[::step], dtype=object)))
+    start = max(best - step, 0)
+    # The far end of the coarse grid is compared with its left neighbours, never chosen itself.
+    stop = best if best == len(grid) - 1 else best + step + 1
+    window = losses[start:stop]
+    return float(grid[start + window.index(min(window))]), False
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+def consensus_weights(
+    statistics: LabelStatistics, consensus: ConsensusStatistics
+) -> ConsensusWeights:
+    """CROWDLAB's weights for a consensus (CROWDLAB, section 3)."""
+    num_multiple = statistics.num_multiple
+    shares = [
+        count / num for num, count in enumerate(consensus.agreeing.tolist()) if num >= 2 and count
+    ]
+    likelihood = math.fsum(shares) / num_multiple
+    others = num_multiple - int(consensus.consensus_counts.max())
+    class_error = max(WEIGHT_FLOOR, others / num_multiple)
+    agreement = agreement_with_others(statistics)
+    annotator_weight = np.maximum(1 - (1 - agreement) / class_error, WEIGHT_FLOOR)
+    model_error = consensus.model_errors / num_multiple
+    per_row = math.sqrt(int(statistics.votes.sum()) / statistics.num_labeled)
+    model_weight = np.maximum(1 - model_error / class_error, WEIGHT_FLOOR) * per_row
+    return ConsensusWeights(likelihood, class_error, model_error, model_weight, annotator_weight)
+
+
+def agreement_with_others(statistics: LabelStatistics) -> Floats:
+    """Share of the other votes on an annotator's examples that agree with it, (m,)."""
+    agreement = ratio(statistics.agreeing_pairs, statistics.pairs)
+    return impute_mean(agreement, statistics.votes, fallback=0.0)
+
+
+def equal_weights(statistics: LabelStatistics, num_models: int) -> ConsensusWeights:
+    """The weights of single-label data: all 1."""
+    nothing = np.full(num_models, np.nan)
+    annotators = np.where(statistics.votes > 0, 1.0, np.nan)
+    return ConsensusWeights(math.nan, math.nan, nothing, np.ones(num_models), annotators)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What the first read settles: enough to take the majority vote of any row."""
+
+    statistics: LabelStatistics
+    temperature: Floats | None
+    flat: tuple[bool, ...]
+    options: Options
+
+    @classmethod
+    def from_statistics(cls, statistics: LabelStatistics, options: Options) -> Draft:
+        """Fit the temperature, or take the one given."""
+        num_models = len(statistics.losses)
+        flat: tuple[bool, ...] = (False,) * num_models
+        if statistics.num_labeled == 0:
+            raise InvalidDataError(
+                "expected labels with at least one vote, got none in "
+                f"{statistics.num_examples} rows. Check how missing labels are coded: NaN in a "
+                "float matrix, any negative number in an integer one."
+            )
+        if statistics.num_multiple == 0:
+            return cls(statistics, np.ones(num_models), flat, options)
+        if options.temperature is None:
+            return cls(statistics, None, flat, options)
+        if options.temperature == "fit":
+            pairs = [
+                choose_temperature(losses, undefined)
+                for losses, undefined in zip(
+                    statistics.losses, statistics.undefined.tolist(), strict=True
+                )
+            ]
+            flat = tuple(pair[1] for pair in pairs)
+            return cls(statistics, np.array([pair[0] for pair in pairs]), flat, options)
+        return cls(statistics, np.full(num_models, float(options.temperature)), flat, options)
+
+    @property
+    def tie_break(self) -> TieBreak:
+        """What settles the majority vote of any row."""
+        statistics = self.statistics
+        agreement = ratio(statistics.untied_agreeing, statistics.untied)
+        # Without a single untied row nobody is known to be better than anybody.
+        agreement = impute_mean(agreement, statistics.votes, fallback=1.0)
+        return TieBreak(statistics.class_counts, agreement, self.options.random_state)
+
+    def rule(self, majority: ConsensusWeights | None = None) -> Rule:
+        """The rule that gives the majority vote or, given its weights, the best quality."""
+        num_classes = len(self.statistics.class_counts)
+        return Rule(
+            self.temperature,
+            self.tie_break,
+            None if majority is None else majority.for_kernels(num_classes),
+            None,
+            math.nan,
+            self.options.consensus_method if majority is not None else "majority_vote",
+            self.options.quality_method,
+            self.options.convention == "cleanlab",
+            self.statistics.num_multiple == 0,
+        )
+
+
+# --- the estimate -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate:
+    """What pass 1 learns of annotators, models and consensus: all that scoring needs.
+
+    Made by :func:`daskal.estimate`; immutable, of size O(M + K). The method and its symbols are
+    CROWDLAB's (arXiv 2210.06812) and ActiveLab's (arXiv 2301.11856).
+
+    Attributes
+    ----------
+    temperature : float, numpy.ndarray of shape (P,), or None
+        Temperature of each model's probabilities, None where they are used as they are.
+    model_weight : float or numpy.ndarray of shape (P,)
+        Weight of each model, ``max(1e-6, 1 - m/e) * sqrt(mean n_i)``.
+    annotator_weight : pandas.Series of length M
+        Weight of each annotator by id, ``max(1e-6, 1 - (1 - g_j)/e)``; NaN without labels.
+    agreement_with_annotators : pandas.Series of length M
+        Share of the other votes on an annotator's examples that agree, g_j.
+    num_examples_labeled : pandas.Series of length M
+    consensus_likelihood : float
+        Mean share of an example's votes that equal its consensus, l.
+    num_examples, num_labeled, num_multiple, num_annotations : int
+        Rows; rows with a vote; rows with at least two; votes.
+    num_annotators, num_classes, num_models : int
+    class_counts : numpy.ndarray of shape (K,), int64
+        Votes for each class.
+    temperature_curve : pandas.DataFrame
+        Mean soft cross-entropy by temperature, one column a model; empty where none was fitted.
+    flags : tuple of str
+        What is unusual in the data, in words.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> labels = np.array([[0, 0, -1], [1, -1, 1], [1, 0, -1], [-1, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> estimate = daskal.estimate(labels, pred_probs)
+    >>> estimate.consensus_likelihood
+    0.875
+    >>> daskal.Estimate.from_json(estimate.to_json()) == estimate
+    True
+    """
+
+    options: Options
+    ensemble: bool
+    num_examples: int
+    num_labeled: int
+    num_multiple: int
+    temperatures: Floats | None
+    losses: Floats | None  # (p, t) means
+    class_counts: Ints
+    votes: Ints
+    agreement: Floats
+    tie_agreement: Floats
+    majority: ConsensusWeights
+    final: ConsensusWeights
+    flags: tuple[str, ...]
+    annotator_ids: tuple[Hashable, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for array in (self.temperatures, self.losses, self.class_counts, self.votes):
+            if array is not None:
+                array.setflags(write=False)
+        for array in (self.agreement, self.tie_agreement, *self.majority[2:], *self.final[2:]):
+            array.setflags(write=False)
+
+    # sizes
+
+    @property
+    def num_annotators(self) -> int:
+        """M, the columns of the label matrix."""
+        return len(self.votes)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the columns of the probabilities."""
+        return len(self.class_counts)
+
+    @property
+    def num_models(self) -> int:
+        """P, 1 for a single model."""
+        return len(self.final.model_weight)
+
+    @property
+    def num_annotations(self) -> int:
+        """Votes in all."""
+        return int(self.votes.sum())
+
+    @property
+    def single_label(self) -> bool:
+        """Whether no example has more than one label: the weights are then all 1, T = 1."""
+        return self.num_multiple == 0
+
+    # results by name
+
+    def _per_model(self, values: Floats) -> float | Floats:
+        return values if self.ensemble else float(values[0])
+
+    def _per_annotator(self, values: np.ndarray[Any, Any], name: str) -> pd.Series[Any]:
+        index = None if self.annotator_ids is None else pd.Index(list(self.annotator_ids))
+        series = pd.Series(values, index=index, name=name, copy=True)
+        series.index.name = "annotator"
+        return series
+
+    @property
+    def temperature(self) -> float | Floats | None:
+        """Temperature of each model's probabilities."""
+        return None if self.temperatures is None else self._per_model(self.temperatures)
+
+    @property
+    def model_weight(self) -> float | Floats:
+        """Weight of each model."""
+        return self._per_model(self.final.model_weight)
+
+    @property
+    def annotator_weight(self) -> pd.Series[Any]:
+        """Weight of each annotator."""
+        return self._per_annotator(self.final.annotator_weight, "annotator_weight")
+
+    @property
+    def agreement_with_annotators(self) -> pd.Series[Any]:
+        """Share of the other votes on an annotator's examples that agree with it."""
+        return self._per_annotator(self.agreement, "agreement_with_annotators")
+
+    @property
+    def num_examples_labeled(self) -> pd.Series[Any]:
+        """Labels of each annotator."""
+        return self._per_annotator(self.votes, "num_examples_labeled")
+
+    @property
+    def consensus_likelihood(self) -> float:
+        """Mean share of an example's votes that equal its consensus."""
+        return self.final.consensus_likelihood
+
+    @property
+    def temperature_curve(self) -> pd.DataFrame:
+        """Mean soft cross-entropy by temperature."""
+        index = pd.Index(kernels.TEMPERATURE_GRID, name="temperature")
+        if self.losses is None:
+            return pd.DataFrame(index=index[:0])
+        return pd.DataFrame(self.losses.T.copy(), index=index)
+
+    # scoring
+
+    def rule(self, annotators: Sequence[int] | None = None) -> Rule:
+        """The rule the kernels score by.
+
+        ``annotators`` gives, for each column of the labels to be scored, its place in this
+        estimate, -1 for one it does not know, which then weighs as much as the mean.
+        """
+        majority, final = (
+            weights.for_kernels(self.num_classes) for weights in (self.majority, self.final)
+        )
+        tie_break = TieBreak(self.class_counts, self.tie_agreement, self.options.random_state)
+        if annotators is not None:
+            place = np.asarray(annotators)
+
+            def pick(values: Floats) -> Floats:
+                known = float(np.nanmean(values))
+                return np.where(place < 0, known, np.nan_to_num(values, nan=known)[place])
+
+            majority = majority._replace(annotator=pick(self.majority.annotator_weight))
+            final = final._replace(annotator=pick(self.final.annotator_weight))
+            tie_break = tie_break._replace(agreement=pick(self.tie_agreement))
+        return Rule(
+            self.temperatures,
+            tie_break,
+            majority,
+            final,
+            self.final.mean_weight,
+            self.options.consensus_method,
+            self.options.quality_method,
+            self.options.convention == "cleanlab",
+            self.single_label,
+        )
+
+    # as text
+
+    def to_json(self) -> str:
+        """Return the estimate as canonical JSON: equal estimates give equal text."""
+        content: dict[str, Any] = {"schema": SCHEMA}
+        for field in fields(self):
+            content[field.name] = as_plain(getattr(self, field.name))
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Estimate:
+        """Read an estimate back; the round trip is exact.
+
+        Raises
+        ------
+        EstimateError
+            If the text is no estimate of this version of the format.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise EstimateError(
+                f"expected the JSON text of an estimate, got text that is no JSON ({error}). "
+                "Pass what Estimate.to_json() returned."
+            ) from error
+        if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
+            seen = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
+            raise EstimateError(
+                f"expected an estimate of schema {SCHEMA!r}, got {seen!r}. "
+                "Estimate again with this version of daskal."
+            )
+        return from_plain(content)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Estimate):
+            return NotImplemented
+        return self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            ["<daskal.Estimate>", *(f"  {name:<22} {value}" for name, value in self.summary())]
+        )
+
+    def summary(self) -> list[tuple[str, str]]:
+        """The estimate in a few lines of (name, value), for people."""
+
+        def show(values: float | Floats | None) -> str:
+            if values is None:
+                return "none (probabilities as they are)"
+            return ", ".join(f"{value:.4g}" for value in np.atleast_1d(values))
+
+        weights = self.annotator_weight.dropna()
+        lines = [
+            (
+                "examples",
+                f"{self.num_examples:,} ({self.num_labeled:,} labelled, "
+                f"{self.num_multiple:,} more than once)",
+            ),
+            ("annotators, classes", f"{self.num_annotators:,}, {self.num_classes:,}"),
+            ("annotations", f"{self.num_annotations:,}"),
+            ("convention", self.options.convention),
+            ("temperature", show(self.temperature)),
+            ("model weight", show(self.model_weight)),
+            (
+                "annotator weight",
+                f"{weights.min():.4g} .. {weights.max():.4g}, mean {weights.mean():.4g}",
+            ),
+            ("consensus likelihood", f"{self.consensus_likelihood:.4g}"),
+        ]
+        return lines + [("note", flag) for flag in self.flags]
+
+
+def as_plain(value: Any) -> Any:
+    """A field as JSON has it: arrays as lists, NaN as null."""
+    if isinstance(value, np.ndarray):
+        return as_plain(value.tolist())
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: as_plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return as_plain(value.item())
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def as_floats(values: Any) -> Floats:
+    """Numbers and nulls as float64."""
+    return np.array(values, dtype=np.float64)
+
+
+def from_plain(content: Mapping[str, Any]) -> Estimate:
+    """The estimate that ``as_plain`` made ``content`` of."""
+
+    def weights(name: str) -> ConsensusWeights:
+        values = content[name]
+        return ConsensusWeights(
+            float(as_floats(values["consensus_likelihood"])),
+            float(as_floats(values["class_error"])),
+            as_floats(values["model_error"]),
+            as_floats(values["model_weight"]),
+            as_floats(values["annotator_weight"]),
+        )
+
+    def optional(name: str, make: Any) -> Any:
+        return None if content[name] is None else make(content[name])
+
+    try:
+        return Estimate(
+            options=Options(**content["options"]),
+            ensemble=bool(content["ensemble"]),
+            num_examples=int(content["num_examples"]),
+            num_labeled=int(content["num_labeled"]),
+            num_multiple=int(content["num_multiple"]),
+            temperatures=optional("temperatures", as_floats),
+            losses=optional("losses", as_floats),
+            class_counts=np.array(content["class_counts"], dtype=np.int64),
+            votes=np.array(content["votes"], dtype=np.int64),
+            agreement=as_floats(content["agreement"]),
+            tie_agreement=as_floats(content["tie_agreement"]),
+            majority=weights("majority"),
+            final=weights("final"),
+            flags=tuple(content["flags"]),
+            annotator_ids=optional("annotator_ids", tuple),
+            class_names=optional("class_names", tuple),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise EstimateError(
+            f"expected a complete estimate, got one that was cut or changed ({error!r}). "
+            "Pass the whole text that Estimate.to_json() returned."
+        ) from error
+
+
+def finish(
+    draft: Draft,
+    majority: ConsensusWeights,
+    final: ConsensusWeights,
+    consensus: ConsensusStatistics,
+    *,
+    ensemble: bool,
+    annotator_ids: tuple[Hashable, ...] | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Estimate:
+    """The estimate, once the weights are known."""
+    statistics = draft.statistics
+    losses = None
+    if draft.options.temperature == "fit" and statistics.num_multiple:
+        unit = kernels.LOSS_UNIT / statistics.num_labeled
+        losses = np.array([[loss * unit for loss in model] for model in statistics.losses])
+    estimate = Estimate(
+        options=draft.options,
+        ensemble=ensemble,
+        num_examples=statistics.num_examples,
+        num_labeled=statistics.num_labeled,
+        num_multiple=statistics.num_multiple,
+        temperatures=draft.temperature,
+        losses=losses,
+        class_counts=statistics.class_counts.copy(),
+        votes=statistics.votes.copy(),
+        agreement=agreement_with_others(statistics),
+        tie_agreement=draft.tie_break.agreement,
+        majority=majority,
+        final=final,
+        flags=(),
+        annotator_ids=annotator_ids,
+        class_names=class_names,
+    )
+    return replace(estimate, flags=quality_flags(estimate, draft, consensus))
+
+
+def quality_flags(
+    estimate: Estimate, draft: Draft, consensus: ConsensusStatistics
+) -> tuple[str, ...]:
+    """What is unusual in the data, in words."""
+    statistics = draft.statistics
+    flags = []
+    silent = int(np.count_nonzero(estimate.votes == 0))
+    if silent:
+        flags.append(f"{silent:,} annotator(s) have no label and take no part")
+    if estimate.single_label:
+        flags.append("every example has one label: temperature 1, all weights 1")
+        return tuple(flags)
+    single = statistics.num_labeled - statistics.num_multiple
+    if single:
+        share = single / statistics.num_labeled
+        flags.append(f"{single:,} labelled example(s), {share:.1%}, have a single label")
+    alone = int(np.count_nonzero((estimate.votes > 0) & (statistics.pairs == 0)))
+    if alone:
+        flags.append(f"{alone:,} annotator(s) share no example with another: they get the mean")
+    if any(draft.flat):
+        flags.append("the temperature has no influence on the loss: 1 is taken")
+    elif draft.options.temperature == "fit" and draft.temperature is not None:
+        # 7.25 is the last of the grid that can be chosen.
+        ends = {float(kernels.TEMPERATURE_GRID[0]), float(kernels.TEMPERATURE_GRID[-2])}
+        if ends & set(draft.temperature.tolist()):
+            flags.append("a temperature lies at the end of its grid")
+    low = int(np.count_nonzero(estimate.final.annotator_weight <= WEIGHT_FLOOR))
+    if low:
+        flags.append(f"{low:,} annotator(s) weigh the least possible: no better than chance")
+    if (estimate.final.model_error >= estimate.final.class_error).any():
+        flags.append("a model weighs the least possible: no better than the commonest class")
+    chosen = np.count_nonzero(consensus.consensus_counts)
+    if chosen == 1:
+        flags.append("all consensus labels are of one class")
+    gone = int(np.count_nonzero((consensus.consensus_counts == 0) & (estimate.class_counts > 0)))
+    if gone:
+        flags.append(f"{gone:,} class(es) with votes are never the consensus of several votes")
+    return tuple(flags)

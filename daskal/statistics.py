@@ -437,7 +437,7 @@ def tile_losses(
         ratios = kernels.log_ratios(probs)
         fitted, counted = tile, counted_as
         if len(checked.faulty):
-            bare: NDArray[np.bool_] = np.isnan(ratios).any(axis=0)
+            bare = np.logical_or.reduce(np.isnan(ratios), axis=0)
             undefined[model] = np.count_nonzero(bare & (tile.num_annotations > 0))
             keep = ~bare[tile.rows]
             fitted = tile._replace(

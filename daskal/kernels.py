@@ -224,8 +224,8 @@ def sum_by_class(tile: Tile, weights: Floats) -> Floats:
     """Sum of the votes' weights for each class and row, (k, n)."""
     _, num_classes, num_rows = tile.probs.shape
     cells = tile.classes * num_rows + tile.rows
-    sums: Floats = np.bincount(cells, weights, minlength=num_classes * num_rows)
-    return sums.reshape(num_classes, num_rows)
+    sums = np.bincount(cells, weights, minlength=num_classes * num_rows)
+    return sums.astype(np.float64, copy=False).reshape(num_classes, num_rows)
 
 
 def count_votes(tile: Tile) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dask.array as da
@@ -12,6 +12,7 @@ import numpy as np
 from daskal import findings, inputs, reduction, scoring, weights
 from daskal.blocks import RowBlocks, as_array, cut_rows
 from daskal.errors import DataWarning, EstimateError, InputError
+from daskal.progress import Report
 from daskal.statistics import ConsensusStatistics, LabelStatistics
 from daskal.weights import Draft, Estimate, Options
 
@@ -122,22 +123,22 @@ def estimate_blocks(
     blocks: RowBlocks,
     options: Options,
     on_invalid: str,
-    compute: Callable[[str, Any], Any] = lambda stage, task: task.compute(),
+    report: Report | None = None,
 ) -> Estimate:
-    """Pass 1 over blocks; ``compute(stage, task)`` brings in the state of a round."""
+    """Pass 1 over blocks."""
     keep = on_invalid == "keep"
     fit = options.temperature == "fit"
-    statistics: LabelStatistics = compute(
-        "labels",
-        reduction.tree(
-            blocks,
-            LabelStatistics.from_block,
-            num_annotators=labels.num_annotators,
-            miscount=options.convention == "cleanlab",
-            fit=fit,
-            keep_faulty=keep,
-        ),
+    told = report is not None
+    first = reduction.tree(
+        blocks,
+        LabelStatistics.from_block,
+        told=told,
+        num_annotators=labels.num_annotators,
+        miscount=options.convention == "cleanlab",
+        fit=fit,
+        keep_faulty=keep,
     )
+    statistics: LabelStatistics = first.compute("labels", report)
     if on_invalid == "raise":
         findings.raise_invalid(statistics.findings)
     elif keep and statistics.findings:
@@ -146,8 +147,10 @@ def estimate_blocks(
     single = statistics.num_multiple == 0
 
     def read_again(stage: str, rule: Any) -> ConsensusStatistics:
-        task = reduction.tree(blocks, ConsensusStatistics.from_block, rule=rule, keep_faulty=keep)
-        state: ConsensusStatistics = compute(stage, task)
+        again = reduction.tree(
+            blocks, ConsensusStatistics.from_block, told=told, rule=rule, keep_faulty=keep
+        )
+        state: ConsensusStatistics = again.compute(stage, report)
         return state
 
     if single:

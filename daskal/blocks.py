@@ -15,6 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 from daskal import planning
 from daskal.errors import BlockError, DaskalError
 from daskal.inputs import LazySource, Reader, Source
+from daskal.progress import announce
 from daskal.statistics import Block
 
 logger = logging.getLogger("daskal")
@@ -28,6 +29,7 @@ class BlockJob:
     options: dict[str, Any]
     readers: tuple[Reader, ...]
     has_labels: bool
+    topic: str | None = None
 
     def run(self, start: int, stop: int, arguments: Sequence[Any]) -> Any:
         """Read the rows ``start:stop`` of every source and compute."""
@@ -48,9 +50,12 @@ class BlockJob:
             ) from error
 
 
-def run_block(job: BlockJob, start: int, stop: int, arguments: Sequence[Any]) -> Any:
+def run_block(job: BlockJob, block: int, start: int, stop: int, arguments: Sequence[Any]) -> Any:
     """Run the job on one block (the task of the graph)."""
-    return job.run(start, stop, arguments)
+    result = job.run(start, stop, arguments)
+    if job.topic is not None:
+        announce(job.topic, block)
+    return result
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,14 @@ class RowBlocks:
         """Rows of each block."""
         return tuple(b - a for a, b in zip(self.edges, self.edges[1:], strict=False))
 
-    def tasks(self, name: str, function: Callable[..., Any], **options: Any) -> HighLevelGraph:
-        """A graph with one task ``(name, i)`` a block."""
+    def tasks(
+        self, name: str, function: Callable[..., Any], *, told: bool = False, **options: Any
+    ) -> HighLevelGraph:
+        """A graph with one task ``(name, i)`` a block, which tells of its end if ``told``."""
         readers = tuple(source.reader for source in self.sources)
         job_name = f"{name}-job"
-        graph: dict[Any, Any] = {job_name: BlockJob(function, options, readers, self.has_labels)}
+        job = BlockJob(function, options, readers, self.has_labels, name if told else None)
+        graph: dict[Any, Any] = {job_name: job}
         columns = []
         needs: list[Any] = []
         for source in self.sources:
@@ -81,7 +89,7 @@ class RowBlocks:
         for i, ((start, stop), arguments) in enumerate(
             zip(cuts, zip(*columns, strict=True), strict=True)
         ):
-            graph[name, i] = (run_block, job_name, start, stop, list(arguments))
+            graph[name, i] = (run_block, job_name, i, start, stop, list(arguments))
         return HighLevelGraph.from_collections(name, graph, dependencies=needs)
 
 

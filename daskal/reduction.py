@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from daskal.blocks import RowBlocks, new_name
+from daskal.progress import Listener, Report, compute
 
 # States merged by one task: few enough to be held at once, enough to keep the tree flat.
 SPLIT_EVERY = 8
@@ -30,10 +31,25 @@ def merge_all(states: Sequence[State]) -> State:
     return functools.reduce(lambda a, b: a.merge(b), states)
 
 
-def tree(blocks: RowBlocks, function: Callable[..., Any], **options: Any) -> Delayed:
-    """The merged state of all blocks, lazily."""
+class Reduction(NamedTuple):
+    """A lazy reduction over blocks; its block tasks have the keys ``(name, i)``."""
+
+    task: Delayed
+    name: str
+    row_chunks: tuple[int, ...]
+
+    def compute(self, stage: str, report: Report | None = None) -> Any:
+        """The merged state, computed now on whatever scheduler is active."""
+        listener = None if report is None else Listener(stage, self.row_chunks, report)
+        return compute(self.task, self.name, listener)
+
+
+def tree(
+    blocks: RowBlocks, function: Callable[..., Any], *, told: bool = False, **options: Any
+) -> Reduction:
+    """The merged state of all blocks; ``told`` if somebody listens for the blocks' ends."""
     name = new_name("statistics")
-    graph = blocks.tasks(name, function, **options)
+    graph = blocks.tasks(name, function, told=told, **options)
     keys: list[Any] = [(name, i) for i in range(len(blocks.row_chunks))]
     merges: dict[Any, Any] = {}
     level = 0
@@ -49,4 +65,4 @@ def tree(blocks: RowBlocks, function: Callable[..., Any], **options: Any) -> Del
     merges[root] = keys[0]
     layers = {**graph.layers, root: MaterializedLayer(merges)}
     needs = {**graph.dependencies, root: {name}}
-    return Delayed(root, HighLevelGraph(layers, needs))
+    return Reduction(Delayed(root, HighLevelGraph(layers, needs)), name, blocks.row_chunks)

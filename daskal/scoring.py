@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from daskal import kernels
 from daskal.findings import Findings, raise_invalid
 from daskal.kernels import Floats, Rule
 from daskal.statistics import Block, checked_probs, checked_tiles, row_bounds
-from daskal.tallies import Smallest
+from daskal.tallies import LabeledTally, PoolTally, Smallest
 
 ON_INVALID = ("raise", "nan", "keep")
 
@@ -77,3 +78,61 @@ def smallest_of_block(block: Block, *, size: int) -> Smallest:
     scores: NDArray[np.float64] = np.asarray(block.probs[0][0], dtype=np.float64)
     rows = np.arange(block.first_row, block.first_row + len(scores))
     return Smallest.from_scores(scores, rows, size)
+
+
+# --- blocks to a store ------------------------------------------------------------------------
+
+
+class Writer(Protocol):
+    """Takes the columns of some rows."""
+
+    def write(self, start: int, stop: int, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Write rows ``start:stop``."""
+
+
+def store_labeled_block(
+    block: Block, *, rule: Rule, on_invalid: str, writer: Writer, batch_size: int
+) -> LabeledTally:
+    """Score a labelled block, write its columns, and return its tally."""
+    num_annotators = len(rule.tie_break.agreement)
+    tally = LabeledTally.zero(batch_size, num_annotators)
+    parts: list[tuple[NDArray[Any], ...]] = []
+    # Faults of a run are merged over all blocks before they are raised.
+    policy = "nan" if on_invalid == "raise" else on_invalid
+    for tile, scores, findings in labeled_tiles(block, rule, policy):
+        parts.append((*scores[:4], tile.num_annotations))
+        tally = tally.merge(
+            LabeledTally.from_tile(tile, scores, findings, batch_size, num_annotators)
+        )
+    if parts:
+        names = (*kernels.LabeledScores._fields[:4], "num_annotations")
+        columns = {
+            name: np.concatenate(column)
+            for name, column in zip(names, zip(*parts, strict=True), strict=True)
+        }
+        first = block.first_row
+        writer.write(first, first + len(columns["score"]), columns)
+    return tally
+
+
+def store_unlabeled_block(
+    block: Block,
+    *,
+    temperature: Floats | None,
+    model_weight: Floats,
+    mean_weight: float,
+    on_invalid: str,
+    writer: Writer,
+    batch_size: int,
+) -> PoolTally:
+    """Score a block of the pool, write its scores, and return its tally."""
+    policy = "nan" if on_invalid == "raise" else on_invalid
+    findings = Findings()
+    parts = [np.empty(0)]
+    for score, found in unlabeled_tiles(block, temperature, model_weight, mean_weight, policy):
+        parts.append(score)
+        findings = findings.merge(found)
+    scores = np.concatenate(parts)
+    if len(scores):
+        writer.write(block.first_row, block.first_row + len(scores), {"score": scores})
+    return PoolTally.from_scores(scores, block.first_row, batch_size, findings)

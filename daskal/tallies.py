@@ -1,13 +1,15 @@
-"""Mergeable tallies of pass 2: annotators against the consensus, and the smallest scores."""
+"""Mergeable tallies of pass 2: annotators against the consensus, scores as a whole."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels import Floats, Ints, Tile
+from daskal.findings import Findings
+from daskal.kernels import Floats, Ints, LabeledScores, Tile
 
 QUALITY_BITS = 40
 LIMB_BITS = 20
@@ -164,3 +166,168 @@ class Smallest:
             np.concatenate([self.rows, other.rows]),
             self.size,
         )
+
+
+# --- the outcome of pass 2 --------------------------------------------------------------------
+
+HISTOGRAM_BINS = 200
+
+
+def histogram(values: Floats) -> Ints:
+    """Counts of values between 0 and 1 in bins of equal width; NaN is in none."""
+    kept = values[~np.isnan(values)]
+    bins = np.clip((kept * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
+    return np.bincount(bins, minlength=HISTOGRAM_BINS)
+
+
+@dataclass(frozen=True)
+class ClassTally:
+    """Votes by the class given and the consensus label of the row.
+
+    Attributes
+    ----------
+    cells : (c,) int64
+        ``given * num_classes + consensus`` of the pairs that occur, ascending.
+    num : (c,) int64
+    """
+
+    cells: Ints
+    num: Ints
+
+    @classmethod
+    def zero(cls) -> ClassTally:
+        """Tally of no votes."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    @classmethod
+    def from_tile(cls, tile: Tile, labels: Ints) -> ClassTally:
+        """Tally of a tile's votes."""
+        num_classes = tile.probs.shape[1]
+        return cls(*np.unique(tile.classes * num_classes + labels[tile.rows], return_counts=True))
+
+    def merge(self, other: ClassTally) -> ClassTally:
+        """Both together."""
+        cells, at = np.unique(np.concatenate([self.cells, other.cells]), return_inverse=True)
+        num = np.zeros(len(cells), dtype=np.int64)
+        np.add.at(num, at, np.concatenate([self.num, other.num]))
+        return ClassTally(cells, num)
+
+
+@dataclass(frozen=True)
+class PoolTally:
+    """What pass 2 says of scores as a whole: histogram, smallest, faults.
+
+    Attributes
+    ----------
+    num_rows : int
+    histogram : (HISTOGRAM_BINS,) int64
+    smallest : Smallest
+    findings : Findings
+    cpu_levels : tuple of str
+        The workers' SIMD levels: their last bits agree where these do.
+    """
+
+    num_rows: int
+    histogram: Ints
+    smallest: Smallest
+    findings: Findings
+    cpu_levels: tuple[str, ...]
+
+    @classmethod
+    def zero(cls, size: int) -> PoolTally:
+        """Tally of no rows."""
+        none = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        return cls(0, none, Smallest.zero(size), Findings(), ())
+
+    @classmethod
+    def from_scores(
+        cls, scores: Floats, first_row: int, size: int, findings: Findings
+    ) -> PoolTally:
+        """Tally of the scores of consecutive rows."""
+        rows = np.arange(first_row, first_row + len(scores))
+        smallest = Smallest.from_scores(scores, rows, size)
+        return cls(len(scores), histogram(scores), smallest, findings, (cpu_level(),))
+
+    def merge(self, other: PoolTally) -> PoolTally:
+        """Both together."""
+        return PoolTally(
+            self.num_rows + other.num_rows,
+            self.histogram + other.histogram,
+            self.smallest.merge(other.smallest),
+            self.findings.merge(other.findings),
+            tuple(sorted({*self.cpu_levels, *other.cpu_levels})),
+        )
+
+
+@dataclass(frozen=True)
+class LabeledTally:
+    """What pass 2 says of the labelled data as a whole.
+
+    Attributes
+    ----------
+    scores : PoolTally
+    bare : Smallest
+        The smallest scores of rows without votes; ``scores.smallest`` has those with votes.
+    quality : (HISTOGRAM_BINS,) int64
+        Histogram of the consensus quality of rows with votes.
+    classes : ClassTally
+    annotators : AnnotatorStatistics
+    """
+
+    scores: PoolTally
+    bare: Smallest
+    quality: Ints
+    classes: ClassTally
+    annotators: AnnotatorStatistics
+
+    @classmethod
+    def zero(cls, size: int, num_annotators: int) -> LabeledTally:
+        """Tally of no rows."""
+        none = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        annotators = AnnotatorStatistics.zero(num_annotators)
+        return cls(PoolTally.zero(size), Smallest.zero(size), none, ClassTally.zero(), annotators)
+
+    @classmethod
+    def from_tile(
+        cls,
+        tile: Tile,
+        scores: LabeledScores,
+        findings: Findings,
+        size: int,
+        num_annotators: int,
+    ) -> LabeledTally:
+        """Tally of one tile."""
+        voted = tile.num_annotations > 0
+        bare = Smallest.from_scores(scores.score[~voted], tile.global_rows[~voted], size)
+        smallest = Smallest.from_scores(scores.score[voted], tile.global_rows[voted], size)
+        labels = scores.consensus_label
+        return cls(
+            PoolTally(len(voted), histogram(scores.score), smallest, findings, (cpu_level(),)),
+            bare,
+            histogram(scores.consensus_quality_score[voted]),
+            ClassTally.from_tile(tile, labels),
+            AnnotatorStatistics.from_tile(
+                tile,
+                labels,
+                scores.consensus_quality_score,
+                scores.posterior[tile.classes, tile.rows],
+                num_annotators,
+            ),
+        )
+
+    def merge(self, other: LabeledTally) -> LabeledTally:
+        """Both together."""
+        return LabeledTally(
+            self.scores.merge(other.scores),
+            self.bare.merge(other.bare),
+            self.quality + other.quality,
+            self.classes.merge(other.classes),
+            self.annotators.merge(other.annotators),
+        )
+
+
+@functools.cache
+def cpu_level() -> str:
+    """SIMD level NumPy runs at: log and exp of other levels differ in the last bit."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"]
+    return " ".join([*found["baseline"], *found["found"]])

@@ -1,0 +1,121 @@
+"""How far a pass has come, on whatever scheduler runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import dask
+from dask.callbacks import Callback
+
+from daskal.errors import ClusterError
+
+
+class Progress(NamedTuple):
+    """State of one pass over blocks."""
+
+    stage: str
+    done: int
+    total: int
+    rows: int
+    total_rows: int
+
+
+Report = Callable[[Progress], None]
+
+
+class Listener:
+    """Counts the blocks of one graph as they are done, each once however often it is tried."""
+
+    def __init__(self, stage: str, row_chunks: tuple[int, ...], report: Report) -> None:
+        self.stage = stage
+        self.row_chunks = row_chunks
+        self.report = report
+        self.seen: set[int] = set()
+        self.rows = 0
+        self.tell()
+
+    def tell(self) -> None:
+        """Report where things stand."""
+        total = len(self.row_chunks)
+        self.report(Progress(self.stage, len(self.seen), total, self.rows, sum(self.row_chunks)))
+
+    def count(self, block: int) -> None:
+        """One more block is done."""
+        if block not in self.seen:
+            self.seen.add(block)
+            self.rows += self.row_chunks[block]
+            self.tell()
+
+    def finish(self) -> None:
+        """Every block is done, whether its event arrived or not."""
+        if len(self.seen) < len(self.row_chunks):
+            self.seen.update(range(len(self.row_chunks)))
+            self.rows = sum(self.row_chunks)
+            self.tell()
+
+
+def active_client() -> Any | None:
+    """The client of the distributed cluster in use, if there is one."""
+    from distributed import default_client
+
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+def announce(name: str, block: int) -> None:
+    """Tell whoever listens to graph ``name`` that a block is done (on a distributed worker)."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return
+    worker.log_event(name, block)
+
+
+def compute(task: Any, name: str, listener: Listener | None) -> Any:
+    """Compute a task whose graph has the block tasks ``(name, i)``, reporting as they end."""
+    client = active_client()
+    if client is not None:
+        return compute_on_cluster(client, task, name, listener)
+    if listener is None:
+        return task.compute()
+
+    def posttask(key: Any, *_: Any) -> None:
+        if isinstance(key, tuple) and key[0] == name:
+            listener.count(key[1])
+
+    with Callback(posttask=posttask):
+        result = task.compute()
+    listener.finish()
+    return result
+
+
+def compute_on_cluster(client: Any, task: Any, name: str, listener: Listener | None) -> Any:
+    """Compute on a distributed cluster."""
+    from distributed.scheduler import KilledWorker
+
+    def handle(event: tuple[Any, Any]) -> None:
+        if listener is not None:
+            listener.count(event[1])
+
+    if listener is not None:
+        client.subscribe_topic(name, handle)
+    try:
+        result = client.compute(task).result()
+    except KilledWorker as error:
+        raise ClusterError(
+            "workers died again and again on the same block, most often for want of memory: "
+            f"{error}. Give workers more memory, or use fewer threads a worker."
+        ) from error
+    finally:
+        if listener is not None:
+            client.unsubscribe_topic(name)
+    if listener is not None:
+        listener.finish()
+    return result

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from daskal.api import score_unlabeled as score_unlabeled
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
+    from daskal.results import Run as Run
+    from daskal.runs import run as run
+    from daskal.selection import next_batch as next_batch
     from daskal.weights import Estimate as Estimate
 
 # Where each public name lives; a module is imported when its name is first used.
@@ -21,7 +24,10 @@ _HOMES = {
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "weights",
+    "Run": "results",
     "estimate": "api",
+    "next_batch": "selection",
+    "run": "runs",
     "score_labeled": "api",
     "score_unlabeled": "api",
 }

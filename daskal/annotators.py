@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from daskal.kernels import Floats, Ints
 from daskal.tallies import AnnotatorStatistics, fixed_values
 from daskal.weights import Estimate, ratio
+
+ANNOTATOR_COLUMNS = [
+    "annotator_quality",
+    "agreement_with_consensus",
+    "worst_class",
+    "num_examples_labeled",
+]
 
 
 def worst_classes(state: AnnotatorStatistics, num_classes: int) -> Ints:
@@ -60,5 +65,4 @@ def annotator_table(
         index=ids,
     )
     table = table[state.num > 0]
-    columns: list[Any] = ["annotator_quality", "agreement_with_consensus"]
-    return table.sort_values(columns, kind="stable")
+    return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")

@@ -18,7 +18,7 @@ LABELED, UNLABELED = "labeled", "unlabeled"
 
 def smallest(
     name: str, scores: Any, size: int, storage_options: Mapping[str, Any] | None
-) -> Smallest:
+) -> Smallest | None:
     """The smallest of a 1-D array of scores, read once."""
     if scores is None:
         return None

@@ -1,0 +1,125 @@
+"""The finished result of a run, read from its store as it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import dask.array as da
+import pandas as pd
+
+from daskal import selection, store
+from daskal.annotators import ANNOTATOR_COLUMNS
+from daskal.weights import Estimate
+
+BATCH_COLUMNS = ("rank", "pool", "row", "id", "score")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The finished result of :func:`daskal.run`, read from its store as it is asked for.
+
+    Attributes
+    ----------
+    path : str
+        Where the store is.
+    estimate : Estimate or None
+        None where a pool was scored without one.
+    scores, pool : dask.array.Array of shape (N,) and (U,), float64, or None
+        ActiveLab scores of the labelled examples and of the pool.
+    annotator_stats : pandas.DataFrame or None
+        One row an annotator, the worst first.
+    batch : pandas.DataFrame
+        The next batch, as :func:`daskal.next_batch` returns it.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, daskal
+    >>> out = tempfile.mkdtemp() + "/scores.zarr"
+    >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
+    >>> daskal.Run.open(out).pool.compute()
+    array([0.7, 0.5])
+    """
+
+    path: str
+    root: Any
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Open a finished store.
+
+        Raises
+        ------
+        MissingPathError, StorageError, UnfinishedStoreError
+            If there is no store, it is none of daskal's, or its run has not finished.
+        """
+        path = os.fspath(path)
+        return cls(path, store.open_finished(path, storage_options))
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Scalars, inputs, options, versions: what the store says of its making."""
+        return dict(self.root.attrs[store.ATTRS])
+
+    @cached_property
+    def estimate(self) -> Estimate | None:
+        """The estimate the scores were made with."""
+        text = store.read_estimate(self.root)
+        return None if text is None else Estimate.from_json(text)
+
+    def _scores(self, section: str) -> da.Array | None:
+        return da.from_zarr(self.root[f"{section}/score"]) if section in self.root else None
+
+    @property
+    def scores(self) -> da.Array | None:
+        """Scores of the labelled examples."""
+        return self._scores("labeled")
+
+    @property
+    def pool(self) -> da.Array | None:
+        """Scores of the pool."""
+        return self._scores("unlabeled")
+
+    def ids(self, section: str) -> Any | None:
+        """The stored ids of a section's examples."""
+        key = f"{section}/example"
+        return self.root.get(key)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """One of the store's small tables."""
+        if name not in self.root:
+            return None
+        columns = {key: array[:] for key, array in self.root[name].arrays()}
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def annotator_stats(self) -> pd.DataFrame | None:
+        """One row an annotator, the worst first."""
+        table = self.table("annotators")
+        if table is None:
+            return None
+        table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
+        return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
+
+    @cached_property
+    def batch(self) -> pd.DataFrame:
+        """The next batch."""
+        table = self.table("batch")
+        assert table is not None
+        return table[[name for name in BATCH_COLUMNS if name in table]]
+
+    def next_batch(self, *, size: int, max_relabel_fraction: float | None = None) -> pd.DataFrame:
+        """Return a batch of another size, from the stored scores."""
+        return selection.next_batch(
+            self.scores,
+            self.pool,
+            size=size,
+            labeled_ids=self.ids("labeled"),
+            unlabeled_ids=self.ids("unlabeled"),
+            max_relabel_fraction=max_relabel_fraction,
+        )

@@ -75,7 +75,7 @@ def score_unlabeled_block(
 
 def smallest_of_block(block: Block, *, size: int) -> Smallest:
     """The smallest of a block of scores."""
-    scores: NDArray[np.float64] = np.asarray(block.probs[0][0], dtype=np.float64)
+    scores: NDArray[np.float64] = np.asarray(block.probs[0], dtype=np.float64)
     rows = np.arange(block.first_row, block.first_row + len(scores))
     return Smallest.from_scores(scores, rows, size)
 

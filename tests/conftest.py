@@ -1,0 +1,34 @@
+"""Fixtures and settings of all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)
+# A failure in CI is the change's doing, not that of the seed drawn.
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Client]:
+    """A client of two worker processes, one for the whole session.
+
+    It is not Dask's default scheduler: ``with cluster.as_current():`` makes it the active one.
+    """
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client

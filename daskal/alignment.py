@@ -1,0 +1,146 @@
+"""From the ids and labels met in votes to rows, columns and class codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskal.errors import InputError, InvalidDataError
+from daskal.longform import EXAMPLES, Tally, listed, positions, whole_numbers
+from daskal.longform_io import Ids
+
+_MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
+_WHOLE_LABEL = re.compile(r"-?[0-9]+(\.0*)?")
+_MAX_CODE = 2**31 - 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Every label met, the code of each, and the classes."""
+
+    values: pa.Array
+    codes: npt.NDArray[np.int32]
+    num_classes: int
+    names: tuple[str, ...] | None
+
+
+def resolve_labels(
+    tally: Tally, classes: Sequence[Any] | None, name: str, *, untyped: bool
+) -> Labels:
+    """Give every label met its code; ``name`` is the column's, ``untyped`` says it came as text."""
+    values: list[Any] = tally.values.to_pylist()
+    if untyped:
+        values = _typed_labels(values, name)
+    whole = isinstance(values[0], int)
+    if classes is not None:
+        names: tuple[str, ...] | None = _class_names(classes)
+    else:
+        names = None if whole else tuple(sorted(values))
+    # Numbers are codes unless the names themselves are numbers (ratings 1 to 5).
+    if names is None or (whole and not any(_WHOLE_LABEL.fullmatch(given) for given in names)):
+        codes = values
+    else:
+        places = {given: place for place, given in enumerate(names)}
+        codes = [places.get(str(value), -1) for value in values]
+    num_classes = max(codes) + 1 if names is None else len(names)
+    outside = [
+        place for place, code in enumerate(codes) if not 0 <= code < min(num_classes, _MAX_CODE)
+    ]
+    if outside:
+        shown = sorted(values[place] for place in outside)
+        count = int(tally.votes[outside].sum())
+        known = "class codes from 0 on" if names is None else f"among {listed(names, len(names))}"
+        raise InvalidDataError(
+            f"votes: expected labels in column {name!r} to be {known}, but {count:,} votes have "
+            f"other labels ({listed(shown, len(shown))}). Name all classes in order with classes=, "
+            "or drop those votes."
+        )
+    return Labels(tally.values, np.array(codes, dtype=np.int32), num_classes, names)
+
+
+def resolve_tasks(
+    tally: Tally, given: Ids | None, name: str, *, untyped: bool
+) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """Ids of the rows in order, and the number of votes of each row."""
+    if given is None:
+        return sorted_ids(tally, untyped=untyped)
+    found, rows = _same_type(tally.values, untyped, given, name)
+    places = positions(found, rows)
+    unknown = np.flatnonzero(places < 0)
+    if len(unknown):
+        shown = found.take(pa.array(unknown)).sort()[:EXAMPLES].to_pylist()
+        raise InvalidDataError(
+            f"votes: expected every task to be one of the {len(rows):,} in tasks, but "
+            f"{len(unknown):,} are not ({listed(shown, len(unknown))}); they have "
+            f"{int(tally.votes[unknown].sum()):,} votes. Add them to tasks and to the "
+            "probabilities, or drop their votes."
+        )
+    counts = np.zeros(len(rows), dtype=np.int64)
+    counts[places] = tally.votes
+    return rows, counts
+
+
+def sorted_ids(tally: Tally, *, untyped: bool) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """Ids in ascending order (text by code point), and the number of votes of each."""
+    numbers = whole_numbers(tally.values) if untyped else None
+    ids = tally.values if numbers is None else numbers
+    order = pc.sort_indices(ids)
+    return ids.take(order), tally.votes[order.to_numpy()]
+
+
+def row_edges(counts: npt.NDArray[np.int64], votes: int) -> list[int]:
+    """First rows of ranges with about ``votes`` votes each, and the end of the last range."""
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    ranges = max(1, round(int(offsets[-1]) / votes))
+    inner = np.searchsorted(offsets, np.arange(1, ranges) * (offsets[-1] / ranges))
+    edges: list[int] = np.unique(np.concatenate([[0], inner, [len(counts)]])).tolist()
+    return edges
+
+
+def _typed_labels(values: list[str], name: str) -> list[Any]:
+    present = [value for value in values if value.lower() not in _MISSING_LABELS]
+    if not present or not all(_WHOLE_LABEL.fullmatch(value) for value in present):
+        return values
+    if len(present) < len(values):
+        missing = sorted(set(values) - set(present))
+        raise InvalidDataError(
+            f"votes: expected a label in every row of column {name!r}, but beside whole numbers "
+            f"it holds {listed(missing, len(missing))}. Drop those rows."
+        )
+    return [int(value.partition(".")[0]) for value in values]
+
+
+def _class_names(classes: Sequence[Any]) -> tuple[str, ...]:
+    names = tuple(str(given) for given in classes)
+    if isinstance(classes, str) or not names or len(set(names)) < len(names):
+        raise InputError(f"classes: expected distinct names in a list, got {classes!r}.")
+    return names
+
+
+def _same_type(found: pa.Array, untyped: bool, given: Ids, name: str) -> tuple[pa.Array, pa.Array]:
+    """Ids met in the votes and ids given, both numbers or both text."""
+    rows = given.values
+    found_numbers = whole_numbers(found) if untyped else None
+    row_numbers = whole_numbers(rows) if given.untyped else None
+    if found_numbers is not None and (row_numbers is not None or pa.types.is_integer(rows.type)):
+        found = found_numbers
+    if row_numbers is not None and pa.types.is_integer(found.type):
+        rows = row_numbers
+    if found.type == rows.type:
+        return found, rows
+    if pa.types.is_integer(found.type) and pa.types.is_integer(rows.type):
+        try:
+            return found.cast(pa.uint64()), rows.cast(pa.uint64())
+        except pa.ArrowInvalid:  # negative numbers on one side, above 2**63 on the other
+            pass
+    raise InputError(
+        f"tasks: expected ids of the same type as in column {name!r} of the votes, got "
+        f"{rows[0].as_py()!r} where the votes have {found[0].as_py()!r}. Convert one of them."
+    )

@@ -1,0 +1,308 @@
+"""Long-format votes as Arrow columns: ids of one type each, and a survey of what a table holds.
+
+A survey is a value that merges (`Survey.from_block`, `Survey.merge`), so that one read of the votes
+finds every id, counts its votes, and finds every fault, whatever the partitions are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from daskal.errors import InputError, InvalidDataError
+
+EXAMPLES = 5
+"""How many examples an error message gives."""
+
+WHOLE = "whole numbers"
+TEXT = "text"
+FRACTIONS = "fractions"
+
+_CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
+_INT64_MAX = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A type of values met in a column: its first value and that value's row."""
+
+    name: str
+    row: int
+    example: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of votes in Arrow: int64, uint64 or large_string; ``None`` if types are mixed."""
+
+    values: pa.Array | None
+    kinds: tuple[Kind, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """The distinct values of a column with the votes of each, and the rows where none is."""
+
+    values: pa.Array
+    votes: npt.NDArray[np.int64]
+    kinds: tuple[Kind, ...]
+    missing: int
+    missing_rows: tuple[int, ...]
+
+    @classmethod
+    def from_block(cls, column: pd.Series[Any]) -> Tally:
+        """Tally one block's column; rows are counted from the block's first."""
+        rows = np.flatnonzero(column.isna().to_numpy())
+        first_rows = tuple(rows[:EXAMPLES].tolist())
+        parsed = as_column(column)
+        if parsed.values is None:
+            return cls(_nothing(), _no_votes(), parsed.kinds, len(rows), first_rows)
+        counted = pc.value_counts(parsed.values.drop_null())
+        votes = counted.field("counts").to_numpy()
+        return cls(counted.field("values"), votes, parsed.kinds, len(rows), first_rows)
+
+    @classmethod
+    def merge(cls, tallies: Sequence[Tally], offsets: Sequence[int]) -> Tally:
+        """Merge tallies of consecutive blocks, of which block b begins at row ``offsets[b]``."""
+        kinds: dict[str, Kind] = {}
+        missing_rows: list[int] = []
+        for tally, offset in zip(tallies, offsets, strict=True):
+            for kind in tally.kinds:
+                kinds.setdefault(kind.name, dataclasses.replace(kind, row=kind.row + offset))
+            missing_rows += [row + offset for row in tally.missing_rows]
+        values, votes = _nothing(), _no_votes()
+        if len(kinds) == 1 and FRACTIONS not in kinds:
+            values, votes = _add_votes([tally for tally in tallies if len(tally.values)])
+        return cls(
+            values,
+            votes,
+            tuple(kinds.values()),
+            sum(tally.missing for tally in tallies),
+            tuple(missing_rows[:EXAMPLES]),
+        )
+
+    def check(self, name: str) -> None:
+        """Raise the one error that says what is wrong with the column called ``name``."""
+        if self.missing:
+            raise InvalidDataError(
+                f"votes: expected a value in every row of column {name!r}, but {self.missing:,} "
+                f"are missing (first rows: {listed(self.missing_rows, self.missing)}). "
+                "Drop those rows, or fill them in."
+            )
+        names = [kind.name for kind in self.kinds]
+        if len(names) > 1:
+            met = " and ".join(f"{k.name} ({k.example}, row {k.row:,})" for k in self.kinds)
+            raise InvalidDataError(
+                f"votes: column {name!r} is of mixed types: {met}. Expected one type: convert the "
+                f"column first, e.g. votes[{name!r}] = votes[{name!r}].astype(str)."
+            )
+        if names == [FRACTIONS]:
+            kind = self.kinds[0]
+            raise InvalidDataError(
+                f"votes: expected whole numbers or text in column {name!r}, but row {kind.row:,} "
+                f"holds {kind.example}. Round the column, or turn it into text."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a table of votes holds: its size and the tally of each of its three columns."""
+
+    num_votes: int
+    task: Tally
+    annotator: Tally
+    label: Tally
+
+    @classmethod
+    def from_block(cls, block: pd.DataFrame, columns: Sequence[str]) -> Survey:
+        """Survey one block of votes; ``columns`` names its task, annotator and label."""
+        return cls(len(block), *(Tally.from_block(block[name]) for name in columns))
+
+    @classmethod
+    def merge(cls, surveys: Sequence[Survey]) -> Survey:
+        """Merge the surveys of consecutive blocks."""
+        sizes = [survey.num_votes for survey in surveys]
+        offsets = [sum(sizes[:block]) for block in range(len(sizes))]
+        return cls(
+            sum(sizes),
+            Tally.merge([survey.task for survey in surveys], offsets),
+            Tally.merge([survey.annotator for survey in surveys], offsets),
+            Tally.merge([survey.label for survey in surveys], offsets),
+        )
+
+
+def as_column(values: pd.Series[Any]) -> Column:
+    """Bring a pandas column of any dtype to int64, uint64 or large_string, with nulls kept."""
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in {
+        "mixed",
+        "mixed-integer",
+    }:
+        return _from_objects(values)
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return _from_objects(values)
+    if isinstance(array, pa.ChunkedArray):
+        array = _one_array(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = array.type
+    if pa.types.is_null(kind):
+        return Column(None, ())
+    if pa.types.is_floating(kind):
+        fractional = pc.not_equal(array, pc.round(array))
+        odd = pc.or_(fractional, pc.invert(pc.is_finite(array))).fill_null(False)
+        if pc.any(odd).as_py():
+            row = odd.index(True).as_py()
+            return Column(None, (Kind(FRACTIONS, row, repr(array[row].as_py())),))
+        array = array.cast(pa.int64())
+    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        large = kind == pa.uint64() and (pc.max(array).as_py() or 0) > _INT64_MAX
+        array = array.cast(pa.uint64() if large else pa.int64())
+    elif pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+        return _from_objects(values)
+    else:
+        try:
+            array = array.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            return _from_objects(values)
+    return Column(array, _first_kind(array))
+
+
+def as_ids(values: Any, name: str) -> pa.Array:
+    """Bring ids given as an array, index or list to one Arrow array, or raise `InputError`."""
+    try:
+        series = values.to_series() if isinstance(values, pd.Index) else pd.Series(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: expected a one-dimensional array of ids ({error}).") from error
+    column = as_column(series)
+    if column.values is None and len(series) and len(column.kinds) != 0:
+        met = " and ".join(f"{kind.name} ({kind.example})" for kind in column.kinds)
+        raise InputError(f"{name}: expected ids that are all whole numbers or all text, got {met}.")
+    ids = column.values
+    if ids is None or ids.null_count or not len(ids):
+        count = len(series) if ids is None else ids.null_count
+        what = f"{count:,} of {len(series):,} are missing" if len(series) else "there are none"
+        raise InputError(f"{name}: expected an id in every place, but {what}.")
+    distinct = pc.value_counts(ids)
+    repeated = distinct.field("values").filter(pc.greater(distinct.field("counts"), 1))
+    if len(repeated):
+        raise InputError(
+            f"{name}: expected every id once, but {len(repeated):,} occur more than once "
+            f"({listed(repeated[:EXAMPLES].to_pylist(), len(repeated))})."
+        )
+    return ids
+
+
+def whole_numbers(values: pa.Array) -> pa.Array | None:
+    """Text ids as whole numbers where every one is written as such (``"7"``, not ``"007"``)."""
+    if not len(values) or not pc.all(pc.match_substring_regex(values, _CANONICAL_INTEGER)).as_py():
+        return None
+    for kind in (pa.int64(), pa.uint64()):
+        try:
+            return values.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def positions(values: pa.Array, index: pa.Array) -> npt.NDArray[np.int64]:
+    """Place of every value in ``index`` (distinct ids), -1 where it is not there.
+
+    The long ``index`` is probed against a hash table of the block's distinct values, and not the
+    other way round: a table of all ids would cost every block more memory and time than the block.
+    """
+    encoded = values.cast(index.type).dictionary_encode()
+    found = pc.index_in(index, value_set=encoded.dictionary)
+    hits = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
+    places = np.full(len(encoded.dictionary), -1, dtype=np.int64)
+    places[found.take(pa.array(hits)).to_numpy()] = hits
+    taken: npt.NDArray[np.int64] = places[encoded.indices.to_numpy()]
+    return taken
+
+
+def listed(examples: Iterable[Any], count: int) -> str:
+    """The first few of ``count`` things, for a message."""
+    shown = [repr(example) for example in examples][:EXAMPLES]
+    more = count - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _add_votes(tallies: Sequence[Tally]) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    if not tallies:
+        return _nothing(), _no_votes()
+    if len(tallies) == 1:
+        return tallies[0].values, tallies[0].votes
+    kinds = {tally.values.type for tally in tallies}
+    kind = pa.uint64() if pa.uint64() in kinds else kinds.pop()
+    try:
+        chunks = [tally.values.cast(kind) for tally in tallies]
+    except pa.ArrowInvalid as error:
+        raise InvalidDataError(
+            "votes: a column of ids holds both negative numbers and numbers above 2**63 - 1, which "
+            "no integer type can hold together. Turn the column into text."
+        ) from error
+    votes = pa.chunked_array([pa.array(tally.votes) for tally in tallies])
+    table = pa.table({"value": pa.chunked_array(chunks), "votes": votes})
+    summed = table.group_by("value").aggregate([("votes", "sum")])
+    return _one_array(summed["value"]), summed["votes_sum"].to_numpy()
+
+
+def _from_objects(values: pd.Series[Any]) -> Column:
+    # Arrow has no type for such objects (UUIDs, tuples, very long integers), or not one for all.
+    first: dict[str, Kind] = {}
+    present = values.notna().to_numpy()
+    objects = values.to_list()
+    for row in np.flatnonzero(present).tolist():
+        value = objects[row]
+        name = _kind_name(value)
+        if name not in first:
+            first[name] = Kind(name, row, repr(value))
+    if len(first) > 1:
+        return Column(None, tuple(first.values()))
+    if WHOLE in first:
+        try:
+            array = pa.array(objects, pa.uint64(), from_pandas=True)
+            return Column(array, tuple(first.values()))
+        except (pa.ArrowInvalid, OverflowError):
+            pass
+    texts = [str(value) if here else None for value, here in zip(objects, present, strict=True)]
+    array = pa.array(texts, pa.large_string())
+    return Column(array, _first_kind(array))
+
+
+def _kind_name(value: Any) -> str:
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return WHOLE
+    return TEXT if isinstance(value, str) else f"values of type {type(value).__name__}"
+
+
+def _first_kind(array: pa.Array) -> tuple[Kind, ...]:
+    row = array.is_valid().index(True).as_py()
+    if row < 0:
+        return ()
+    name = WHOLE if pa.types.is_integer(array.type) else TEXT
+    return (Kind(name, row, repr(array[row].as_py())),)
+
+
+def _one_array(array: pa.ChunkedArray) -> pa.Array:
+    # 32-bit string offsets end at 2 GiB: beyond it only large_string makes one array.
+    if pa.types.is_string(array.type):
+        array = array.cast(pa.large_string())
+    combined = array.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _nothing() -> pa.Array:
+    return pa.array([], pa.int64())
+
+
+def _no_votes() -> npt.NDArray[np.int64]:
+    return np.empty(0, dtype=np.int64)

@@ -1,0 +1,239 @@
+"""The store of sparse votes: AnnData's CSR convention in a Zarr v3 group, with ids beside it.
+
+Members of the group: ``data`` (class codes), ``indices`` (annotators, ascending within a row),
+``indptr`` (offsets of the rows), ``tasks`` and ``annotators`` (their ids). A group gets its
+``encoding-type`` as the last step, so that a torn import is no votes at all for any reader.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import zarr
+
+from daskal.errors import StoreExistsError
+from daskal.longform import EXAMPLES
+from daskal.longform_io import ZARR_FILES, is_url, redacted
+
+CHUNK = 2**18
+"""Elements a chunk: 1 MiB of annotators, so that a block of rows decodes little beyond itself."""
+
+_NEVER_WRITTEN = -1
+_LOW_HALF = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class VotesStore:
+    """Where the group is kept: small, and able to travel to every worker."""
+
+    url: str
+    options: dict[str, Any] | None = dataclasses.field(repr=False)
+
+    def refuse_existing(self, *, overwrite: bool) -> None:
+        """Raise `StoreExistsError` if something is there that may not be replaced."""
+        filesystem, root = self._filesystem()
+        if not filesystem.exists(root):
+            return
+        if not overwrite:
+            raise StoreExistsError(
+                f"{redacted(self.url)} exists already. Choose another path, or pass overwrite=True."
+            )
+        members = filesystem.ls(root, detail=False) if filesystem.isdir(root) else [root]
+        if members and not any(filesystem.exists(f"{root}/{name}") for name in ZARR_FILES):
+            raise StoreExistsError(
+                f"{redacted(self.url)} is no Zarr store, so that overwrite=True would delete "
+                "something else. Choose another path, or delete it yourself."
+            )
+
+    def remove(self) -> None:
+        """Delete whatever is there."""
+        filesystem, root = self._filesystem()
+        if filesystem.exists(root):
+            filesystem.rm(root, recursive=True)
+
+    def create(
+        self, *, num_votes: int, num_classes: int, tasks: pa.Array, annotators: pa.Array
+    ) -> None:
+        """Make the group with its ids, and room for ``num_votes`` votes."""
+        group = zarr.open_group(
+            self.url, mode="w-", zarr_format=3, storage_options=self._zarr_options()
+        )
+        code = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
+        sizes = {"data": num_votes, "indices": num_votes, "indptr": len(tasks) + 1}
+        dtypes = {"data": code, "indices": np.int32, "indptr": np.int64}
+        for name, size in sizes.items():
+            # A fill value no vote has: Zarr leaves out chunks that hold nothing but it, and a
+            # chunk of votes for class 0 shall be there.
+            group.create_array(
+                name,
+                shape=(size,),
+                chunks=(min(CHUNK, size),),
+                dtype=np.dtype(dtypes[name]),
+                fill_value=_NEVER_WRITTEN,
+            )
+        _write_ids(group, "tasks", tasks)
+        _write_ids(group, "annotators", annotators)
+
+    def read_ids(self, name: str) -> pa.Array:
+        """Read back the ids ``"tasks"`` or ``"annotators"``."""
+        array = self._array(name)
+        if array.dtype.kind in "iu":
+            return pa.array(array[:])
+        # By chunks: a Python object for every id at once would take ten times the ids' memory.
+        (step,) = array.chunks
+        parts = [
+            pa.array(array[start : start + step].astype(object), pa.large_string())
+            for start in range(0, array.shape[0], step)
+        ]
+        return pa.concat_arrays(parts)
+
+    def append(self, before: Appended, block: SortedVotes, *, last: bool = False) -> Appended:
+        """Append the next range of rows: whole chunks are written, the rest travels on.
+
+        Only ``last`` writes what is left. Each call writes the same bytes when it is repeated.
+        """
+        ends = before.num_votes + np.cumsum(block.counts)
+        fresh: dict[str, npt.NDArray[Any]] = {
+            "data": block.codes,
+            "indices": block.annotators,
+            "indptr": ends,
+        }
+        done = {"data": before.num_votes, "indices": before.num_votes, "indptr": before.num_rows}
+        # `indptr` has one element more than rows: it begins as the tail of `Appended.nothing`.
+        done["indptr"] += 1
+        tails: dict[str, npt.NDArray[Any]] = {}
+        for name, values in fresh.items():
+            array = self._array(name)
+            tail = before.tails[name]
+            pending = np.concatenate([tail, values.astype(array.dtype)])
+            (chunk,) = array.chunks
+            whole = len(pending) if last else len(pending) // chunk * chunk
+            if whole:
+                start = done[name] - len(tail)
+                array[start : start + whole] = pending[:whole]
+            # A view would keep the whole range alive while the next one waits for its tail.
+            tails[name] = pending[whole:].copy()
+        return Appended(
+            before.num_rows + len(block.counts),
+            before.num_votes + len(block.codes),
+            before.repeated + block.repeated,
+            (before.examples + block.examples)[:EXAMPLES],
+            tails,
+        )
+
+    def finish(self, *, shape: tuple[int, int], num_votes: int, **attributes: Any) -> None:
+        """Cut the arrays to the votes that were kept, and mark the group as complete."""
+        group = self._group()
+        for name in ("data", "indices"):
+            if self._array(name).shape != (num_votes,):
+                self._array(name).resize((num_votes,))
+        group.attrs.update(
+            {
+                "encoding-type": "csr_matrix",
+                "encoding-version": "0.1.0",
+                "shape": list(shape),
+                "daskal": attributes,
+            }
+        )
+
+    def _group(self) -> zarr.Group:
+        return zarr.open_group(self.url, mode="r+", storage_options=self._zarr_options())
+
+    def _array(self, name: str) -> Any:
+        return self._group()[name]
+
+    def _zarr_options(self) -> dict[str, Any] | None:
+        return self.options if is_url(self.url) else None
+
+    def _filesystem(self) -> tuple[Any, str]:
+        filesystem, root = fsspec.core.url_to_fs(self.url, **(self._zarr_options() or {}))
+        # Zarr writes through a filesystem object of its own, behind this one's listings.
+        filesystem.invalidate_cache()
+        return filesystem, root
+
+
+@dataclasses.dataclass(frozen=True)
+class SortedVotes:
+    """The votes of a range of rows in order, and the (row, annotator) pairs met repeatedly."""
+
+    counts: npt.NDArray[np.int64]
+    annotators: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.int32]
+    repeated: int
+    examples: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, first: int, end: int) -> SortedVotes:
+        """Sort votes on rows ``first`` to ``end`` by row (the frame's index) and annotator.
+
+        Of votes for the same pair the last in column ``order`` is kept, any without that column.
+        """
+        # v votes; a pair is one number, row in the high half, since sorting one key is fastest
+        pairs = ((frame.index.to_numpy() - first) << 32) + frame["annotator"].to_numpy()
+        if "order" in frame.columns:
+            order = np.lexsort((frame["order"].to_numpy(), pairs))
+        else:
+            order = np.argsort(pairs)
+        pairs = pairs[order]
+        kept = np.ones(len(pairs), dtype=bool)
+        kept[:-1] = pairs[1:] != pairs[:-1]
+        repeated = np.unique(pairs[~kept])
+        codes = frame["code"].to_numpy()[order][kept]
+        return cls(
+            np.bincount(pairs[kept] >> 32, minlength=end - first),
+            (pairs[kept] & _LOW_HALF).astype(np.int32),
+            codes,
+            len(repeated),
+            tuple((int(pair >> 32) + first, int(pair & _LOW_HALF)) for pair in repeated[:EXAMPLES]),
+        )
+
+    @classmethod
+    def nothing(cls) -> SortedVotes:
+        """No rows at all."""
+        none = np.empty(0, dtype=np.int32)
+        return cls(np.empty(0, dtype=np.int64), none, none, 0, ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Appended:
+    """What a store holds so far, and the ends of its arrays that fill no chunk yet."""
+
+    num_rows: int
+    num_votes: int
+    repeated: int
+    examples: tuple[tuple[int, int], ...]
+    tails: dict[str, npt.NDArray[Any]]
+
+    @classmethod
+    def nothing(cls) -> Appended:
+        """No votes; `indptr` begins with 0."""
+        none = np.empty(0, dtype=np.int32)
+        tails: dict[str, npt.NDArray[Any]] = {
+            "data": none,
+            "indices": none,
+            "indptr": np.zeros(1, dtype=np.int64),
+        }
+        return cls(0, 0, 0, (), tails)
+
+
+def _write_ids(group: zarr.Group, name: str, ids: pa.Array) -> None:
+    text = pa.types.is_large_string(ids.type)
+    array = group.create_array(
+        name,
+        shape=(len(ids),),
+        chunks=(min(CHUNK, len(ids)),),
+        dtype=str if text else ids.type.to_pandas_dtype(),
+        attributes={
+            "encoding-type": "string-array" if text else "array",
+            "encoding-version": "0.2.0",
+        },
+    )
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        array[start : start + len(part)] = part.to_numpy(zero_copy_only=False)

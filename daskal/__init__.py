@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from daskal import multiannotator as multiannotator
     from daskal.api import estimate as estimate
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from daskal.results import Run as Run
     from daskal.runs import run as run
     from daskal.selection import next_batch as next_batch
+    from daskal.version import __version__ as __version__
     from daskal.weights import Estimate as Estimate
 
 # Where each public name lives; a module is imported when its name is first used.
@@ -25,6 +24,7 @@ _HOMES = {
     "DataWarning": "errors",
     "Estimate": "weights",
     "Run": "results",
+    "__version__": "version",
     "estimate": "api",
     "next_batch": "selection",
     "run": "runs",

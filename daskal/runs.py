@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import daskal
 from daskal import api, findings, inputs, reduction, scoring, selection, store
 from daskal.annotators import annotator_table
 from daskal.blocks import RowBlocks, cut_rows
@@ -20,6 +19,7 @@ from daskal.progress import Report
 from daskal.results import Run
 from daskal.store import Section, SectionWriter
 from daskal.tallies import LabeledTally, PoolTally
+from daskal.version import __version__
 from daskal.weights import Estimate, Options
 
 Storage = Mapping[str, Any] | None
@@ -161,7 +161,7 @@ def run(
     given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
     path = os.fspath(out)
     attrs = {
-        "version": daskal.__version__,
+        "version": __version__,
         "inputs": {
             name: describe_input(value)
             for name, value in (

@@ -262,13 +262,15 @@ def clear_leader(tied: Bools, probs: Floats) -> Bools:
 
 def keyed_choice(seed: int, index: Ints, num_choices: Ints) -> Ints:
     """A draw below ``num_choices`` for each global row, the same in every block and run."""
-    mask = 2**64 - 1
-    # The finaliser of splitmix64, applied to the seed and then to seed and row together.
-    mixed = np.full(len(index), seed & mask, dtype=np.uint64)
-    for term in (np.uint64(0x9E3779B97F4A7C15), index.astype(np.uint64)):
-        mixed = mixed + term * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    golden, first, second = (
+        np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+    )
+    # The generator splitmix64: one round for the seed, one more for the row.
+    mixed = np.full(len(index), seed % 2**64, dtype=np.uint64)
+    for term in (np.zeros_like(index), index):
+        mixed = mixed + (term.astype(np.uint64) + np.uint64(1)) * golden
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * first
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * second
         mixed = mixed ^ (mixed >> np.uint64(31))
     return (mixed % num_choices.astype(np.uint64)).astype(np.int64)
 

@@ -56,13 +56,18 @@ class ConsensusWeights(NamedTuple):
     @property
     def mean_weight(self) -> float:
         """Mean weight of the annotators with labels."""
-        return float(np.nanmean(self.annotator_weight))
+        return mean_of_known(self.annotator_weight)
 
 
 def ratio(numerator: Ints, denominator: Ints) -> Floats:
     """Quotient of counts, NaN where there is nothing to divide by."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def mean_of_known(values: Floats) -> float:
+    """Mean without the NaN: the same bits wherever they stand, which ``nanmean`` does not give."""
+    return float(np.mean(values[~np.isnan(values)]))
 
 
 def impute_mean(values: Floats, given: Ints, fallback: float) -> Floats:
@@ -348,7 +353,7 @@ class Estimate:
             place = np.asarray(annotators)
 
             def pick(values: Floats) -> Floats:
-                known = float(np.nanmean(values))
+                known = mean_of_known(values)
                 return np.where(place < 0, known, np.nan_to_num(values, nan=known)[place])
 
             majority = majority._replace(annotator=pick(self.majority.annotator_weight))

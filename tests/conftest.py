@@ -27,7 +27,9 @@ def cluster() -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            # With no address the scheduler's HTTP server takes port 8787, and warns if it is taken.
             dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
         ) as local,
         Client(local, set_as_default=False) as client,
     ):

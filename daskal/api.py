@@ -172,6 +172,7 @@ def estimate_blocks(
         consensus,
         ensemble=probs.ensemble,
         annotator_ids=labels.annotator_ids,
+        class_names=labels.class_names or probs.class_names,
     )
 
 
@@ -223,8 +224,9 @@ def like_template(array: da.Array, template: Any, name: str) -> Any:
     """The rows' scores as xarray, if that is what came in."""
     if template is None:
         return array
-    rows = template.dims[-2] if template.ndim > 1 else template.dims[0]
-    coords = {key: coord for key, coord in template.coords.items() if set(coord.dims) <= {rows}}
+    rows = inputs.row_dim(template)
+    others = [key for key, coord in template.coords.items() if not set(coord.dims) <= {rows}]
+    coords = template.drop_vars(others).coords
     return type(template)(array, dims=(rows,), coords=coords, name=name)
 
 
@@ -282,7 +284,7 @@ def score_labeled(
     scores = as_array(
         blocks, scoring.score_labeled_block, np.float64, rule=rule, on_invalid=on_invalid
     )
-    return like_template(scores, probs.template or given_labels.template, "score")
+    return like_template(scores, inputs.rows_template(probs, given_labels), "score")
 
 
 def pool_weights(

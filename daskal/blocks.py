@@ -14,8 +14,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from daskal import planning
 from daskal.errors import BlockError, DaskalError
-from daskal.inputs import LazySource, Reader, Source
 from daskal.progress import announce
+from daskal.sources import Reader, Source
 from daskal.statistics import Block
 
 logger = logging.getLogger("daskal")
@@ -100,27 +100,17 @@ def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = Fal
     through; else, or if ``uniform``, blocks are of one size.
     """
     num_rows = sources[0].shape[sources[0].row_axis]
-    lazy = {source.row_chunks for source in sources if isinstance(source, LazySource)}
+    lazy = {source.row_chunks for source in sources if source.row_chunks is not None}
     if len(lazy) == 1 and not uniform:
-        chunks = next(iter(lazy))
         edges = [0]
-        for rows in chunks:
+        for rows in lazy.pop():
             edges.append(edges[-1] + rows)
         units = {source.chunk_rows for source in sources}
         if all(edge % unit == 0 for unit in units for edge in edges[:-1]):
             return RowBlocks(tuple(sources), tuple(edges), has_labels)
-    rows = planning.block_rows(
-        num_rows, sum(map(row_bytes, sources)), [source.chunk_rows for source in sources]
-    )
+    row_bytes = sum(source.row_bytes for source in sources)
+    rows = planning.block_rows(num_rows, row_bytes, [source.chunk_rows for source in sources])
     return RowBlocks(tuple(sources), tuple(planning.block_edges(num_rows, rows)), has_labels)
-
-
-def row_bytes(source: Source) -> int:
-    """Bytes of one row of a source."""
-    size = source.dtype.itemsize
-    for axis, length in enumerate(source.shape):
-        size *= 1 if axis == source.row_axis else length
-    return size
 
 
 def new_name(stem: str) -> str:

@@ -24,8 +24,10 @@ PROB_FAULTS = {
 LABEL_FAULTS = {
     votes.FRACTIONAL: "has a label that is no whole number",
     votes.OUT_OF_RANGE: "has a label beyond the last class",
-    votes.NEGATIVE: "has a negative label in a float matrix",
-    votes.INFINITE: "has an infinite label",
+    votes.NEGATIVE: "has a negative label in a float matrix or among sparse votes",
+    votes.INFINITE: "has a label that is no finite number",
+    votes.REPEATED: "has two votes of one annotator (named by column)",
+    votes.UNKNOWN_ANNOTATOR: "has a vote of an annotator outside the M columns",
 }
 
 

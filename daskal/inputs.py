@@ -1,199 +1,91 @@
-"""Whatever the user holds, as row-aligned sources that blocks are read from."""
+"""Whatever the user holds, opened as row-aligned sources with the names of rows and columns."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 
-from daskal.errors import BlockError, InputError, MissingPathError, StorageError
+from daskal import sparse
+from daskal.errors import InputError
+from daskal.locations import open_zarr, redacted, storage_errors
+from daskal.sources import RowIds, Source, StoredIds, check_known_chunks, make_source
 
-Chunks = tuple[int, ...]
+Storage = Mapping[str, Any] | None
 
-
-# --- readers: what a worker needs to get a block ----------------------------------------------
-
-
-@dataclass(frozen=True)
-class GivenReader:
-    """The task is handed the block itself."""
-
-    name: str
-
-    def __call__(self, argument: Any, start: int, stop: int) -> Any:
-        """Rows ``start:stop``."""
-        return np.asarray(argument)
-
-
-@dataclass(frozen=True)
-class StoredReader:
-    """Rows of a Zarr array."""
-
-    name: str
-    array: Any
-    row_axis: int
-
-    def __call__(self, argument: Any, start: int, stop: int) -> Any:
-        """Rows ``start:stop``."""
-        place = (slice(None),) * self.row_axis + (slice(start, stop),)
-        try:
-            return self.array[place]
-        except Exception as error:
-            raise BlockError(
-                f"{self.name}: rows {start:,} to {stop:,} of {self.array.store_path} cannot be "
-                f"read: {type(error).__name__}: {error}"
-            ) from error
-
-
-Reader = GivenReader | StoredReader
-
-
-# --- sources: what the client knows -----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MemorySource:
-    """A NumPy array; each task is handed a view of its rows."""
-
-    name: str
-    array: np.ndarray[Any, Any]
-    row_axis: int
-    chunk_rows: int = 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.array.dtype)
-
-    @property
-    def reader(self) -> Reader:
-        """What a worker needs to read a block."""
-        return GivenReader(self.name)
-
-    def arguments(self, edges: Sequence[int]) -> tuple[Iterable[Any], list[da.Array]]:
-        """Views of the rows."""
-        before = (slice(None),) * self.row_axis
-        return [self.array[(*before, slice(*cut))] for cut in pairwise(edges)], []
-
-
-@dataclass(frozen=True)
-class StoredSource:
-    """A Zarr array; each task reads its rows."""
-
-    name: str
-    array: Any
-    row_axis: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return tuple(self.array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.array.dtype)
-
-    @property
-    def chunk_rows(self) -> int:
-        """Rows of a chunk, an inner chunk where the array is sharded."""
-        return int(self.array.chunks[self.row_axis])
-
-    @property
-    def reader(self) -> Reader:
-        """What a worker needs to read a block."""
-        return StoredReader(self.name, self.array, self.row_axis)
-
-    def arguments(self, edges: Sequence[int]) -> tuple[Iterable[Any], list[da.Array]]:
-        """Nothing: the reader holds the array."""
-        return [None] * (len(edges) - 1), []
-
-
-@dataclass(frozen=True)
-class LazySource:
-    """A Dask array; each task takes a block of it, rechunked by Dask where needed."""
-
-    name: str
-    array: da.Array
-    row_axis: int
-    chunk_rows: int = 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return tuple(int(size) for size in self.array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.array.dtype)
-
-    @property
-    def row_chunks(self) -> Chunks:
-        """Chunks along the rows."""
-        return tuple(int(size) for size in self.array.chunks[self.row_axis])
-
-    @property
-    def reader(self) -> Reader:
-        """What a worker needs to read a block."""
-        return GivenReader(self.name)
-
-    def arguments(self, edges: Sequence[int]) -> tuple[Iterable[Any], list[da.Array]]:
-        """Keys of the blocks."""
-        rows = tuple(int(size) for size in np.diff(edges))
-        chunks = tuple(
-            rows if axis == self.row_axis else (size,) for axis, size in enumerate(self.shape)
-        )
-        array = self.array if self.array.chunks == chunks else da.rechunk(self.array, chunks)
-        at = [0] * array.ndim
-        keys = []
-        for block in range(len(rows)):
-            at[self.row_axis] = block
-            keys.append((array.name, *at))
-        return keys, [array]
-
-
-Source = MemorySource | StoredSource | LazySource
-
-
-# --- from whatever the user holds -------------------------------------------------------------
+# Ids compared at once, where those of the votes are stored.
+COMPARE_IDS = 2**18
+# Members of a group that an error lists.
+LIST_MEMBERS = 20
+LONG_COLUMNS = {"task", "annotator", "label"}
 
 
 class Opened(NamedTuple):
     """An argument as a bare array, with the names its rows and columns came with."""
 
-    array: Any  # numpy.ndarray, dask.array.Array or zarr.Array
-    row_ids: pd.Index | None = None
+    array: Any  # numpy.ndarray, dask.array.Array, zarr.Array, a SciPy matrix or a CSR group
+    row_ids: RowIds | None = None
     column_ids: pd.Index | None = None
     template: Any = None  # the xarray.DataArray it was
+    class_names: tuple[str, ...] | None = None
 
 
-def open_path(name: str, path: str, storage_options: Mapping[str, Any] | None) -> Any:
-    """The Zarr array or group stored under a path or URL."""
-    import zarr
+# --- any argument -----------------------------------------------------------------------------
 
-    options = dict(storage_options) if storage_options else None
-    try:
-        return zarr.open(path, mode="r", storage_options=options)
-    except FileNotFoundError as error:
-        raise MissingPathError(
-            f"{name}: expected a Zarr array, found nothing under {path!r}. Check the path."
-        ) from error
-    except Exception as error:
-        raise StorageError(
-            f"{name}: {path!r} cannot be opened as Zarr: {type(error).__name__}: {error}"
-        ) from error
+
+def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
+    """The bare array behind any argument daskal takes."""
+    if isinstance(given, str | os.PathLike):
+        given = open_zarr(name, os.fspath(given), storage_options)
+    if sparse.is_sparse(given):
+        return Opened(given)
+    kind = type(given).__module__.partition(".")[0]
+    if kind in OPENERS:
+        return OPENERS[kind](name, given)
+    if isinstance(given, da.Array):
+        check_known_chunks(name, given)
+        return Opened(given)
+    if isinstance(given, list | tuple | np.ndarray):
+        try:
+            return Opened(np.asanyarray(given))
+        except ValueError as error:
+            raise InputError(
+                f"{name}: expected rows of one length, got a list that is no array ({error})."
+            ) from error
+    raise refuse(name, given)
+
+
+def refuse(name: str, given: Any) -> InputError:
+    """The error for what daskal does not take."""
+    kind = f"{type(given).__module__}.{type(given).__qualname__}"
+    advice = (
+        " Call .to_dask_array(lengths=True) on it; votes in long format become a store with "
+        "daskal.import_votes."
+        if kind.startswith("dask")
+        else ""
+    )
+    return InputError(
+        f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame, the path of a Zarr "
+        f"array or, for labels, sparse votes, got {kind}.{advice}"
+    )
+
+
+def open_pandas(name: str, given: Any) -> Opened:
+    """A DataFrame with its index and columns, or the values of a Series or an index."""
+    if isinstance(given, pd.Series | pd.Index):
+        return Opened(given.to_numpy())
+    if not isinstance(given, pd.DataFrame):
+        raise refuse(name, given)
+    if given.columns.isin(list(LONG_COLUMNS)).sum() == len(LONG_COLUMNS):
+        raise InputError(
+            f"{name}: expected a matrix, got votes in long format (columns "
+            f"{list(given.columns)!r}). Make a store of them first: daskal.import_votes."
+        )
+    return Opened(frame_values(name, given), own_ids(given.index), own_ids(given.columns))
 
 
 def frame_values(name: str, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -216,53 +108,57 @@ def own_ids(index: pd.Index) -> pd.Index | None:
     return None if isinstance(index, pd.RangeIndex) and index.start == 0 else index
 
 
-def open_argument(name: str, given: Any, storage_options: Mapping[str, Any] | None) -> Opened:
-    """The bare array behind any argument daskal takes."""
-    if isinstance(given, str | os.PathLike):
-        given = open_path(name, os.fspath(given), storage_options)
-    kind = type(given).__module__.partition(".")[0]
-    if isinstance(given, pd.DataFrame):
-        return Opened(frame_values(name, given), own_ids(given.index), own_ids(given.columns))
-    if kind == "xarray" and hasattr(given, "coords"):
-        return open_xarray(given)
-    if kind == "zarr" and hasattr(given, "members"):
-        raise InputError(
-            f"{name}: expected a Zarr array, got the group {given.store_path} with members "
-            f"{sorted(key for key, _ in given.members())}. Name one of them in the path."
-        )
-    if isinstance(given, da.Array) or (kind == "zarr" and hasattr(given, "chunks")):
-        return Opened(given)
-    if isinstance(given, list | tuple | np.ndarray):
-        return Opened(np.asanyarray(given))
-    raise InputError(
-        f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame or the path of a Zarr "
-        f"array, got {type(given).__module__}.{type(given).__qualname__}."
-    )
-
-
-def open_xarray(given: Any) -> Opened:
+def open_xarray(name: str, given: Any) -> Opened:
     """A DataArray: its data, and the coords of its last two dimensions."""
+    if hasattr(given, "data_vars"):
+        raise InputError(
+            f"{name}: expected a DataArray, got a Dataset. Choose one of its variables: "
+            f"{', '.join(map(repr, given.data_vars))}."
+        )
+    if given.chunks is None and "preferred_chunks" in given.encoding:
+        # It stands for a stored array: read by blocks, not all of it here.
+        given = given.chunk({})
     rows, columns = given.dims[-2:] if given.ndim > 1 else (given.dims[0], None)
-    row_ids, column_ids = (
-        pd.Index(given.coords[dim].values) if dim in given.coords else None
-        for dim in (rows, columns)
-    )
-    data = given.data if isinstance(given.data, da.Array) else np.asarray(given.data)
+    row_ids, column_ids = given.indexes.get(rows), given.indexes.get(columns)
+    data = given.data if isinstance(given.data, da.Array) else np.asanyarray(given.data)
+    if isinstance(data, da.Array):
+        check_known_chunks(name, data)
     return Opened(data, row_ids, column_ids, given)
 
 
-def make_source(name: str, array: Any, row_axis: int) -> Source:
-    """The source behind a bare array."""
-    if isinstance(array, np.ndarray):
-        return MemorySource(name, array, row_axis)
-    if isinstance(array, da.Array):
-        if any(size != size for size in array.shape):
-            raise InputError(
-                f"{name}: expected known chunk sizes, got chunks {array.chunks!r}. "
-                "Call .compute_chunk_sizes() on it first."
-            )
-        return LazySource(name, array, row_axis)
-    return StoredSource(name, array, row_axis)
+def open_stored(name: str, given: Any) -> Opened:
+    """A Zarr array, or the group of one sparse matrix."""
+    if not hasattr(given, "members"):
+        return Opened(given)
+    if sparse.is_csr_group(given):
+        return open_csr_group(name, given)
+    where = redacted(str(given.store_path))
+    with storage_errors(f"list {name} in", where, None):
+        members = sorted(key for key, _ in given.members())
+    more = ", ..." if len(members) > LIST_MEMBERS else ""
+    raise InputError(
+        f"{name}: expected a Zarr array, got the group {where} with the members "
+        f"{', '.join(members[:LIST_MEMBERS])}{more}. Put the name of one after the path: "
+        "PATH/NAME, or group[NAME]."
+    )
+
+
+def open_csr_group(name: str, group: Any) -> Opened:
+    """A CSR group with the ids and class names that daskal's own have beside the votes."""
+    where = redacted(str(group.store_path))
+    with storage_errors(f"read ids of {name} from", where, None):
+        tasks, annotators = group.get("tasks"), group.get("annotators")
+        column_ids = None if annotators is None else StoredIds(annotators)[:]
+    names = group.attrs.get("daskal", {}).get("classes")
+    return Opened(
+        group,
+        None if tasks is None else StoredIds(tasks),
+        column_ids,
+        class_names=None if names is None else tuple(map(str, names)),
+    )
+
+
+OPENERS = {"pandas": open_pandas, "xarray": open_xarray, "zarr": open_stored}
 
 
 def check_numeric(name: str, source: Source, kinds: str) -> None:
@@ -274,6 +170,9 @@ def check_numeric(name: str, source: Source, kinds: str) -> None:
         )
 
 
+# --- probabilities ----------------------------------------------------------------------------
+
+
 class Probs(NamedTuple):
     """The probabilities of one or several models."""
 
@@ -282,20 +181,22 @@ class Probs(NamedTuple):
     num_models: int
     num_rows: int
     num_classes: int
-    row_ids: pd.Index | None
+    row_ids: RowIds | None
     template: Any
+    class_names: tuple[str, ...] | None = None
 
 
-def open_probs(name: str, given: Any, storage_options: Mapping[str, Any] | None) -> Probs:
+def open_probs(name: str, given: Any, storage_options: Storage) -> Probs:
     """Probabilities as (N, K), as (P, N, K), or as a list of P separate (N, K)."""
-    if isinstance(given, list | tuple) and given and not np.isscalar(given[0]):
-        opened = [
-            open_argument(f"{name}[{model}]", item, storage_options)
-            for model, item in enumerate(given)
-        ]
-        if all(np.ndim(item.array) == 2 for item in opened):
-            return join_models(name, opened)
-    first = open_argument(name, given, storage_options)
+    if isinstance(given, list | tuple) and given and not isinstance(given[0], float | int):
+        first = open_probs_array(f"{name}[0]", given[0], storage_options)
+        if len(first.array.shape) == 2:
+            others = [
+                open_probs_array(f"{name}[{model}]", item, storage_options)
+                for model, item in enumerate(given[1:], start=1)
+            ]
+            return join_models(name, [first, *others])
+    first = open_probs_array(name, given, storage_options)
     ndim = len(first.array.shape)
     if ndim not in (2, 3):
         raise InputError(
@@ -307,16 +208,29 @@ def open_probs(name: str, given: Any, storage_options: Mapping[str, Any] | None)
     return check_probs_shape(name, (source,), ndim == 3, num_models, first)
 
 
+def open_probs_array(name: str, given: Any, storage_options: Storage) -> Opened:
+    """One array of probabilities, which are never sparse."""
+    opened = open_argument(name, given, storage_options)
+    if is_sparse_kind(opened.array):
+        raise InputError(
+            f"{name}: expected a dense array of probabilities, got a sparse one. Only labels can "
+            "be sparse: what is not stored there is no vote, but here it would be no probability."
+        )
+    return opened
+
+
 def join_models(name: str, opened: Sequence[Opened]) -> Probs:
     """Several models in arrays of their own."""
+    shapes = {tuple(item.array.shape) for item in opened}
+    if len(shapes) > 1:
+        raise InputError(
+            f"{name}: expected {len(opened)} models of one shape (N, K), got {sorted(shapes)}."
+        )
     sources = tuple(
         make_source(f"{name}[{model}]", item.array, row_axis=0) for model, item in enumerate(opened)
     )
-    shapes = {source.shape for source in sources}
-    if len(shapes) > 1:
-        raise InputError(
-            f"{name}: expected {len(sources)} models of one shape (N, K), got {sorted(shapes)}."
-        )
+    for model, item in enumerate(opened):
+        check_same_ids(f"{name}[0]", opened[0].row_ids, f"{name}[{model}]", item.row_ids)
     return check_probs_shape(name, sources, True, len(sources), opened[0])
 
 
@@ -334,9 +248,21 @@ def check_probs_shape(
         )
     if num_models < 1:
         raise InputError(f"{name}: expected at least one model, got shape {sources[0].shape}.")
+    names = first.column_ids
     return Probs(
-        sources, ensemble, num_models, num_rows, num_classes, first.row_ids, first.template
+        sources,
+        ensemble,
+        num_models,
+        num_rows,
+        num_classes,
+        first.row_ids,
+        first.template,
+        # Columns that are numbered have no names, whatever they are numbered with.
+        tuple(names) if names is not None and all(isinstance(n, str) for n in names) else None,
     )
+
+
+# --- labels -----------------------------------------------------------------------------------
 
 
 class Labels(NamedTuple):
@@ -345,33 +271,129 @@ class Labels(NamedTuple):
     source: Source
     num_rows: int
     num_annotators: int
-    row_ids: pd.Index | None
+    row_ids: RowIds | None
     annotator_ids: tuple[Hashable, ...] | None
     template: Any
+    class_names: tuple[str, ...] | None = None
 
 
-def open_labels(given: Any, storage_options: Mapping[str, Any] | None) -> Labels:
-    """Labels as an (N, M) matrix."""
+def is_sparse_kind(array: Any) -> bool:
+    """Whether an opened array is sparse: a SciPy matrix, a CSR group, or a Dask array of such."""
+    is_group = hasattr(array, "members")
+    return is_group or sparse.is_sparse(array) or sparse.is_sparse(getattr(array, "_meta", None))
+
+
+def open_labels(given: Any, storage_options: Storage) -> Labels:
+    """Labels as an (N, M) matrix or as sparse votes."""
     opened = open_argument("labels", given, storage_options)
-    if len(opened.array.shape) != 2:
-        raise InputError(
-            "labels: expected an (N, M) matrix, one row an example and one column an annotator, "
-            f"got shape {tuple(opened.array.shape)}."
-        )
-    array = opened.array
-    if isinstance(array, np.ndarray) and array.dtype == object:
-        array = frame_values("labels", pd.DataFrame(array))
-    source = make_source("labels", array, row_axis=0)
+    source = labels_source(opened.array)
     check_numeric("labels", source, "fiub")
     num_rows, num_annotators = source.shape
-    ids = None if opened.column_ids is None else tuple(opened.column_ids.tolist())
-    return Labels(source, num_rows, num_annotators, opened.row_ids, ids, opened.template)
+    ids = None if opened.column_ids is None else annotator_ids(opened.column_ids)
+    for what, found, expected in (
+        ("tasks", opened.row_ids, num_rows),
+        ("annotators", opened.column_ids, num_annotators),
+    ):
+        if found is not None and len(found) != expected:
+            raise InputError(
+                f"labels: expected {expected:,} ids in {what}, as the votes have, got "
+                f"{len(found):,}. Import the votes anew."
+            )
+    return Labels(
+        source,
+        num_rows,
+        num_annotators,
+        opened.row_ids,
+        ids,
+        opened.template,
+        opened.class_names,
+    )
+
+
+def labels_source(array: Any) -> Source:
+    """The source behind labels of any form."""
+    if hasattr(array, "members"):
+        return sparse.open_group("labels", array)
+    if sparse.is_sparse(array):
+        return sparse.open_matrix("labels", array)
+    if len(array.shape) != 2:
+        raise InputError(
+            "labels: expected an (N, M) matrix, one row an example and one column an annotator, "
+            f"got shape {tuple(array.shape)}."
+        )
+    if is_sparse_kind(array):
+        return sparse.SparseLazySource("labels", array)
+    if isinstance(array, np.ndarray) and array.dtype == object:
+        array = frame_values("labels", pd.DataFrame(array))
+    return make_source("labels", array, row_axis=0)
+
+
+def annotator_ids(ids: pd.Index) -> tuple[Hashable, ...]:
+    """Ids of the annotators: whole numbers, text, or the text of anything else."""
+    if not ids.is_unique:
+        repeated = ids[ids.duplicated()].unique()[:10].tolist()
+        raise InputError(
+            f"labels: expected one column an annotator, got several for {repeated!r}. Name each "
+            "column differently, or put their votes into one."
+        )
+    return tuple(i if isinstance(i, int | str) else str(i) for i in ids.tolist())
+
+
+# --- labels and probabilities together --------------------------------------------------------
 
 
 def check_aligned(labels: Labels, probs: Probs) -> None:
-    """Refuse labels and probabilities of different lengths."""
+    """Refuse labels and probabilities whose rows are not the same examples."""
     if labels.num_rows != probs.num_rows:
         raise InputError(
             "expected labels and pred_probs with the same number of rows, got "
             f"{labels.num_rows:,} and {probs.num_rows:,}."
         )
+    if labels.template is not None and probs.template is not None:
+        check_dims(labels.template.dims, probs.template.dims)
+    check_same_ids("labels", labels.row_ids, "pred_probs", probs.row_ids)
+    named = labels.class_names, probs.class_names
+    if None not in named and named[0] != named[1]:
+        raise InputError(
+            f"expected the classes of labels and pred_probs in one order, got {named[0]!r} and "
+            f"{named[1]!r}. Put the columns of pred_probs into the order of the labels' classes."
+        )
+
+
+def check_dims(labels: Sequence[Hashable], probs: Sequence[Hashable]) -> None:
+    """Refuse DataArrays whose dimensions say that the axes are in another order."""
+    rows = labels[0]
+    if probs[-2] != rows and (rows in probs or probs[-2] in labels):
+        raise InputError(
+            "expected labels with the dimensions (row, annotator) and pred_probs with (row, class) "
+            f"or (model, row, class), got {tuple(labels)!r} and {tuple(probs)!r}. Call "
+            ".transpose() on the one that is turned round."
+        )
+
+
+def check_same_ids(name: str, ids: RowIds | None, other: str, others: RowIds | None) -> None:
+    """Refuse rows that go by other ids, or by the same in another order."""
+    if ids is None or others is None or len(ids) != len(others):
+        return
+    for start in range(0, len(ids), COMPARE_IDS):
+        cut = slice(start, start + COMPARE_IDS)
+        a, b = ids[cut], others[cut]
+        if not a.equals(b):
+            at = next(i for i, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
+            raise InputError(
+                f"expected the same examples in the rows of {name} and {other}, got {a[at]!r} and "
+                f"{b[at]!r} in row {start + at:,}. Put both into the same order."
+            )
+
+
+def rows_template(*opened: Labels | Probs) -> Any:
+    """The DataArray whose rows results go by: one with coords, if there is any."""
+    templates = [item.template for item in opened if item.template is not None]
+    named = [item for item in templates if row_dim(item) in item.indexes]
+    return (named or templates or [None])[0]
+
+
+def row_dim(template: Any) -> Hashable:
+    """Name of the dimension of the rows."""
+    dim: Hashable = template.dims[-2] if template.ndim > 1 else template.dims[0]
+    return dim

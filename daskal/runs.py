@@ -15,6 +15,7 @@ from daskal import api, findings, inputs, reduction, scoring, selection, store
 from daskal.annotators import annotator_table
 from daskal.blocks import RowBlocks, cut_rows
 from daskal.errors import DataWarning, InputError
+from daskal.locations import redacted
 from daskal.progress import Report
 from daskal.results import Run
 from daskal.store import Section, SectionWriter
@@ -196,7 +197,7 @@ def run(
 def describe_input(given: Any) -> Any:
     """What an input was, in words: a path, or kind, shape and dtype."""
     if isinstance(given, str | os.PathLike):
-        return os.fspath(given)
+        return redacted(os.fspath(given))
     if isinstance(given, list | tuple):
         return [describe_input(item) for item in given]
     kind = f"{type(given).__module__.partition('.')[0]}.{type(given).__qualname__}"

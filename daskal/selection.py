@@ -11,6 +11,7 @@ import pandas as pd
 from daskal import inputs, reduction, scoring
 from daskal.blocks import cut_rows
 from daskal.errors import InputError
+from daskal.sources import make_source
 from daskal.tallies import Smallest
 
 LABELED, UNLABELED = "labeled", "unlabeled"
@@ -25,7 +26,7 @@ def smallest(
     opened = inputs.open_argument(name, scores, storage_options)
     if len(opened.array.shape) != 1:
         raise InputError(f"{name}: expected shape (N,), got {tuple(opened.array.shape)}.")
-    source = inputs.make_source(name, opened.array, row_axis=0)
+    source = make_source(name, opened.array, row_axis=0)
     inputs.check_numeric(name, source, "f")
     blocks = cut_rows([source], has_labels=False)
     state: Smallest = reduction.tree(blocks, scoring.smallest_of_block, size=size).compute("batch")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal import kernels
 
-FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE = range(1, 5)
+FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(1, 7)
 
 
 @dataclass(frozen=True)
@@ -47,31 +48,74 @@ class Votes:
 
     def drop_rows(self, rows: NDArray[np.integer]) -> Votes:
         """Return the same rows with the votes of ``rows`` taken out."""
-        num = self.num_annotations
-        keep = np.ones(len(num), dtype=bool)
-        keep[rows] = False
-        kept = np.repeat(keep, num)
-        return Votes(
-            np.concatenate([[0], np.cumsum(np.where(keep, num, 0))]),
-            self.annotators[kept],
-            self.classes[kept],
-            self.faulty_rows,
-            self.faults,
-            self.values,
-        )
+        kept = without_rows(self.offsets, self.annotators, self.classes, rows)
+        return Votes(*kept, self.faulty_rows, self.faults, self.values)
+
+
+def without_rows(
+    offsets: NDArray[np.int64],
+    annotators: NDArray[np.integer],
+    classes: NDArray[Any],
+    rows: NDArray[np.integer],
+) -> tuple[NDArray[np.int64], NDArray[np.integer], NDArray[Any]]:
+    """Offsets, annotators and classes with the votes of some rows taken out."""
+    num = np.diff(offsets)
+    keep = np.ones(len(num), dtype=bool)
+    keep[rows] = False
+    kept = np.repeat(keep, num)
+    offsets = np.concatenate([[0], np.cumsum(np.where(keep, num, 0))])
+    return offsets, annotators[kept], classes[kept]
 
 
 @dataclass(frozen=True)
 class SparseLabels:
-    """A block of labels read from sparse storage: as :class:`Votes`, but unchecked."""
+    """A block of labels from sparse storage: as :class:`Votes`, but with labels unchecked.
 
-    offsets: NDArray[np.integer]
+    :func:`order_votes` makes it. ``offsets`` begin with 0; rows whose annotators are at fault are
+    in ``faulty_rows``, and their votes left out.
+    """
+
+    offsets: NDArray[np.int64]
     annotators: NDArray[np.integer]
-    classes: NDArray[np.generic]
+    classes: NDArray[Any]
+    faulty_rows: NDArray[np.int64]
+    faults: NDArray[np.uint8]
+    values: NDArray[np.float64]
 
     def __len__(self) -> int:
         """Rows of the block."""
         return len(self.offsets) - 1
+
+
+NO_FAULTS = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8), np.empty(0))
+
+
+def order_votes(
+    offsets: NDArray[np.int64],
+    annotators: NDArray[np.integer],
+    classes: NDArray[Any],
+    num_annotators: int,
+) -> SparseLabels:
+    """Votes as they are stored, with annotators put in ascending order within each row.
+
+    A row with an annotator there is not, or with the same one twice, is at fault.
+    """
+    num = np.diff(offsets)
+    first = np.zeros(len(annotators), dtype=bool)
+    first[offsets[:-1][num > 0]] = True
+    if not ((annotators[1:] > annotators[:-1]) | first[1:]).all():
+        order = np.lexsort((annotators, np.repeat(np.arange(len(num)), num)))
+        annotators, classes = annotators[order], classes[order]
+    faults = np.zeros(len(annotators), dtype=np.uint8)
+    faults[1:][(annotators[1:] == annotators[:-1]) & ~first[1:]] = REPEATED
+    faults[(annotators < 0) | (annotators >= num_annotators)] = UNKNOWN_ANNOTATOR
+    at = np.flatnonzero(faults)
+    if not len(at):
+        return SparseLabels(offsets, annotators, classes, *NO_FAULTS)
+    rows, seen = np.unique(np.searchsorted(offsets, at, side="right") - 1, return_index=True)
+    at = at[seen]
+    kept = without_rows(offsets, annotators, classes, rows)
+    return SparseLabels(*kept, rows, faults[at], annotators[at].astype(np.float64))
 
 
 LabelBlock = NDArray[np.generic] | SparseLabels
@@ -80,11 +124,7 @@ LabelBlock = NDArray[np.generic] | SparseLabels
 def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Votes:
     """Votes of rows ``start:stop`` of a block of labels, a matrix or sparse."""
     if isinstance(block, SparseLabels):
-        offsets = np.asarray(block.offsets[start : stop + 1], dtype=np.int64)
-        first, last = offsets[0], offsets[-1]
-        return check_classes(
-            offsets - first, block.annotators[first:last], block.classes[first:last], num_classes
-        )
+        return sparse_votes(block, start, stop, num_classes)
     matrix = block[start:stop]
     if matrix.dtype.kind == "f":
         given = ~np.isnan(matrix)
@@ -98,6 +138,27 @@ def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Vote
     return check_classes(offsets, annotators, matrix[given], num_classes)
 
 
+def sparse_votes(block: SparseLabels, start: int, stop: int, num_classes: int) -> Votes:
+    """Votes of rows ``start:stop`` of a sparse block."""
+    offsets = block.offsets[start : stop + 1]
+    first, last = offsets[0], offsets[-1]
+    votes = check_classes(
+        offsets - first, block.annotators[first:last], block.classes[first:last], num_classes
+    )
+    low, high = np.searchsorted(block.faulty_rows, [start, stop])
+    if low == high:
+        return votes
+    # Votes at fault have been left out, so no row is in both lists.
+    rows = np.concatenate([votes.faulty_rows, block.faulty_rows[low:high] - start])
+    order = np.argsort(rows)
+    return replace(
+        votes,
+        faulty_rows=rows[order],
+        faults=np.concatenate([votes.faults, block.faults[low:high]])[order],
+        values=np.concatenate([votes.values, block.values[low:high]])[order],
+    )
+
+
 def check_classes(
     offsets: NDArray[np.int64],
     annotators: NDArray[np.integer],
@@ -105,8 +166,6 @@ def check_classes(
     num_classes: int,
 ) -> Votes:
     """Votes with labels as class codes; rows with a label that is no class lose their votes."""
-    none = np.empty(0)
-    no_faults = (none.astype(np.int64), none.astype(np.uint8), none)
     with np.errstate(invalid="ignore"):
         classes = labels.astype(np.int64)
     # Compared in the labels' own type: one pass each where all is well.
@@ -115,14 +174,14 @@ def check_classes(
         and classes.min() >= 0
         and classes.max() < num_classes
     ):
-        return Votes(offsets, annotators, classes, *no_faults)
+        return Votes(offsets, annotators, classes, *NO_FAULTS)
     seen = labels.astype(np.float64)
     faults = np.zeros(len(seen), dtype=np.uint8)
     faults[seen >= num_classes] = OUT_OF_RANGE
     faults[seen != np.floor(seen)] = FRACTIONAL
     faults[seen < 0] = NEGATIVE
     faults[~np.isfinite(seen)] = INFINITE
-    votes = Votes(offsets, annotators, np.where(faults > 0, 0, classes), *no_faults)
+    votes = Votes(offsets, annotators, np.where(faults > 0, 0, classes), *NO_FAULTS)
     at = np.flatnonzero(faults)
     rows, first = np.unique(votes.rows[at], return_index=True)
     at = at[first]

@@ -1,0 +1,127 @@
+"""Paths and URLs: opening what is stored there, and saying what went wrong without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
+
+# Clients of object stores retry for minutes; whoever waits at the door is told sooner.
+OPEN_SECONDS = 20.0
+
+_SECRET_NAME = re.compile("key|secret|token|pass|cred|auth|sas|connection", re.IGNORECASE)
+# What another tool of the field would do with a file that holds no Zarr.
+_ADVICE_BY_SUFFIX = {
+    ".npy": "Pass np.load(path, mmap_mode='r') instead.",
+    ".csv": "Votes in long format become a store with daskal.import_votes.",
+    ".parquet": "Votes in long format become a store with daskal.import_votes.",
+    ".h5ad": "Write it as Zarr first: anndata.read_h5ad(path).write_zarr(...).",
+}
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec, not the operating system, is to open a path."""
+    return "://" in path or "::" in path
+
+
+def redacted(text: str) -> str:
+    """A text without the users, passwords and signatures that URLs in it hold."""
+    text = re.sub(r"://[^/@\s'\"]*@", "://...@", text)
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)
+
+
+def secrets_of(options: Any, name: str = "") -> Iterator[str]:
+    """The values among storage options that must not be shown."""
+    if isinstance(options, Mapping):
+        for key, value in options.items():
+            yield from secrets_of(value, str(key))
+    elif isinstance(options, str) and len(options) > 3 and _SECRET_NAME.search(name):
+        yield options
+
+
+def explain(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
+    """Kind and text of an error, without secrets."""
+    text = redacted(str(error)).strip()
+    for secret in secrets_of(options):
+        text = text.replace(secret, "...")
+    kind = type(error).__name__
+    return f"{kind}: {text}" if text else kind
+
+
+@contextlib.contextmanager
+def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) -> Iterator[None]:
+    """Turn whatever a file system or Zarr raises into one clear error."""
+    where = redacted(where)
+    try:
+        yield
+    except DaskalError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingPathError(
+            f"cannot {doing} {where!r}: nothing is stored there. Check the path."
+        ) from error
+    except TimeoutError as error:
+        raise StorageError(
+            f"cannot {doing} {where!r}: no answer in {OPEN_SECONDS:.0f} seconds. Check the address "
+            "and that this machine can reach it."
+        ) from error
+    except Exception as error:  # each file system has exceptions of its own, beside OSError
+        raise StorageError(f"cannot {doing} {where!r}: {explain(error, options)}") from error
+
+
+def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
+    """The Zarr array or group under a path or URL, or inside a zip file, for reading.
+
+    ``options`` are for a URL; a local path next to one needs none.
+    """
+    with storage_errors(f"read {name} from", path, options):
+        if is_url(path):
+            return open_remote(path, options)
+        return open_local(name, path)
+
+
+def open_remote(url: str, options: Mapping[str, Any] | None) -> Any:
+    """The array or group under a URL, or a TimeoutError."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    async def opened() -> Any:
+        store = zarr.storage.FsspecStore.from_url(
+            url, storage_options=dict(options) if options else None, read_only=True
+        )
+        # One request alone: of several that Zarr has under way, one that fails leaves the others
+        # retrying, and complaining when the program ends.
+        await store.get("zarr.json", default_buffer_prototype())
+        return await zarr.api.asynchronous.open(store=store, mode="r")
+
+    async def in_time() -> Any:
+        return await asyncio.wait_for(opened(), OPEN_SECONDS)
+
+    node = sync(in_time())
+    return zarr.Array(node) if isinstance(node, zarr.AsyncArray) else zarr.Group(node)
+
+
+def open_local(name: str, path: str) -> Any:
+    """The array or group under a local path."""
+    import zarr
+
+    place = Path(path).expanduser()
+    for file in (place, *place.parents):
+        if file.suffix == ".zip" and file.is_file():
+            store = zarr.storage.ZipStore(file, mode="r")
+            return zarr.open(store, mode="r", path=place.relative_to(file).as_posix().strip("."))
+    try:
+        return zarr.open(place, mode="r")
+    except FileNotFoundError as error:
+        if not place.exists():
+            raise
+        advice = _ADVICE_BY_SUFFIX.get(place.suffix, "Check the path.")
+        raise InputError(
+            f"{name}: expected a Zarr array or group, got {path!r}, which is neither. {advice}"
+        ) from error

@@ -11,8 +11,7 @@ m annotators, t temperatures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 # A tile of 2**15 float64 is 256 KiB: the three or four such arrays a kernel holds fit a core's L2.
 TILE_ELEMENTS = 2**15
@@ -28,10 +28,6 @@ MAX_TILE_ROWS = 4096
 
 # Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
 PROB_FLOOR = 1e-30
-LOG_FLOOR = float(np.log(PROB_FLOOR))
-
-# Losses are summed as integers in units of 2**-40, so that sums are exact in every order.
-LOSS_UNIT = 2.0**-40
 
 # Posteriors this close count as tied, so that no last bit decides a consensus label.
 TIE_TOLERANCE = 1e-12
@@ -41,18 +37,6 @@ NEAR_TIE = 1e-14
 SUM_TOLERANCE = 1e-3
 LOW_TOLERANCE = -1e-6
 HIGH_TOLERANCE = 1 + 1e-3
-
-COARSE_GRID = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 8.0)
-FINE_STEPS = 4
-TEMPERATURE_GRID: Floats = np.concatenate(
-    [
-        *(
-            np.linspace(low, high, FINE_STEPS, endpoint=False)
-            for low, high in pairwise(COARSE_GRID)
-        ),
-        COARSE_GRID[-1:],
-    ]
-)
 
 
 class Tile(NamedTuple):
@@ -133,6 +117,38 @@ def sum_classes(x: Floats) -> Floats:
     return np.add.reduce(x, axis=-2)
 
 
+def first_true(mask: Bools) -> Ints:
+    """The first true class of each column of a (k, n) mask, k where there is none.
+
+    ``mask.argmax(axis=0)`` goes through columns one by one and takes four times as long.
+    """
+    num_classes = len(mask)
+    kind = np.uint16 if num_classes < 2**16 else np.uint32
+    rank = np.arange(num_classes, 0, -1, dtype=kind)[:, np.newaxis]
+    return num_classes - (mask * rank).max(axis=0).astype(np.int64)
+
+
+def count_true(mask: Bools) -> NDArray[np.unsignedinteger]:
+    """True classes of each column of a (k, n) mask."""
+    kind = np.uint16 if len(mask) < 2**16 else np.uint32
+    return np.add.reduce(mask.view(np.uint8), axis=0, dtype=kind)
+
+
+def first_largest(x: Floats) -> Ints:
+    """As ``x.argmax(axis=0)`` of a (k, n) array."""
+    first = first_true(x == x.max(axis=0))
+    nowhere = np.flatnonzero(first == len(x))
+    if len(nowhere):
+        first[nowhere] = x[:, nowhere].argmax(axis=0)
+    return first
+
+
+def at_class(x: NDArray[Number], labels: Ints) -> NDArray[Number]:
+    """``x[label_i, i]`` of each column i of a (k, n) array."""
+    num_rows = x.shape[1]
+    return x.reshape(-1).take(labels * num_rows + np.arange(num_rows))
+
+
 # --- checks -----------------------------------------------------------------------------------
 
 NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
@@ -158,48 +174,7 @@ def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
     return faults
 
 
-# --- temperature ------------------------------------------------------------------------------
-
-
-def log_ratios(probs: Floats) -> Floats:
-    """log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
-    # fmax, not maximum: a NaN that is kept counts as zero here.
-    out = np.fmax(probs, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.log(out, out=out)
-        out -= out.max(axis=0)
-    return out
-
-
-def temperature_losses(
-    ratios: Floats, tile: Tile, counted_as: Ints, temperatures: Floats
-) -> list[int]:
-    """Soft cross-entropy of one model at each temperature, summed over the tile's labelled rows.
-
-    The sums are integers in units of ``LOSS_UNIT``; ``counted_as`` is the class each vote counts
-    for.
-    """
-    num_classes = len(ratios)
-    labeled = np.flatnonzero(tile.num_annotations)
-    if not len(labeled):
-        return [0] * len(temperatures)
-    num = tile.num_annotations[labeled]
-    starts = np.cumsum(num) - num
-    at_vote = ratios[counted_as, tile.rows]
-    scale = -1.0 / (LOSS_UNIT * np.log(num_classes) * num)
-    powers = np.empty_like(ratios)
-    sums = []
-    for temperature in temperatures:
-        np.multiply(ratios, 1.0 / temperature, out=powers)
-        np.exp(powers, out=powers)
-        log_total = np.log(sum_classes(powers))
-        terms = at_vote * (1.0 / temperature)
-        terms -= log_total[tile.rows]
-        np.maximum(terms, LOG_FLOOR, out=terms)
-        losses = np.add.reduceat(terms, starts)
-        losses *= scale
-        sums.append(int(np.rint(losses, out=losses).astype(np.int64).sum()))
-    return sums
+# --- scaled probabilities ----------------------------------------------------------------------
 
 
 def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
@@ -220,25 +195,29 @@ def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
 # --- votes and consensus ----------------------------------------------------------------------
 
 
+def vote_cells(tile: Tile) -> Ints:
+    """Place of each vote's class and row in a flat (k, n) array."""
+    return tile.classes * tile.probs.shape[2] + tile.rows
+
+
 def sum_by_class(tile: Tile, weights: Floats) -> Floats:
     """Sum of the votes' weights for each class and row, (k, n)."""
     _, num_classes, num_rows = tile.probs.shape
-    cells = tile.classes * num_rows + tile.rows
-    sums = np.bincount(cells, weights, minlength=num_classes * num_rows)
+    sums = np.bincount(vote_cells(tile), weights, minlength=num_classes * num_rows)
     return sums.astype(np.float64, copy=False).reshape(num_classes, num_rows)
 
 
 def count_votes(tile: Tile) -> Ints:
     """Votes for each class and row, (k, n)."""
     _, num_classes, num_rows = tile.probs.shape
-    cells = tile.classes * num_rows + tile.rows
-    return np.bincount(cells, minlength=num_classes * num_rows).reshape(num_classes, num_rows)
+    counts = np.bincount(vote_cells(tile), minlength=num_classes * num_rows)
+    return counts.reshape(num_classes, num_rows)
 
 
 def miscounted_classes(counts: Ints, tile: Tile) -> Ints:
     """Class each vote counts for where the row's distinct labels are counted as 0, 1, 2, ..."""
     position = np.cumsum(counts > 0, axis=0) - 1
-    return position[tile.classes, tile.rows]
+    return position.reshape(-1).take(vote_cells(tile))
 
 
 def narrow(tied: Bools, values: Floats) -> Bools:
@@ -294,8 +273,8 @@ def majority_vote(
     """
     top = counts.max(axis=0)
     tied = counts == top
-    labels = tied.argmax(axis=0)
-    columns = np.flatnonzero((tied.sum(axis=0) > 1) & (tile.num_annotations > 0))
+    labels = first_true(tied)
+    columns = np.flatnonzero((count_true(tied) > 1) & (tile.num_annotations > 0))
     if not len(columns):
         return labels, columns
     left = tied[:, columns]
@@ -318,7 +297,7 @@ def majority_vote(
 
 def posterior(tile: Tile, scaled: Floats, weights: VoteWeights) -> Floats:
     """q_ik: the weighted mean of the models' probabilities and the votes' likelihoods, (k, n)."""
-    by_vote = weights.annotator[tile.annotators]
+    by_vote = weights.annotator.take(tile.annotators)
     total = np.bincount(tile.rows, by_vote, minlength=scaled.shape[2])
     q = sum_by_class(tile, by_vote)
     q *= weights.likelihood - weights.other_likelihood
@@ -341,7 +320,7 @@ def best_labels(q: Floats, majority: Ints) -> Ints:
     """argmax_k q, the majority vote where the largest are tied."""
     near = q >= q.max(axis=0) * (1 - TIE_TOLERANCE)
     # No class is near the largest where q is NaN.
-    return np.where(near.sum(axis=0) == 1, near.argmax(axis=0), majority)
+    return np.where(count_true(near) == 1, first_true(near), majority)
 
 
 def consensus(tile: Tile, rule: Rule) -> tuple[Ints, Ints, Floats]:
@@ -366,20 +345,19 @@ def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
     """ActiveLab score and CROWDLAB quality of each row of a tile."""
     assert rule.final is not None
     num_rows = tile.probs.shape[2]
-    every = np.arange(num_rows)
     weights = rule.final
     labels, counts, scaled = consensus(tile, rule)
     if rule.single_label:
-        q = tile.probs.mean(axis=0)
+        q = tile.probs[0] if len(tile.probs) == 1 else tile.probs.mean(axis=0)
     elif rule.quality_method == "crowdlab":
         q = posterior(tile, scaled, weights)
     else:
         q = vote_shares(tile, counts, rule.miscount)
     with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = counts[labels, every] / tile.num_annotations
-    quality = agreement.copy() if rule.quality_method == "agreement" else q[labels, every]
+        agreement = at_class(counts, labels) / tile.num_annotations
+    quality = agreement.copy() if rule.quality_method == "agreement" else at_class(q, labels)
     model_weight = weights.model.sum()
-    by_votes = np.bincount(tile.rows, weights.annotator[tile.annotators], minlength=num_rows)
+    by_votes = np.bincount(tile.rows, weights.annotator.take(tile.annotators), minlength=num_rows)
     trust = by_votes + model_weight
     prior = rule.mean_weight / len(q)
     score = (quality * trust + prior) / (trust + rule.mean_weight)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal import kernels
+from daskal import calibration, kernels
 from daskal.findings import LABEL_FAULTS, PROB_FAULTS, Findings
 from daskal.kernels import Floats, Ints, Rule, Tile
 from daskal.votes import LabelBlock, make_tile, votes_of
@@ -23,6 +23,9 @@ ProbBlocks = Sequence[NDArray[np.generic]]
 
 # Rows left tied until pass 1 knows its temperature are kept up to this many numbers (32 MiB).
 PENDING_LIMIT = 2**22
+
+# Half of a float64's exact integers: two sums below it fit one float64.
+HALF_FLOAT = 2**26
 
 # --- tiles of a block -------------------------------------------------------------------------
 
@@ -112,6 +115,20 @@ def add_padded(a: Ints, b: Ints) -> Ints:
     return total
 
 
+def sum_both(
+    groups: NDArray[np.integer], part: NDArray[Any], whole: NDArray[Any], num_groups: int
+) -> tuple[Ints, Ints]:
+    """Sums by group of two counts, ``part`` the smaller one, in a single run over them."""
+    most = int(whole.max(initial=0)) * len(whole)
+    if most >= HALF_FLOAT:
+        sums = (np.bincount(groups, values, num_groups) for values in (part, whole))
+        first, second = (total.astype(np.int64) for total in sums)
+        return first, second
+    # Both in one float64, which holds integers up to 2**53 exactly.
+    both = np.bincount(groups, whole * float(HALF_FLOAT) + part, num_groups).astype(np.int64)
+    return both & (HALF_FLOAT - 1), both // HALF_FLOAT
+
+
 @dataclass(frozen=True)
 class ConsensusStatistics:
     """How votes and models stand to a consensus, over the rows with at least two votes.
@@ -144,13 +161,15 @@ class ConsensusStatistics:
         """Statistics of a tile whose consensus is known but for the rows ``left_out``."""
         multiple = tile.num_annotations >= 2
         multiple[left_out] = False
-        columns = np.flatnonzero(multiple)
-        chosen = labels[columns]
-        agreeing = counts[chosen, columns]
-        by_num = np.bincount(tile.num_annotations[columns], agreeing).astype(np.int64)
-        errors = [np.count_nonzero(model.argmax(axis=0)[columns] != chosen) for model in scaled]
+        agreeing = kernels.at_class(counts, labels) * multiple
+        errors = [
+            np.count_nonzero((kernels.first_largest(model) != labels) & multiple)
+            for model in scaled
+        ]
         return cls(
-            by_num, np.bincount(chosen, minlength=len(counts)), np.array(errors, dtype=np.int64)
+            np.bincount(tile.num_annotations, agreeing).astype(np.int64),
+            np.bincount(labels[multiple], minlength=len(counts)),
+            np.array(errors, dtype=np.int64),
         )
 
     @classmethod
@@ -291,7 +310,7 @@ class LabelStatistics:
     class_counts : (k,) int64
         Votes for each class.
     losses : tuple of p tuples of t int
-        Temperature losses in units of ``kernels.LOSS_UNIT``.
+        Temperature losses in units of ``calibration.LOSS_UNIT``.
     undefined : (p,) int64
         Rows whose loss is no number (only where rows at fault are kept).
     consensus : ConsensusStatistics
@@ -322,7 +341,7 @@ class LabelStatistics:
         return cls(
             *(0, 0, 0, none, none, none, none, none),
             np.zeros(num_classes, np.int64),
-            ((0,) * len(kernels.TEMPERATURE_GRID),) * num_models,
+            ((0,) * len(calibration.TEMPERATURE_GRID),) * num_models,
             np.zeros(num_models, np.int64),
             ConsensusStatistics.zero(num_models, num_classes),
             PendingRows.zero(num_models, num_classes),
@@ -337,16 +356,12 @@ class LabelStatistics:
         tile = checked.tile
         num = tile.num_annotations
         counts = kernels.count_votes(tile)
-
-        def by_annotator(values: NDArray[np.generic]) -> Ints:
-            sums = np.bincount(tile.annotators, values, minlength=num_annotators)
-            return sums.astype(np.int64)
-
         tied = counts == counts.max(axis=0)
-        num_tied = tied.sum(axis=0)
-        majority = tied.argmax(axis=0)
-        untied = (num_tied == 1)[tile.rows]
-        agrees = untied & (tile.classes == majority[tile.rows])
+        num_tied = kernels.count_true(tied)
+        majority = kernels.first_true(tied)
+        untied = num_tied == 1
+        agrees = tile.classes == np.where(untied, majority, -1).take(tile.rows)
+        agreeing_pairs = counts.reshape(-1).take(kernels.vote_cells(tile)) - 1
         # A row with one vote is never tied, so every pending row has several.
         left = np.flatnonzero((num_tied > 1) & (num > 0))
         if len(left):
@@ -359,10 +374,8 @@ class LabelStatistics:
             int(np.count_nonzero(num)),
             int(np.count_nonzero(num > 1)),
             np.bincount(tile.annotators, minlength=num_annotators),
-            by_annotator(counts[tile.classes, tile.rows] - 1),
-            by_annotator(num[tile.rows] - 1),
-            by_annotator(agrees),
-            by_annotator(untied),
+            *sum_both(tile.annotators, agreeing_pairs, (num - 1).take(tile.rows), num_annotators),
+            *sum_both(tile.annotators, agrees, untied.take(tile.rows), num_annotators),
             counts.sum(axis=1),
             losses,
             undefined,
@@ -421,7 +434,7 @@ class LabelStatistics:
 def no_losses(tile: Tile) -> tuple[tuple[tuple[int, ...], ...], Ints]:
     """Losses where no temperature is fitted."""
     num_models = len(tile.probs)
-    none = ((0,) * len(kernels.TEMPERATURE_GRID),) * num_models
+    none = ((0,) * len(calibration.TEMPERATURE_GRID),) * num_models
     return none, np.zeros(num_models, dtype=np.int64)
 
 
@@ -434,7 +447,7 @@ def tile_losses(
     losses = []
     undefined = np.zeros(len(tile.probs), dtype=np.int64)
     for model, probs in enumerate(tile.probs):
-        ratios = kernels.log_ratios(probs)
+        ratios = calibration.log_ratios(probs)
         fitted, counted = tile, counted_as
         if len(checked.faulty):
             bare = np.logical_or.reduce(np.isnan(ratios), axis=0)
@@ -444,7 +457,5 @@ def tile_losses(
                 rows=tile.rows[keep], num_annotations=np.where(bare, 0, tile.num_annotations)
             )
             counted = counted_as[keep]
-        losses.append(
-            tuple(kernels.temperature_losses(ratios, fitted, counted, kernels.TEMPERATURE_GRID))
-        )
+        losses.append(tuple(calibration.temperature_losses(ratios, fitted, counted)))
     return tuple(losses), undefined

@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 
 from daskal import kernels
 
+# Eight bools are one word of 64 bits.
+WORD_BITS = 3
+WORD = 1 << WORD_BITS
+# NumPy's own limit, as places for each true one.
+DENSE = 10
+
+# Labels looked at in one go: a mask of them and the labels themselves stay in the cache.
+MASK_SIZE = 2**19
+
 FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(1, 7)
 
 
@@ -125,17 +134,49 @@ def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Vote
     """Votes of rows ``start:stop`` of a block of labels, a matrix or sparse."""
     if isinstance(block, SparseLabels):
         return sparse_votes(block, start, stop, num_classes)
-    matrix = block[start:stop]
-    if matrix.dtype.kind == "f":
-        given = ~np.isnan(matrix)
-    elif matrix.dtype.kind == "u" or matrix.dtype.kind == "b":
-        given = np.ones(matrix.shape, dtype=bool)
-    else:
-        given = np.greater_equal(matrix, 0)
-    rows, annotators = np.nonzero(given)
-    num = np.bincount(rows, minlength=len(matrix))
-    offsets = np.concatenate([[0], np.cumsum(num)])
-    return check_classes(offsets, annotators, matrix[given], num_classes)
+    matrix = np.ascontiguousarray(block[start:stop])
+    num_rows, num_annotators = matrix.shape
+    places = given_places(matrix.reshape(-1))
+    rows = places // max(num_annotators, 1)
+    offsets = np.zeros(num_rows + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rows, minlength=num_rows), out=offsets[1:])
+    rows *= num_annotators
+    annotators = np.subtract(places, rows, out=rows)
+    return check_classes(offsets, annotators, matrix.reshape(-1).take(places), num_classes)
+
+
+def given_places(labels: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Places of the labels that are not missing."""
+    if labels.dtype.kind in "ub":
+        return np.arange(len(labels))
+    is_given = np.greater_equal if labels.dtype.kind == "i" else np.equal
+    places = []
+    for start in range(0, max(len(labels), 1), MASK_SIZE):
+        part = labels[start : start + MASK_SIZE]
+        # NaN alone differs from itself.
+        mask = is_given(part, 0 if labels.dtype.kind == "i" else part)
+        places.append(true_places(mask))
+        places[-1] += start
+    return np.concatenate(places) if len(places) > 1 else places[0]
+
+
+def true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """As ``np.flatnonzero``, several times faster where few are true.
+
+    NumPy lists true places without a branch where at least a tenth are true, and with one each
+    where fewer are: here words of eight without any are left out first.
+    """
+    num_words = len(mask) // WORD
+    if num_words < WORD or np.count_nonzero(mask) * DENSE > len(mask):
+        return np.flatnonzero(mask)
+    words = mask[: num_words * WORD].view(np.uint64)
+    kept = true_places(words != 0)
+    inside = np.flatnonzero(words.take(kept).view(np.bool_))
+    kept *= WORD
+    places = kept.take(inside >> WORD_BITS)
+    places += inside & (WORD - 1)
+    rest = np.flatnonzero(mask[num_words * WORD :])
+    return np.concatenate([places, rest + num_words * WORD]) if len(rest) else places
 
 
 def sparse_votes(block: SparseLabels, start: int, stop: int, num_classes: int) -> Votes:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from daskal import kernels
+from daskal import calibration
 from daskal.errors import EstimateError, InvalidDataError
 from daskal.kernels import Floats, Ints, Rule, TieBreak, VoteWeights
 from daskal.statistics import ConsensusStatistics, LabelStatistics
@@ -82,13 +82,13 @@ def impute_mean(values: Floats, given: Ints, fallback: float) -> Floats:
 
 def choose_temperature(losses: Sequence[int], undefined: int) -> tuple[float, bool]:
     """Temperature of the least loss, first on the coarse grid and then around it; whether flat."""
-    grid = kernels.TEMPERATURE_GRID
+    grid = calibration.TEMPERATURE_GRID
     if undefined:
         # A row without a loss leaves none to compare: the first of the grid, as a search would.
         return float(grid[0]), False
     if min(losses) == max(losses):
         return 1.0, True
-    step = kernels.FINE_STEPS
+    step = calibration.FINE_STEPS
     best = step * int(np.argmin(np.array(losses[::step], dtype=object)))
     start = max(best - step, 0)
     # The far end of the coarse grid is compared with its left neighbours, never chosen itself.
@@ -332,7 +332,7 @@ class Estimate:
     @property
     def temperature_curve(self) -> pd.DataFrame:
         """Mean soft cross-entropy by temperature."""
-        index = pd.Index(kernels.TEMPERATURE_GRID, name="temperature")
+        index = pd.Index(calibration.TEMPERATURE_GRID, name="temperature")
         if self.losses is None:
             return pd.DataFrame(index=index[:0])
         return pd.DataFrame(self.losses.T.copy(), index=index)
@@ -522,7 +522,7 @@ def finish(
     statistics = draft.statistics
     losses = None
     if draft.options.temperature == "fit" and statistics.num_multiple:
-        unit = kernels.LOSS_UNIT / statistics.num_labeled
+        unit = calibration.LOSS_UNIT / statistics.num_labeled
         losses = np.array([[loss * unit for loss in model] for model in statistics.losses])
     estimate = Estimate(
         options=draft.options,
@@ -568,7 +568,7 @@ def quality_flags(
         flags.append("the temperature has no influence on the loss: 1 is taken")
     elif draft.options.temperature == "fit" and draft.temperature is not None:
         # 7.25 is the last of the grid that can be chosen.
-        ends = {float(kernels.TEMPERATURE_GRID[0]), float(kernels.TEMPERATURE_GRID[-2])}
+        ends = {float(calibration.TEMPERATURE_GRID[0]), float(calibration.TEMPERATURE_GRID[-2])}
         if ends & set(draft.temperature.tolist()):
             flags.append("a temperature lies at the end of its grid")
     low = int(np.count_nonzero(estimate.final.annotator_weight <= WEIGHT_FLOOR))

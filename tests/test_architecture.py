@@ -17,6 +17,7 @@ ORDER = (
     "version",
     "errors",
     "kernels",
+    "calibration",
     "votes",
     "findings",
     "statistics",
@@ -46,7 +47,16 @@ ORDER = (
     "report",
     "cli",
 )
-NO_ENGINE = ("errors", "kernels", "votes", "findings", "tallies", "statistics", "planning")
+NO_ENGINE = (
+    "errors",
+    "kernels",
+    "calibration",
+    "votes",
+    "findings",
+    "tallies",
+    "statistics",
+    "planning",
+)
 ENGINES = ("dask", "distributed", "zarr")
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

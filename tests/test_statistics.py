@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskal import kernels
+from daskal import calibration
 from daskal.statistics import Block, ConsensusStatistics, LabelStatistics, PendingRows
 from daskal.weights import Draft, Options, consensus_weights
 from tests.problems import chunkings, make_problem
@@ -68,11 +68,11 @@ def test_losses_are_the_soft_cross_entropy():
     probs = np.array([[0.2, 0.5, 0.3], [0.0, 0.1, 0.9]])
     losses = statistics(labels, probs).losses[0]
     shares = np.array([[1 / 3, 2 / 3, 0], [0, 0, 1]])
-    for temperature, loss in zip(kernels.TEMPERATURE_GRID, losses, strict=True):
+    for temperature, loss in zip(calibration.TEMPERATURE_GRID, losses, strict=True):
         powers = probs ** (1 / temperature)
         scaled = np.maximum(powers / powers.sum(axis=1, keepdims=True), 1e-30)
         expected = -(shares * np.log(scaled)).sum(axis=1) / np.log(3)
-        assert loss * kernels.LOSS_UNIT == pytest.approx(expected.sum(), abs=1e-11)
+        assert loss * calibration.LOSS_UNIT == pytest.approx(expected.sum(), abs=1e-11)
 
 
 def test_rows_tied_to_the_end_wait_for_the_whole():

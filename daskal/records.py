@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def encode(state: Any) -> bytes:
     """A block's state as bytes."""
     arrays: list[np.ndarray[Any, Any]] = []
     text = json.dumps(flatten(state, arrays))
-    named = {f"array_{at}": array for at, array in enumerate(arrays)}
+    named: dict[str, Any] = {f"array_{at}": array for at, array in enumerate(arrays)}
     content = io.BytesIO()
     np.savez(content, state=np.frombuffer(text.encode(), dtype=np.uint8), **named)
     return content.getvalue()
@@ -77,6 +77,20 @@ def decode(content: bytes) -> Any:
         return restore(json.loads(arrays["state"].tobytes()), arrays)
 
 
+def finished_blocks(store: Any, prefix: str) -> frozenset[int]:
+    """The blocks that have a record below a prefix."""
+    found = (
+        re.fullmatch(r"(\d+)\.npz", key.rsplit("/", 1)[-1])
+        for key in list_keys(store, f"{prefix}/")
+    )
+    return frozenset(int(match[1]) for match in found if match)
+
+
+def stage_prefix(root: Any, stage: str) -> str:
+    """Where the records of a stage are."""
+    return join_key(root, f"{RECORDS}/{stage.replace(' ', '-')}")
+
+
 @dataclass(frozen=True)
 class Records:
     """The records of one stage of a run; travels to the workers."""
@@ -86,13 +100,9 @@ class Records:
     claim: Claim
 
     @classmethod
-    def of(cls, root: Any, claim: Claim) -> Records:
-        """All records of a store."""
-        return cls(root.store, join_key(root, RECORDS), claim)
-
-    def stage(self, name: str) -> Records:
-        """The records of one stage."""
-        return replace(self, prefix=f"{self.prefix}/{name.replace(' ', '-')}")
+    def of_stage(cls, root: Any, claim: Claim, stage: str) -> Records:
+        """The records of a stage of the run that has the claim."""
+        return cls(root.store, stage_prefix(root, stage), claim)
 
     def key(self, block: int) -> str:
         """Key of a block's record."""
@@ -120,8 +130,4 @@ class Records:
 
     def finished(self) -> frozenset[int]:
         """The blocks that have a record."""
-        found = (
-            re.fullmatch(r"(\d+)\.npz", key.rsplit("/", 1)[-1])
-            for key in list_keys(self.store, f"{self.prefix}/")
-        )
-        return frozenset(int(match[1]) for match in found if match)
+        return finished_blocks(self.store, self.prefix)

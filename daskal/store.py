@@ -82,9 +82,7 @@ def get_bytes(store: Any, key: str) -> bytes | None:
     from zarr.core.sync import sync
 
     prototype = default_buffer_prototype()
-    found = attempt(
-        lambda: sync(store.get(key, prototype)), f"{key} of {store} cannot be read"
-    )
+    found = attempt(lambda: sync(store.get(key, prototype)), f"{key} of {store} cannot be read")
     return None if found is None else found.to_bytes()
 
 
@@ -103,9 +101,7 @@ def remove(store: Any, prefix: str) -> None:
     """Remove every object below a prefix."""
     from zarr.core.sync import sync
 
-    attempt(
-        lambda: sync(store.delete_dir(prefix)), f"{prefix!r} of {store} cannot be removed"
-    )
+    attempt(lambda: sync(store.delete_dir(prefix)), f"{prefix!r} of {store} cannot be removed")
 
 
 def remove_key(store: Any, key: str) -> None:
@@ -138,9 +134,7 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
     try:
         return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
     except Exception as error:
-        raise StorageError(
-            f"{path!r} cannot be opened: {type(error).__name__}: {error}"
-        ) from error
+        raise StorageError(f"{path!r} cannot be opened: {type(error).__name__}: {error}") from error
 
 
 def open_group(path: str, mode: Any, storage_options: Storage, **options: Any) -> Any:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from daskal.api import score_unlabeled as score_unlabeled
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
+    from daskal.planning import Plan as Plan
+    from daskal.plans import plan as plan
     from daskal.results import Run as Run
     from daskal.runs import run as run
     from daskal.selection import next_batch as next_batch
@@ -23,10 +25,12 @@ _HOMES = {
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "weights",
+    "Plan": "planning",
     "Run": "results",
     "__version__": "version",
     "estimate": "api",
     "next_batch": "selection",
+    "plan": "plans",
     "run": "runs",
     "score_labeled": "api",
     "score_unlabeled": "api",

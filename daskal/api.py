@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
 from daskal import findings, inputs, reduction, scoring, weights
-from daskal.blocks import RowBlocks, as_array, cut_rows
+from daskal.blocks import Ledger, RowBlocks, as_array, cut_rows
 from daskal.errors import DataWarning, EstimateError, InputError
 from daskal.progress import Report
 from daskal.statistics import ConsensusStatistics, LabelStatistics
@@ -124,21 +124,25 @@ def estimate_blocks(
     options: Options,
     on_invalid: str,
     report: Report | None = None,
+    ledger: Callable[[str], Ledger] | None = None,
 ) -> Estimate:
-    """Pass 1 over blocks."""
+    """Pass 1 over blocks; ``ledger`` gives the one of a stage."""
     keep = on_invalid == "keep"
     fit = options.temperature == "fit"
-    told = report is not None
-    first = reduction.tree(
-        blocks,
+
+    def reduce(stage: str, function: Callable[..., Any], **arguments: Any) -> Any:
+        kept = None if ledger is None else ledger(stage)
+        return reduction.reduce_blocks(
+            blocks, function, stage, report, kept, keep_faulty=keep, **arguments
+        )
+
+    statistics: LabelStatistics = reduce(
+        "labels",
         LabelStatistics.from_block,
-        told=told,
         num_annotators=labels.num_annotators,
         miscount=options.convention == "cleanlab",
         fit=fit,
-        keep_faulty=keep,
     )
-    statistics: LabelStatistics = first.compute("labels", report)
     if on_invalid == "raise":
         findings.raise_invalid(statistics.findings)
     elif keep and statistics.findings:
@@ -147,10 +151,7 @@ def estimate_blocks(
     single = statistics.num_multiple == 0
 
     def read_again(stage: str, rule: Any) -> ConsensusStatistics:
-        again = reduction.tree(
-            blocks, ConsensusStatistics.from_block, told=told, rule=rule, keep_faulty=keep
-        )
-        state: ConsensusStatistics = again.compute(stage, report)
+        state: ConsensusStatistics = reduce(stage, ConsensusStatistics.from_block, rule=rule)
         return state
 
     if single:

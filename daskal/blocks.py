@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
 from daskal import planning
-from daskal.errors import BlockError, DaskalError
+from daskal.errors import BlockError, ClusterError, DaskalError
 from daskal.progress import announce
 from daskal.sources import Reader, Source
 from daskal.statistics import Block
+from daskal.version import __version__
 
 logger = logging.getLogger("daskal")
+
+
+class Ledger(Protocol):
+    """Keeps what the tasks of finished blocks returned."""
+
+    def put(self, block: int, state: Any) -> None:
+        """Keep the state of a block that is finished."""
+
+    def get(self, block: int) -> Any:
+        """The state of a finished block."""
+
+    def finished(self) -> frozenset[int]:
+        """The finished blocks."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,8 @@ class BlockJob:
     readers: tuple[Reader, ...]
     has_labels: bool
     topic: str | None = None
+    ledger: Ledger | None = None
+    version: str = __version__
 
     def run(self, start: int, stop: int, arguments: Sequence[Any]) -> Any:
         """Read the rows ``start:stop`` of every source and compute."""
@@ -52,10 +68,23 @@ class BlockJob:
 
 def run_block(job: BlockJob, block: int, start: int, stop: int, arguments: Sequence[Any]) -> Any:
     """Run the job on one block (the task of the graph)."""
+    if job.version != __version__:
+        raise ClusterError(
+            f"expected daskal {job.version} on every worker, as on the client, got {__version__}. "
+            "Install one version everywhere."
+        )
     result = job.run(start, stop, arguments)
+    if job.ledger is not None:
+        job.ledger.put(block, result)
     if job.topic is not None:
         announce(job.topic, block)
     return result
+
+
+def read_record(job: BlockJob, block: int) -> Any:
+    """The state of a block that an earlier run has finished (the task of the graph)."""
+    assert job.ledger is not None
+    return job.ledger.get(block)
 
 
 @dataclass(frozen=True)
@@ -67,17 +96,34 @@ class RowBlocks:
     has_labels: bool
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of every source together."""
+        return sum(source.row_bytes for source in self.sources)
+
+    @property
     def row_chunks(self) -> tuple[int, ...]:
         """Rows of each block."""
         return tuple(b - a for a, b in zip(self.edges, self.edges[1:], strict=False))
 
     def tasks(
-        self, name: str, function: Callable[..., Any], *, told: bool = False, **options: Any
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        told: bool = False,
+        ledger: Ledger | None = None,
+        done: Collection[int] = (),
+        **options: Any,
     ) -> HighLevelGraph:
-        """A graph with one task ``(name, i)`` a block, which tells of its end if ``told``."""
+        """A graph with one task ``(name, i)`` a block, which tells of its end if ``told``.
+
+        With a ledger, each task keeps its state there; the states of blocks that are ``done`` are
+        taken from it.
+        """
         readers = tuple(source.reader for source in self.sources)
         job_name = f"{name}-job"
-        job = BlockJob(function, options, readers, self.has_labels, name if told else None)
+        topic = name if told else None
+        job = BlockJob(function, options, readers, self.has_labels, topic, ledger)
         graph: dict[Any, Any] = {job_name: job}
         columns = []
         needs: list[Any] = []
@@ -89,7 +135,10 @@ class RowBlocks:
         for i, ((start, stop), arguments) in enumerate(
             zip(cuts, zip(*columns, strict=True), strict=True)
         ):
-            graph[name, i] = (run_block, job_name, i, start, stop, list(arguments))
+            if i in done:
+                graph[name, i] = (read_record, job_name, i)
+            else:
+                graph[name, i] = (run_block, job_name, i, start, stop, list(arguments))
         return HighLevelGraph.from_collections(name, graph, dependencies=needs)
 
 

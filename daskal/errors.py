@@ -55,5 +55,9 @@ class ClusterError(DaskalError):
     """Workers that cannot do the work: no daskal, or another version of it."""
 
 
+class LostWorkersError(ClusterError):
+    """Workers that died again and again on the same block."""
+
+
 class DataWarning(UserWarning):
     """Data that is accepted but that its owner should know about."""

@@ -1,16 +1,30 @@
-"""Pure arithmetic: how rows are cut into blocks."""
+"""Pure arithmetic: how rows are cut into blocks, what is read and written, what memory it takes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-TARGET_BLOCK_BYTES = 128 * 2**20
+from daskal.errors import InputError, MemoryLimitError
+
+MIB = 2**20
+TARGET_BLOCK_BYTES = 128 * MIB
 MIN_BLOCKS = 32
 MIN_BLOCK_ROWS = 4096
 
+# --- blocks -----------------------------------------------------------------------------------
 
-def block_rows(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> int:
+
+class BlockSize(NamedTuple):
+    """Rows of a block, and why so many."""
+
+    rows: int
+    reason: str
+
+
+def choose_block(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> BlockSize:
     """Rows of a block, a fixed rule whatever the machine.
 
     Blocks hold at most ``TARGET_BLOCK_BYTES``, and there are at least ``MIN_BLOCKS`` of them while
@@ -18,14 +32,320 @@ def block_rows(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> int:
     ``chunk_rows`` where that is possible, else on those of the coarsest.
     """
     fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
-    wanted = min(fitting, max(MIN_BLOCK_ROWS, math.ceil(num_rows / MIN_BLOCKS)))
+    spread = max(MIN_BLOCK_ROWS, math.ceil(num_rows / MIN_BLOCKS))
+    wanted = min(fitting, spread)
     unit = math.lcm(*chunk_rows)
     if unit > fitting:
         unit = max(chunk_rows, default=1)
     rows = max(unit, wanted // unit * unit)
-    return max(1, min(rows, num_rows))
+    if rows >= num_rows:
+        return BlockSize(max(1, num_rows), "all rows fit one block")
+    if rows > wanted:
+        reason = f"a storage chunk has {unit:,} rows, and a chunk is never read in parts"
+    elif fitting <= spread:
+        reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
+    elif spread == MIN_BLOCK_ROWS:
+        reason = f"no block is smaller than {MIN_BLOCK_ROWS:,} rows"
+    else:
+        reason = f"at least {MIN_BLOCKS} blocks, so that every core has work"
+    if 1 < unit < rows:
+        reason += f", in whole storage chunks of {unit:,}"
+    return BlockSize(rows, reason)
+
+
+def block_rows(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> int:
+    """Rows of a block: :func:`choose_block` without the reason."""
+    return choose_block(num_rows, row_bytes, chunk_rows).rows
 
 
 def block_edges(num_rows: int, rows: int) -> list[int]:
     """Edges of blocks of equal size, the last one perhaps smaller; one empty block for no rows."""
     return [*range(0, num_rows, rows), num_rows] if num_rows else [0, 0]
+
+
+def count_tasks(num_blocks: int, split_every: int) -> int:
+    """Tasks of one reduction over blocks: one a block, the merges, the job and the root."""
+    merges, width = 0, num_blocks
+    while width > 1 or not merges:
+        width = math.ceil(width / split_every)
+        merges += width
+    return num_blocks + merges + 2
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+# What a worker that has imported daskal and its engines occupies before it computes (measured).
+IDLE_WORKER_BYTES = 192 * MIB
+# Tiles and what the kernels make of them.
+KERNEL_BYTES = 8 * MIB
+# Zarr has so many chunks of an array in flight at once.
+ZARR_CONCURRENCY = 10
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """One input array: what a run reads of it, and what a block of it costs.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : str
+    kind : {"stored", "memory", "lazy"}
+    row_bytes, chunk_bytes : int
+        Bytes of a row and of a storage chunk, decoded.
+    reads : tuple of two int
+        How often pass 1 and pass 2 read it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    num_rows: int
+    row_bytes: int
+    chunk_bytes: int
+    reads: tuple[int, int]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the whole array, decoded."""
+        return self.num_rows * self.row_bytes
+
+    @property
+    def pass_bytes(self) -> tuple[int, int]:
+        """Bytes to read in pass 1 and in pass 2, decoded."""
+        return (self.num_bytes * self.reads[0], self.num_bytes * self.reads[1])
+
+    def transient_bytes(self, rows: int) -> int:
+        """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
+        block = rows * self.row_bytes
+        if self.kind == "stored":
+            return 2 * min(max(block, self.chunk_bytes), ZARR_CONCURRENCY * self.chunk_bytes)
+        # A Dask array's block may be put together of smaller ones.
+        return block if self.kind == "lazy" else 0
+
+
+@dataclass(frozen=True)
+class SectionPlan:
+    """One pool: its arrays, its blocks, its tasks and what it writes.
+
+    Attributes
+    ----------
+    name : {"labeled", "unlabeled"}
+    num_rows, num_blocks, block_rows : int
+    reason : str
+        Why a block has so many rows.
+    arrays : tuple of ArrayPlan
+    num_tasks : int
+    column_bytes : int
+        Bytes written a row.
+    state_bytes : int
+        Most bytes of what a block's task returns.
+    """
+
+    name: str
+    num_rows: int
+    num_blocks: int
+    block_rows: int
+    reason: str
+    arrays: tuple[ArrayPlan, ...]
+    num_tasks: int
+    column_bytes: int
+    state_bytes: int
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block of every array together."""
+        return self.block_rows * sum(array.row_bytes for array in self.arrays)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes of scores and other columns, before compression."""
+        return self.num_rows * self.column_bytes
+
+    @property
+    def task_bytes(self) -> int:
+        """Projected peak of one task."""
+        held = 0
+        reading = []
+        for array in self.arrays:
+            held += self.block_rows * array.row_bytes
+            reading.append(held + array.transient_bytes(self.block_rows))
+        # Columns exist by tile, joined, and as the encoded chunk.
+        computing = held + 3 * self.block_rows * self.column_bytes
+        return max(*reading, computing) + KERNEL_BYTES + 3 * self.state_bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What :func:`daskal.run` would do, from the arrays' metadata alone.
+
+    Attributes
+    ----------
+    sections : tuple of SectionPlan
+        The labelled data and the pool, those that are given.
+    threads : int
+        Tasks a worker runs at once.
+    memory_limit : int or None
+        Bytes a worker may take.
+    """
+
+    sections: tuple[SectionPlan, ...]
+    threads: int
+    memory_limit: int | None = None
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of both pools."""
+        return sum(section.num_blocks for section in self.sections)
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks of all passes."""
+        return sum(section.num_tasks for section in self.sections)
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes read in both passes, decoded."""
+        return sum(sum(array.pass_bytes) for section in self.sections for array in section.arrays)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes of scores and other columns, before compression."""
+        return sum(section.bytes_to_write for section in self.sections)
+
+    @property
+    def task_bytes(self) -> int:
+        """Projected peak of the largest task."""
+        return max(section.task_bytes for section in self.sections)
+
+    @property
+    def worker_bytes(self) -> int:
+        """Projected peak of a worker, its imports included."""
+        return IDLE_WORKER_BYTES + self.threads * self.task_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether a worker's projected peak is within the limit."""
+        return self.memory_limit is None or self.worker_bytes <= self.memory_limit
+
+    def check(self) -> None:
+        """Refuse a plan beyond the limit.
+
+        Raises
+        ------
+        MemoryLimitError
+        """
+        if self.fits:
+            return
+        assert self.memory_limit is not None
+        largest = max(self.sections, key=lambda section: section.task_bytes)
+        alone = IDLE_WORKER_BYTES + self.task_bytes
+        ways = []
+        if self.threads > 1 and alone <= self.memory_limit:
+            possible = (self.memory_limit - IDLE_WORKER_BYTES) // self.task_bytes
+            ways.append(f"use {possible} thread(s) a worker instead of {self.threads}")
+        ways.append(f"allow {format_bytes(self.worker_bytes)} a worker")
+        coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
+        if coarse:
+            names = ", ".join(array.name for array in coarse)
+            ways.append(f"store {names} in smaller chunks (64 MiB or less)")
+        raise MemoryLimitError(
+            f"needed: {format_bytes(self.worker_bytes)} a worker ({self.threads} task(s) of "
+            f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
+            f"worker itself); allowed: {format_bytes(self.memory_limit)}; block: "
+            f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
+            f"({largest.reason}). A way out: {', or '.join(ways)}."
+        )
+
+    def __repr__(self) -> str:
+        lines = ["Plan:"]
+        for section in self.sections:
+            lines += describe_section(section)
+        lines += [
+            f"  tasks         {self.num_tasks:,} over {self.num_blocks:,} blocks",
+            f"  read          {format_bytes(self.bytes_to_read)} (decoded)",
+            f"  write         {format_bytes(self.bytes_to_write)} (before compression)",
+            f"  peak          {format_bytes(self.task_bytes)} a task, "
+            f"{format_bytes(self.worker_bytes)} a worker of {self.threads} thread(s)",
+        ]
+        if self.memory_limit is not None:
+            verdict = "fits" if self.fits else "does not fit"
+            lines.append(f"  limit         {format_bytes(self.memory_limit)} a worker: {verdict}")
+        return "\n".join(lines)
+
+
+def describe_section(section: SectionPlan) -> list[str]:
+    """Lines of a plan's repr on one pool."""
+    lines = [
+        f"  {section.name:<13} {section.num_rows:,} rows in {section.num_blocks:,} block(s) of "
+        f"{section.block_rows:,} rows, {format_bytes(section.block_bytes)}: {section.reason}"
+    ]
+    for array in section.arrays:
+        first, second = array.pass_bytes
+        lines.append(
+            f"    {array.name}: {array.kind} {array.shape} {array.dtype}, "
+            f"{format_bytes(first)} in pass 1 ({array.reads[0]}x), "
+            f"{format_bytes(second)} in pass 2 ({array.reads[1]}x)"
+        )
+    return lines
+
+
+# --- sizes ------------------------------------------------------------------------------------
+
+
+def labeled_state_bytes(
+    num_annotators: int, num_classes: int, num_models: int, block_votes: int, batch_size: int
+) -> int:
+    """Most bytes of the states of a block of labelled rows."""
+    cells = min(num_annotators * num_classes, block_votes)
+    pairs = min(num_classes**2, block_votes)
+    first_pass = 8 * (6 * num_annotators + 4 * num_classes) + 64 * 33 * num_models
+    second_pass = 8 * (6 * num_annotators + 5 * cells + 2 * pairs) + 2 * 16 * batch_size
+    return max(first_pass, second_pass)
+
+
+def pool_state_bytes(batch_size: int) -> int:
+    """Most bytes of the state of a block of the pool."""
+    return 16 * batch_size
+
+
+UNITS = {
+    unit: factor
+    for power, letter in enumerate("KMGTP", start=1)
+    for unit, factor in ((f"{letter}B", 1000**power), (f"{letter}IB", 1024**power))
+} | {"": 1, "B": 1}
+
+
+def parse_memory(value: int | float | str | None) -> int | None:
+    """Bytes of a memory limit: a number of them, or text such as ``"2GiB"``."""
+    if value is None:
+        return None
+    number: float
+    unit = ""
+    if isinstance(value, str):
+        text = value.strip().upper().replace(" ", "")
+        digits = text.rstrip("BIKMGTP")
+        unit = text[len(digits) :]
+        try:
+            number = float(digits)
+        except ValueError:
+            number = math.nan
+    else:
+        number = float(value)
+    size = number * UNITS.get(unit, math.nan)
+    if not (math.isfinite(size) and size > 0):
+        raise InputError(
+            f"memory_limit: expected a positive number of bytes or text like '2GiB', got {value!r}."
+        )
+    return int(size)
+
+
+def format_bytes(size: float) -> str:
+    """A size for people."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from daskal.blocks import RowBlocks, new_name
+from daskal.blocks import Ledger, RowBlocks, new_name
+from daskal.errors import LostWorkersError
 from daskal.progress import Listener, Report, compute
 
 # States merged by one task: few enough to be held at once, enough to keep the tree flat.
@@ -37,19 +38,51 @@ class Reduction(NamedTuple):
     task: Delayed
     name: str
     row_chunks: tuple[int, ...]
+    done: Collection[int] = ()
 
     def compute(self, stage: str, report: Report | None = None) -> Any:
         """The merged state, computed now on whatever scheduler is active."""
-        listener = None if report is None else Listener(stage, self.row_chunks, report)
+        listener = None
+        if report is not None:
+            listener = Listener(stage, self.row_chunks, report, self.done)
         return compute(self.task, self.name, listener)
 
 
+def reduce_blocks(
+    blocks: RowBlocks,
+    function: Callable[..., Any],
+    stage: str,
+    report: Report | None = None,
+    ledger: Ledger | None = None,
+    **options: Any,
+) -> Any:
+    """The merged state of all blocks, computed now; blocks in the ledger are taken from there.
+
+    Where workers die so often that the scheduler gives up on a block, what is left is begun anew
+    as long as each time some blocks more are finished.
+    """
+    while True:
+        done = frozenset() if ledger is None else ledger.finished()
+        task = tree(blocks, function, told=report is not None, ledger=ledger, done=done, **options)
+        try:
+            return task.compute(stage, report)
+        except LostWorkersError:
+            if ledger is None or ledger.finished() <= done:
+                raise
+
+
 def tree(
-    blocks: RowBlocks, function: Callable[..., Any], *, told: bool = False, **options: Any
+    blocks: RowBlocks,
+    function: Callable[..., Any],
+    *,
+    told: bool = False,
+    ledger: Ledger | None = None,
+    done: Collection[int] = (),
+    **options: Any,
 ) -> Reduction:
     """The merged state of all blocks; ``told`` if somebody listens for the blocks' ends."""
     name = new_name("statistics")
-    graph = blocks.tasks(name, function, told=told, **options)
+    graph = blocks.tasks(name, function, told=told, ledger=ledger, done=done, **options)
     keys: list[Any] = [(name, i) for i in range(len(blocks.row_chunks))]
     merges: dict[Any, Any] = {}
     level = 0
@@ -65,4 +98,4 @@ def tree(
     merges[root] = keys[0]
     layers = {**graph.layers, root: MaterializedLayer(merges)}
     needs = {**graph.dependencies, root: {name}}
-    return Reduction(Delayed(root, HighLevelGraph(layers, needs)), name, blocks.row_chunks)
+    return Reduction(Delayed(root, HighLevelGraph(layers, needs)), name, blocks.row_chunks, done)

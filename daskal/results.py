@@ -13,8 +13,11 @@ import pandas as pd
 
 from daskal import selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
+from daskal.records import finished_blocks, stage_prefix
 from daskal.weights import Estimate
 
+# Stage of pass 2 that fills each section.
+SCORE_STAGES = {"labeled": "score labeled", "unlabeled": "score pool"}
 BATCH_COLUMNS = ("rank", "pool", "row", "id", "score")
 
 
@@ -49,22 +52,45 @@ class Run:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        partial: bool = False,
     ) -> Run:
-        """Open a finished store.
+        """Open a finished store; with ``partial``, the finished part of one that is not.
+
+        Scores that are not there yet are NaN; :attr:`finished_rows` says which rows are.
 
         Raises
         ------
         MissingPathError, StorageError, UnfinishedStoreError
             If there is no store, it is none of daskal's, or its run has not finished.
+
+        Notes
+        -----
+        A store read with ``partial`` has neither tables nor a batch yet; :meth:`next_batch`
+        chooses among what is scored.
         """
         path = os.fspath(path)
-        return cls(path, store.open_finished(path, storage_options))
+        return cls(path, store.open_finished(path, storage_options, partial=partial))
 
     @property
     def attrs(self) -> dict[str, Any]:
         """Scalars, inputs, options, versions: what the store says of its making."""
         return dict(self.root.attrs[store.ATTRS])
+
+    def finished_rows(self, section: str) -> list[tuple[int, int]]:
+        """Ranges of rows of ``"labeled"`` or ``"unlabeled"`` whose scores are stored."""
+        if section not in self.root:
+            return []
+        array = self.root[f"{section}/score"]
+        num_rows, step = array.shape[0], array.chunks[0]
+        if self.attrs["status"] == store.FINISHED:
+            return [(0, num_rows)]
+        prefix = stage_prefix(self.root, SCORE_STAGES[section])
+        blocks = sorted(finished_blocks(self.root.store, prefix))
+        return [(block * step, min((block + 1) * step, num_rows)) for block in blocks]
 
     @cached_property
     def estimate(self) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""Both passes, from inputs to a finished store, and the store as a result."""
+"""Both passes, from inputs to a finished store; what an interrupted run left is taken up."""
 
 from __future__ import annotations
 
@@ -8,81 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from daskal import api, findings, inputs, reduction, scoring, selection, store
-from daskal.annotators import annotator_table
-from daskal.blocks import RowBlocks, cut_rows
-from daskal.errors import DataWarning, InputError
-from daskal.locations import redacted
-from daskal.progress import Report
-from daskal.results import Run
-from daskal.store import Section, SectionWriter
+from daskal import api, findings, fingerprint, plans, reduction, scoring, selection, store
+from daskal.blocks import RowBlocks
+from daskal.errors import DataWarning, InputError, ResumeError, StoreExistsError
+from daskal.progress import Report, check_workers
+from daskal.records import Records
+from daskal.results import SCORE_STAGES, Run
+from daskal.runinputs import RunInputs, describe_input
+from daskal.store import Claim, SectionWriter
+from daskal.tables import write_ids, write_tables
 from daskal.tallies import LabeledTally, PoolTally
 from daskal.version import __version__
 from daskal.weights import Estimate, Options
 
 Storage = Mapping[str, Any] | None
-
-
-@dataclass(frozen=True)
-class RunInputs:
-    """What a run reads, opened and checked."""
-
-    labels: inputs.Labels | None
-    probs: inputs.Probs | None
-    pool: inputs.Probs | None
-    labeled: RowBlocks | None
-    unlabeled: RowBlocks | None
-
-    @classmethod
-    def open(cls, labels: Any, pred_probs: Any, pool: Any, storage_options: Storage) -> RunInputs:
-        """Open what is given."""
-        if (labels is None) != (pred_probs is None):
-            missing, given = ("labels", "pred_probs")
-            if pred_probs is None:
-                missing, given = given, missing
-            raise InputError(
-                f"expected labels and pred_probs together, got {given} only: pass {missing} too."
-            )
-        if labels is None and pool is None:
-            raise InputError(
-                "expected labels and pred_probs, pred_probs_unlabeled, or all three; got none."
-            )
-        given_labels = probs = labeled = pool_probs = unlabeled = None
-        if labels is not None:
-            given_labels, probs, labeled = api.labeled_blocks(
-                labels, pred_probs, storage_options, uniform=True
-            )
-        if pool is not None:
-            pool_probs = inputs.open_probs("pred_probs_unlabeled", pool, storage_options)
-            unlabeled = cut_rows(pool_probs.sources, has_labels=False, uniform=True)
-        if probs is not None and pool_probs is not None:
-            check_same_model(probs, pool_probs)
-        return cls(given_labels, probs, pool_probs, labeled, unlabeled)
-
-    def sections(self) -> list[Section]:
-        """Sections of the store."""
-        parts = (
-            ("labeled", store.LABELED_COLUMNS, self.labeled),
-            ("unlabeled", store.UNLABELED_COLUMNS, self.unlabeled),
-        )
-        return [
-            Section(name, columns, blocks.edges[-1], blocks.row_chunks[0])
-            for name, columns, blocks in parts
-            if blocks is not None
-        ]
-
-
-def check_same_model(probs: inputs.Probs, pool: inputs.Probs) -> None:
-    """Refuse a pool with other classes or models than the labelled data."""
-    if (probs.num_classes, probs.num_models) != (pool.num_classes, pool.num_models):
-        raise InputError(
-            "expected pred_probs and pred_probs_unlabeled from the same model(s), got "
-            f"{probs.num_models} model(s) with {probs.num_classes} classes and "
-            f"{pool.num_models} model(s) with {pool.num_classes} classes."
-        )
 
 
 def run(
@@ -102,6 +41,8 @@ def run(
     labeled_ids: Any = None,
     unlabeled_ids: Any = None,
     overwrite: bool = False,
+    resume: bool = False,
+    memory_limit: int | str | None = None,
     storage_options: Storage = None,
     progress: Report | None = None,
 ) -> Run:
@@ -109,6 +50,8 @@ def run(
 
     Pass 1 reads each block of the labelled data at most twice, pass 2 every block once; scores, the
     next batch and the tables come out of the same read. Runs on whatever Dask scheduler is active.
+    An interrupted run leaves a store that ``resume=True`` continues: it is bound to the inputs'
+    resolved URLs, their arrays' metadata and the options, not to the values stored.
 
     Parameters
     ----------
@@ -127,7 +70,13 @@ def run(
     labeled_ids, unlabeled_ids : array_like of shape (N,) and (U,), optional
         Ids of the examples, stored beside their scores.
     overwrite : bool
-        Replace what is stored under ``out``.
+        Replace the result store under ``out``; nothing but a result store is ever replaced.
+    resume : bool
+        Continue the run that was interrupted under ``out``: blocks that are finished are not
+        computed again. Begins anew where there is none; returns at once where it is finished.
+    memory_limit : int or str, optional
+        What a worker may take, in bytes or as ``"2GiB"``: a run that :func:`daskal.plan` projects
+        to need more is refused.
     storage_options : mapping, optional
         Passed on to the storage behind paths and URLs; never stored.
     progress : callable, optional
@@ -143,8 +92,14 @@ def run(
         If inputs and estimate do not fit together.
     InvalidDataError
         If rows are at fault.
+    MemoryLimitError
+        If a worker's projected peak is above ``memory_limit``.
     StoreExistsError
         If there is something under ``out``.
+    ResumeError
+        If the run under ``out`` had other inputs or options; says which.
+    StorageError, BlockError, ClusterError
+        If storage or workers fail. What is finished stays: pass ``resume=True`` the next time.
 
     Examples
     --------
@@ -159,7 +114,18 @@ def run(
     options = Options(convention, temperature, consensus_method, quality_method, random_state)
     api.check_options(options, on_invalid)
     selection.check_size(batch_size, None)
-    given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
+    if overwrite and resume:
+        raise InputError("expected overwrite=True or resume=True, got both: choose one.")
+    given = RunInputs.open(
+        labels, pred_probs, pred_probs_unlabeled, storage_options, labeled_ids, unlabeled_ids
+    )
+    given.check_estimate(estimate)
+    plans.plan_run(
+        given,
+        batch_size=batch_size,
+        consensus_method=consensus_method if estimate is None else None,
+        memory_limit=memory_limit,
+    ).check()
     path = os.fspath(out)
     attrs = {
         "version": __version__,
@@ -174,92 +140,150 @@ def run(
         },
         "options": {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
     }
-    root = store.create(
-        path, given.sections(), attrs, overwrite=overwrite, storage_options=storage_options
+    attrs["fingerprint"] = fingerprint.canonical(
+        {
+            "version": __version__,
+            **given.fingerprint(),
+            "options": attrs["options"],
+            "estimate": None if estimate is None else fingerprint.text_token(estimate.to_json()),
+        }
     )
-    if estimate is None and given.labels is not None:
-        assert given.probs is not None
-        assert given.labeled is not None
-        estimate = api.estimate_blocks(
-            given.labels, given.probs, given.labeled, options, on_invalid, progress
-        )
-    if estimate is not None:
+    if resume and is_finished(path, attrs, storage_options):
+        return Run.open(path, storage_options=storage_options)
+    check_workers()
+    root, claim = begin(path, given, attrs, overwrite, resume, storage_options)
+    scoring_pass = ScoringPass(given, root, claim, on_invalid, batch_size, progress)
+    known = store.read_estimate(root)
+    if known is not None:
+        estimate = Estimate.from_json(known)
+    elif estimate is None and given.labels is not None:
+        estimate = scoring_pass.estimate(options)
+    if estimate is not None and known is None:
         store.write_estimate(root, estimate.to_json())
-    labeled = score_labeled_section(given, estimate, root, on_invalid, batch_size, progress)
-    unlabeled = score_unlabeled_section(given, estimate, root, on_invalid, batch_size, progress)
+    labeled, unlabeled = scoring_pass.labeled(estimate), scoring_pass.unlabeled(estimate)
     report_findings(labeled, unlabeled, on_invalid)
-    write_ids(root, given, labeled_ids, unlabeled_ids, storage_options)
+    write_ids(root, given)
     write_tables(root, given, estimate, labeled, unlabeled, batch_size)
+    claim.check()
     store.finish(root, scalars(labeled, unlabeled))
     return Run.open(path, storage_options=storage_options)
 
 
-def describe_input(given: Any) -> Any:
-    """What an input was, in words: a path, or kind, shape and dtype."""
-    if isinstance(given, str | os.PathLike):
-        return redacted(os.fspath(given))
-    if isinstance(given, list | tuple):
-        return [describe_input(item) for item in given]
-    kind = f"{type(given).__module__.partition('.')[0]}.{type(given).__qualname__}"
-    shape = tuple(getattr(given, "shape", ()))
-    dtype = getattr(given, "dtype", None)
-    return f"{kind} of shape {shape}" + (f", {dtype}" if dtype is not None else "")
+# --- beginning --------------------------------------------------------------------------------
 
 
-def score_labeled_section(
+def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -> bool:
+    """Whether this very run is finished; refuses if what is there is another one."""
+    found = store.find(path, storage_options)
+    if found is None or found["status"] == store.CREATING:
+        return False
+    differences = fingerprint.changes(found.get("fingerprint", {}), attrs["fingerprint"])
+    if differences:
+        listed = "\n".join(f"  {difference}" for difference in differences)
+        raise ResumeError(
+            f"the run in {path!r} cannot be resumed, its inputs or options are not those it was "
+            f"begun with:\n{listed}\nPass what it was begun with, or overwrite=True to begin anew."
+        )
+    return bool(found["status"] == store.FINISHED)
+
+
+def begin(
+    path: str,
     given: RunInputs,
-    estimate: Estimate | None,
-    root: Any,
-    on_invalid: str,
-    batch_size: int,
-    progress: Report | None,
-) -> LabeledTally | None:
-    """Pass 2 over the labelled data."""
-    if given.labeled is None:
-        return None
-    assert given.labels is not None
-    assert given.probs is not None
-    assert estimate is not None
-    api.check_fits(estimate, given.probs, "pred_probs")
-    task = reduction.tree(
-        given.labeled,
-        scoring.store_labeled_block,
-        told=progress is not None,
-        rule=estimate.rule(api.match_annotators(estimate, given.labels)),
-        on_invalid=on_invalid,
-        writer=SectionWriter(root["labeled"]),
-        batch_size=batch_size,
-    )
-    tally: LabeledTally = task.compute("score labeled", progress)
-    return tally
+    attrs: Mapping[str, Any],
+    overwrite: bool,
+    resume: bool,
+    storage_options: Storage,
+) -> tuple[Any, Claim]:
+    """The store to write to, new or that of the interrupted run."""
+    found = store.find(path, storage_options)
+    if found is not None and not (overwrite or resume):
+        raise StoreExistsError(
+            f"{path!r} exists already. Pass overwrite=True to replace it, resume=True to continue "
+            "the run that made it, or another path."
+        )
+    if found is not None and resume and found["status"] == store.RUNNING:
+        root = store.open_group(path, "r+", storage_options)
+        return root, store.claim(root)
+    return store.create(path, given.sections(), attrs, storage_options)
 
 
-def score_unlabeled_section(
-    given: RunInputs,
-    estimate: Estimate | None,
-    root: Any,
-    on_invalid: str,
-    batch_size: int,
-    progress: Report | None,
-) -> PoolTally | None:
-    """Pass 2 over the pool."""
-    if given.unlabeled is None:
-        return None
-    assert given.pool is not None
-    temperature, model_weight, mean_weight = api.pool_weights(estimate, given.pool)
-    task = reduction.tree(
-        given.unlabeled,
-        scoring.store_unlabeled_block,
-        told=progress is not None,
-        temperature=temperature,
-        model_weight=model_weight,
-        mean_weight=mean_weight,
-        on_invalid=on_invalid,
-        writer=SectionWriter(root["unlabeled"]),
-        batch_size=batch_size,
-    )
-    tally: PoolTally = task.compute("score pool", progress)
-    return tally
+# --- pass 2 -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScoringPass:
+    """Pass 2 of a run, and where it keeps what is finished."""
+
+    given: RunInputs
+    root: Any
+    claim: Claim
+    on_invalid: str
+    batch_size: int
+    progress: Report | None
+
+    def records(self, stage: str) -> Records:
+        """The records of a stage."""
+        return Records.of_stage(self.root, self.claim, stage)
+
+    def estimate(self, options: Options) -> Estimate:
+        """Pass 1."""
+        given = self.given
+        assert given.labels is not None
+        assert given.probs is not None
+        assert given.labeled is not None
+        return api.estimate_blocks(
+            given.labels,
+            given.probs,
+            given.labeled,
+            options,
+            self.on_invalid,
+            self.progress,
+            self.records,
+        )
+
+    def score(self, blocks: RowBlocks, section: str, function: Any, **options: Any) -> Any:
+        """Score the blocks of a section."""
+        stage = SCORE_STAGES[section]
+        return reduction.reduce_blocks(
+            blocks,
+            function,
+            stage,
+            self.progress,
+            self.records(stage),
+            on_invalid=self.on_invalid,
+            writer=SectionWriter(self.root[section], self.claim),
+            batch_size=self.batch_size,
+            **options,
+        )
+
+    def labeled(self, estimate: Estimate | None) -> LabeledTally | None:
+        """Score the labelled data."""
+        if self.given.labeled is None:
+            return None
+        assert self.given.labels is not None
+        assert estimate is not None
+        rule = estimate.rule(api.match_annotators(estimate, self.given.labels))
+        tally: LabeledTally = self.score(
+            self.given.labeled, "labeled", scoring.store_labeled_block, rule=rule
+        )
+        return tally
+
+    def unlabeled(self, estimate: Estimate | None) -> PoolTally | None:
+        """Score the pool."""
+        if self.given.unlabeled is None:
+            return None
+        assert self.given.pool is not None
+        temperature, model_weight, mean_weight = api.pool_weights(estimate, self.given.pool)
+        tally: PoolTally = self.score(
+            self.given.unlabeled,
+            "unlabeled",
+            scoring.store_unlabeled_block,
+            temperature=temperature,
+            model_weight=model_weight,
+            mean_weight=mean_weight,
+        )
+        return tally
 
 
 def report_findings(
@@ -298,84 +322,3 @@ def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[s
         "num_invalid_rows": invalid,
         "cpu_levels": sorted(levels),
     }
-
-
-def write_ids(
-    root: Any, given: RunInputs, labeled_ids: Any, unlabeled_ids: Any, storage_options: Storage
-) -> None:
-    """Store the examples' ids where they are known."""
-    found = {
-        "labeled": first_known(labeled_ids, given.labels, given.probs),
-        "unlabeled": first_known(unlabeled_ids, given.pool),
-    }
-    for section, ids in found.items():
-        if ids is None or section not in root:
-            continue
-        array = inputs.open_argument(f"{section}_ids", ids, storage_options).array
-        num_rows = root[f"{section}/score"].shape[0]
-        if tuple(array.shape) != (num_rows,):
-            raise InputError(
-                f"{section}_ids: expected one id an example, shape ({num_rows},), got "
-                f"{tuple(array.shape)}."
-            )
-        store.write_column(root[section], "example", np.asarray(array[:]), "example")
-
-
-def first_known(ids: Any, *sources: Any) -> Any:
-    """Ids that were passed, or those the inputs came with."""
-    if ids is not None:
-        return ids
-    for source in sources:
-        if source is not None and source.row_ids is not None:
-            return source.row_ids.to_numpy()
-    return None
-
-
-def write_tables(
-    root: Any,
-    given: RunInputs,
-    estimate: Estimate | None,
-    labeled: LabeledTally | None,
-    unlabeled: PoolTally | None,
-    batch_size: int,
-) -> None:
-    """Write annotators, histograms and the next batch."""
-    if labeled is not None:
-        assert estimate is not None
-        assert given.labels is not None
-        known = given.labels.annotator_ids
-        ids = pd.RangeIndex(given.labels.num_annotators) if known is None else pd.Index(known)
-        table = annotator_table(labeled.annotators, estimate, ids).sort_index(kind="stable")
-        weight = estimate.annotator_weight
-        agreement = estimate.agreement_with_annotators
-        columns = {
-            "annotator": table.index.to_numpy(),
-            **{str(name): table[name].to_numpy() for name in table},
-            "weight": weight.reindex(table.index).to_numpy(),
-            "agreement_with_annotators": agreement.reindex(table.index).to_numpy(),
-        }
-        store.write_table(root, "annotators", columns, "annotator")
-        given_class, consensus = np.divmod(labeled.classes.cells, estimate.num_classes)
-        store.write_table(
-            root,
-            "classes",
-            {"given": given_class, "consensus": consensus, "num_votes": labeled.classes.num},
-            "cell",
-        )
-    histograms = {}
-    if labeled is not None:
-        histograms["labeled_score"] = labeled.scores.histogram
-        histograms["consensus_quality_score"] = labeled.quality
-    if unlabeled is not None:
-        histograms["unlabeled_score"] = unlabeled.histogram
-    store.write_table(root, "histograms", histograms, "bin")
-    batch = selection.rank(
-        batch_size,
-        None if labeled is None else labeled.scores.smallest,
-        None if unlabeled is None else unlabeled.smallest,
-        None if labeled is None else labeled.bare,
-    )
-    section_ids = {section: root.get(f"{section}/example") for section in ("labeled", "unlabeled")}
-    batch = selection.add_ids(batch, section_ids["labeled"], section_ids["unlabeled"])
-    columns = {str(name): batch[name].to_numpy() for name in batch}
-    store.write_table(root, "batch", columns, "rank")

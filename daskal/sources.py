@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -53,6 +54,14 @@ class Source(Protocol):
     @property
     def row_bytes(self) -> int:
         """Bytes of a row in memory, on average."""
+
+    @property
+    def kind(self) -> str:
+        """Where the rows are: "memory", "stored" or "lazy"."""
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a storage chunk, decoded; 0 where nothing is stored."""
 
     @property
     def chunk_rows(self) -> int:
@@ -144,7 +153,9 @@ class MemorySource:
     array: np.ndarray[Any, Any]
     row_axis: int
     chunk_rows: int = 1
+    chunk_bytes: int = 0
     row_chunks: Chunks | None = None
+    kind: str = "memory"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -180,6 +191,7 @@ class StoredSource:
     array: Any
     row_axis: int
     row_chunks: Chunks | None = None
+    kind: str = "stored"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -195,6 +207,11 @@ class StoredSource:
     def row_bytes(self) -> int:
         """Bytes of a row."""
         return dense_row_bytes(self)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk, an inner chunk where the array is sharded."""
+        return math.prod(self.array.chunks) * self.dtype.itemsize
 
     @property
     def chunk_rows(self) -> int:
@@ -219,6 +236,8 @@ class LazySource:
     array: da.Array
     row_axis: int
     chunk_rows: int = 1
+    chunk_bytes: int = 0
+    kind: str = "lazy"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -166,7 +166,9 @@ class SparseMemorySource:
     shape: tuple[int, ...]
     row_axis: int = 0
     chunk_rows: int = 1
+    chunk_bytes: int = 0
     row_chunks: Chunks | None = None
+    kind: str = "memory"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -241,6 +243,13 @@ class SparseStoredSource:
     row_axis: int = 0
     chunk_rows: int = 1
     row_chunks: Chunks | None = None
+    kind: str = "stored"
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk of annotators, the largest of the three members' as a rule."""
+        annotators: Any = self.members.annotators
+        return int(annotators.chunks[0] * annotators.dtype.itemsize)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -379,6 +388,8 @@ class SparseLazySource:
     array: da.Array
     row_axis: int = 0
     chunk_rows: int = 1
+    chunk_bytes: int = 0
+    kind: str = "lazy"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -3,26 +3,37 @@
 A store is created whole, with every array's shape and chunks, before a block is written. A task
 writes the whole chunks of its block and then a record of it; what is finished is read off the
 records, never off which chunks exist, because Zarr leaves out chunks of fill values.
+
+The root's attributes say where a store stands: ``creating``, ``running`` or ``finished``. Each
+change of it is one object written whole.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from daskal.errors import (
+    InputError,
     MissingPathError,
     StorageError,
     StoreExistsError,
     UnfinishedStoreError,
 )
+from daskal.retries import with_retries
 
+ROOT_KEY = "zarr.json"
 ESTIMATE_KEY = "estimate.json"
+RECORDS = "records"
 ATTRS = "daskal"
+CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 LABELED_COLUMNS = {
     "score": "float64",
     "consensus_label": "int32",
@@ -31,6 +42,9 @@ LABELED_COLUMNS = {
     "num_annotations": "int32",
 }
 UNLABELED_COLUMNS = {"score": "float64"}
+
+Storage = Mapping[str, Any] | None
+Result = TypeVar("Result")
 
 
 class Section(NamedTuple):
@@ -42,12 +56,24 @@ class Section(NamedTuple):
     chunk_rows: int
 
 
+# --- objects ----------------------------------------------------------------------------------
+
+
+def attempt(operation: Callable[[], Result], what: str) -> Result:
+    """Return what a storage operation returns; its error as a :class:`StorageError`."""
+    try:
+        return with_retries(operation, what)
+    except Exception as error:
+        raise StorageError(f"{what}: {type(error).__name__}: {error}") from error
+
+
 def put_bytes(store: Any, key: str, content: bytes) -> None:
     """Write one object of the store whole."""
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
-    sync(store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+    buffer = default_buffer_prototype().buffer.from_bytes(content)
+    attempt(lambda: sync(store.set(key, buffer)), f"{key} of {store} cannot be written")
 
 
 def get_bytes(store: Any, key: str) -> bytes | None:
@@ -55,17 +81,74 @@ def get_bytes(store: Any, key: str) -> bytes | None:
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
-    found = sync(store.get(key, default_buffer_prototype()))
+    prototype = default_buffer_prototype()
+    found = attempt(lambda: sync(store.get(key, prototype)), f"{key} of {store} cannot be read")
     return None if found is None else found.to_bytes()
 
 
-def open_group(path: str, mode: Any, storage_options: Mapping[str, Any] | None) -> Any:
+def list_keys(store: Any, prefix: str) -> list[str]:
+    """Keys of the store's objects below a prefix, but for what an interrupted write left."""
+    from zarr.core.sync import sync
+
+    async def collect() -> list[str]:
+        return [key async for key in store.list_prefix(prefix)]
+
+    keys = attempt(lambda: sync(collect()), f"{prefix!r} of {store} cannot be listed")
+    return [key for key in keys if not key.endswith(".partial")]
+
+
+def remove(store: Any, prefix: str) -> None:
+    """Remove every object below a prefix."""
+    from zarr.core.sync import sync
+
+    attempt(lambda: sync(store.delete_dir(prefix)), f"{prefix!r} of {store} cannot be removed")
+
+
+def remove_key(store: Any, key: str) -> None:
+    """Remove one object."""
+    from zarr.core.sync import sync
+
+    attempt(lambda: sync(store.delete(key)), f"{key} of {store} cannot be removed")
+
+
+def join_key(root: Any, key: str) -> str:
+    """Key of an object beside the group's metadata."""
+    return f"{root.path}/{key}" if root.path else key
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
+    """The storage under a path or URL."""
+    from zarr.storage import FsspecStore, LocalStore
+
+    if path.endswith(".zip"):
+        raise InputError(
+            f"out: expected a directory or a URL, got {path!r}: parts of a ZIP file cannot be "
+            "written at the same time."
+        )
+    if "://" not in path:
+        return LocalStore(path, read_only=read_only)
+    options = dict(storage_options) if storage_options else None
+    try:
+        return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
+    except Exception as error:
+        raise StorageError(f"{path!r} cannot be opened: {type(error).__name__}: {error}") from error
+
+
+def open_group(path: str, mode: Any, storage_options: Storage, **options: Any) -> Any:
     """The root group of a store."""
     import zarr
 
-    options = dict(storage_options) if storage_options else None
+    store = open_store(path, storage_options, read_only=mode == "r")
     try:
-        return zarr.open_group(path, mode=mode, storage_options=options, use_consolidated=False)
+        return with_retries(
+            lambda: zarr.open_group(
+                store, mode=mode, use_consolidated=False, zarr_format=3, **options
+            ),
+            f"opening {path!r}",
+        )
     except FileNotFoundError as error:
         raise MissingPathError(
             f"expected a result store, found nothing under {path!r}. Check the path."
@@ -76,32 +159,125 @@ def open_group(path: str, mode: Any, storage_options: Mapping[str, Any] | None) 
         ) from error
 
 
-def exists(path: str, storage_options: Mapping[str, Any] | None) -> bool:
-    """Whether anything is stored under the path."""
+def describe(root: Any) -> dict[str, Any] | None:
+    """What a store says of its making; None where it is none of daskal's."""
+    described = root.attrs.get(ATTRS)
+    is_ours = isinstance(described, dict) and "status" in described
+    return dict(described) if is_ours else None
+
+
+def find(path: str, storage_options: Storage) -> dict[str, Any] | None:
+    """What the result store under a path says of itself, None where there is nothing.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is something else: it must not be replaced.
+    """
     try:
-        open_group(path, "r", storage_options)
+        described = describe(open_group(path, "r", storage_options))
     except MissingPathError:
-        return False
-    return True
+        if "://" not in path and not os.path.exists(path):
+            return None
+        store = open_store(path, storage_options, read_only=True)
+        if not list_keys(store, ""):
+            return None
+        described = None
+    if described is None:
+        raise StoreExistsError(
+            f"{path!r} exists already and is no result store of daskal, so it is not replaced. "
+            "Choose another path, or remove it yourself."
+        )
+    return described
+
+
+def open_finished(path: str, storage_options: Storage, *, partial: bool = False) -> Any:
+    """The root group of a finished store; with ``partial``, of one whose run still goes on."""
+    root = open_group(path, "r", storage_options)
+    described = describe(root)
+    if described is None:
+        raise StorageError(f"expected a result store of daskal, got {path!r}, which is none.")
+    status = described["status"]
+    if status != FINISHED and not (partial and status == RUNNING):
+        raise UnfinishedStoreError(
+            f"the run that writes {path!r} has not finished. Continue it with resume=True "
+            "(daskal score --resume), read it once it is done, or read what there is with "
+            "Run.open(..., partial=True)."
+        )
+    return root
+
+
+# --- a run's store ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run's claim to its store; travels to the workers.
+
+    A client that resumes or replaces a store takes it over: tasks of an earlier client that still
+    run somewhere must not write into it any more.
+    """
+
+    store: Any
+    key: str
+    token: str
+
+    def check(self) -> None:
+        """Refuse to write into a store that another run has taken over."""
+        content = get_bytes(self.store, self.key)
+        attrs = {} if content is None else json.loads(content)["attributes"]
+        if attrs.get(ATTRS, {}).get("claim") != self.token:
+            raise StorageError(
+                f"{self.store} has been taken over by another run since this one began: nothing "
+                "more is written to it. Let the other run end."
+            )
+
+
+def claim(root: Any, **attrs: Any) -> Claim:
+    """Take over a store, setting ``attrs`` in the same step."""
+    token = uuid.uuid4().hex
+    set_attrs(root, {**(describe(root) or {}), **attrs, "claim": token})
+    return Claim(root.store, join_key(root, ROOT_KEY), token)
+
+
+def set_attrs(root: Any, described: Mapping[str, Any]) -> None:
+    """Replace what the store says of itself."""
+
+    def update() -> None:
+        root.attrs[ATTRS] = dict(described)
+
+    attempt(update, f"the attributes of {root.store_path} cannot be written")
 
 
 def create(
-    path: str,
-    sections: list[Section],
-    attrs: Mapping[str, Any],
-    *,
-    overwrite: bool,
-    storage_options: Mapping[str, Any] | None,
-) -> Any:
-    """Create a store whole: every array, none of its values."""
-    if not overwrite and exists(path, storage_options):
-        raise StoreExistsError(
-            f"{path!r} exists already. Pass overwrite=True to replace it, resume=True to continue "
-            "the run that made it, or another path."
-        )
-    root = open_group(path, "w", storage_options)
+    path: str, sections: list[Section], attrs: Mapping[str, Any], storage_options: Storage
+) -> tuple[Any, Claim]:
+    """Create a store whole: every array, none of its values. What there was is replaced."""
+    begun = {"status": CREATING}
+    root = open_group(path, "a", storage_options, attributes={ATTRS: begun})
+    # From here on the store is known for an unfinished one of ours, whatever happens.
+    set_attrs(root, begun)
+    clear(root)
     for section in sections:
-        group = root.create_group(section.name)
+        create_section(root, section)
+    return root, claim(root, **attrs, status=RUNNING)
+
+
+def clear(root: Any) -> None:
+    """Remove everything but the root's own metadata."""
+    keys = list_keys(root.store, "")
+    for name in sorted({key.split("/", 1)[0] for key in keys if "/" in key}):
+        remove(root.store, name)
+    for key in keys:
+        if "/" not in key and key != ROOT_KEY:
+            remove_key(root.store, key)
+
+
+def create_section(root: Any, section: Section) -> None:
+    """Create the arrays of a section."""
+
+    def create_columns() -> None:
+        group = root.require_group(section.name)
         for column, dtype in section.columns.items():
             group.create_array(
                 column,
@@ -110,9 +286,10 @@ def create(
                 dtype=dtype,
                 fill_value=np.nan if dtype.startswith("float") else 0,
                 dimension_names=("example",),
+                overwrite=True,
             )
-    root.attrs[ATTRS] = {**attrs, "status": "running"}
-    return root
+
+    attempt(create_columns, f"{section.name!r} of {root.store} cannot be created")
 
 
 @dataclass(frozen=True)
@@ -120,20 +297,24 @@ class SectionWriter:
     """Writes blocks of one section; travels to the workers."""
 
     group: Any
+    claim: Claim
 
     def write(self, start: int, stop: int, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write rows ``start:stop``, which are whole chunks, of every column."""
+        self.claim.check()
         for name, values in columns.items():
-            array = self.group[name]
-            assert start % array.chunks[0] == 0
-            assert stop % array.chunks[0] == 0 or stop == array.shape[0]
-            try:
-                array[start:stop] = values
-            except Exception as error:
-                raise StorageError(
-                    f"rows {start:,} to {stop:,} of {array.store_path} cannot be written: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+            write_rows(self.group[name], start, stop, values)
+
+
+def write_rows(array: Any, start: int, stop: int, values: np.ndarray[Any, Any]) -> None:
+    """Write whole chunks of a column."""
+    assert start % array.chunks[0] == 0
+    assert stop % array.chunks[0] == 0 or stop == array.shape[0]
+
+    def write() -> None:
+        array[start:stop] = values
+
+    attempt(write, f"rows {start:,} to {stop:,} of {array.store_path} cannot be written")
 
 
 def write_table(
@@ -148,40 +329,47 @@ def write_table(
 def write_column(group: Any, name: str, values: np.ndarray[Any, Any], dimension: str) -> None:
     """Write one whole array; names as strings of any length."""
     text = values.dtype.kind in "OUT"
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=(max(1, min(len(values), 2**20)),),
-        dtype=str if text else values.dtype,
-        dimension_names=(dimension,),
-        overwrite=True,
-    )
-    array[:] = values.astype(object) if text else values
+
+    def write() -> None:
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=(max(1, min(len(values), 2**20)),),
+            dtype=str if text else values.dtype,
+            dimension_names=(dimension,),
+            overwrite=True,
+        )
+        array[:] = values.astype(object) if text else values
+
+    attempt(write, f"{name!r} of {group.store_path} cannot be written")
 
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:
-    """Say that the store is whole, and consolidate the metadata for readers."""
+    """Say in one step that the store is whole, its metadata consolidated for readers."""
     import zarr
 
-    root.attrs[ATTRS] = {**root.attrs[ATTRS], **attrs, "status": "finished"}
-    with warnings.catch_warnings():
-        # Zarr warns that consolidated metadata is young in format 3, and of every other object.
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(root.store, path=root.path)
+    described = {**(describe(root) or {}), **attrs, "status": FINISHED}
+    described.pop("claim", None)
+
+    def consolidate() -> Any:
+        with warnings.catch_warnings():
+            # Zarr warns that consolidated metadata is young in format 3, and of every other object.
+            warnings.simplefilter("ignore")
+            return zarr.consolidate_metadata(root.store, path=root.path)
+
+    whole = attempt(consolidate, f"the metadata of {root.store_path} cannot be written")
+    # This group knows the consolidated metadata, so that both are written in one object.
+    set_attrs(whole, described)
+    tidy(root)
 
 
-def open_finished(path: str, storage_options: Mapping[str, Any] | None) -> Any:
-    """The root group of a finished store."""
-    root = open_group(path, "r", storage_options)
-    described = root.attrs.get(ATTRS)
-    if described is None:
-        raise StorageError(f"expected a result store of daskal, got {path!r}, which is none.")
-    if described["status"] != "finished":
-        raise UnfinishedStoreError(
-            f"the run that writes {path!r} has not finished. Continue it with resume=True "
-            "(daskal score --resume), or read it once it is done."
-        )
-    return root
+def tidy(root: Any) -> None:
+    """Remove what only an unfinished run needs, and what writes that were killed left behind."""
+    remove(root.store, join_key(root, RECORDS))
+    directory = getattr(root.store, "root", None)
+    if directory is not None:
+        for litter in directory.rglob("*.partial"):
+            litter.unlink(missing_ok=True)
 
 
 def read_estimate(root: Any) -> str | None:
@@ -193,8 +381,3 @@ def read_estimate(root: Any) -> str | None:
 def write_estimate(root: Any, text: str) -> None:
     """Store the estimate."""
     put_bytes(root.store, join_key(root, ESTIMATE_KEY), text.encode())
-
-
-def join_key(root: Any, key: str) -> str:
-    """Key of an object beside the group's metadata."""
-    return f"{root.path}/{key}" if root.path else key

@@ -353,7 +353,7 @@ def test_all_faults_are_told_at_once_under_any_chunking():
         (GOOD_LABELS[0], GOOD_PROBS, r"expected an \(N, M\) matrix"),
         (GOOD_LABELS, GOOD_PROBS[0], r"expected shape \(N, K\)"),
         (GOOD_LABELS, GOOD_PROBS[:, :1], "at least 2 classes"),
-        (GOOD_LABELS, "abc", "nothing under 'abc'"),
+        (GOOD_LABELS, "abc", "'abc': nothing is stored there"),
         (GOOD_LABELS, object(), "got builtins.object"),
         (np.array([["a", "b"]] * 3), GOOD_PROBS, "labels: expected numbers"),
         (GOOD_LABELS, GOOD_PROBS.astype(str), "pred_probs: expected numbers"),

@@ -1,0 +1,154 @@
+"""What a run would do: its inputs' metadata, put into the arithmetic of :mod:`daskal.planning`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from daskal import planning
+from daskal.api import check_choice
+from daskal.blocks import RowBlocks
+from daskal.planning import ArrayPlan, Plan, SectionPlan
+from daskal.progress import worker_threads
+from daskal.reduction import SPLIT_EVERY
+from daskal.runinputs import RunInputs
+from daskal.sources import Source
+from daskal.store import LABELED_COLUMNS, UNLABELED_COLUMNS
+from daskal.weights import CONSENSUS_METHODS
+
+Storage = Mapping[str, Any] | None
+
+# Reads of pass 1: best quality needs the weights of the majority vote first.
+PASS_1_READS = {"best_quality": 2, "majority_vote": 1}
+
+
+def plan(
+    *,
+    labels: Any = None,
+    pred_probs: Any = None,
+    pred_probs_unlabeled: Any = None,
+    estimate: Any = None,
+    batch_size: int = 1000,
+    consensus_method: str = "best_quality",
+    memory_limit: int | str | None = None,
+    threads_per_worker: int | None = None,
+    storage_options: Storage = None,
+) -> Plan:
+    """Return what :func:`daskal.run` would do with these inputs; reads no data.
+
+    Parameters
+    ----------
+    labels, pred_probs, pred_probs_unlabeled, estimate, batch_size, consensus_method
+        As for :func:`daskal.run`.
+    memory_limit : int or str, optional
+        What a worker may take, in bytes or as ``"2GiB"``.
+    threads_per_worker : int, optional
+        Tasks a worker runs at once; by default as on the active scheduler.
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    Plan
+        Blocks, tasks, bytes to read and to write, and the projected peak of a task and a worker.
+
+    Raises
+    ------
+    InputError
+        If the arrays' structure does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> pool = np.full((1_000_000, 10), 0.1, dtype="float32")
+    >>> plan = daskal.plan(pred_probs_unlabeled=pool, memory_limit="2GiB", threads_per_worker=1)
+    >>> plan.num_blocks, plan.fits
+    (32, True)
+    """
+    check_choice("consensus_method", consensus_method, CONSENSUS_METHODS)
+    given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
+    return plan_run(
+        given,
+        batch_size=batch_size,
+        consensus_method=None if estimate is not None else consensus_method,
+        memory_limit=memory_limit,
+        threads=threads_per_worker,
+    )
+
+
+def plan_run(
+    given: RunInputs,
+    *,
+    batch_size: int,
+    consensus_method: str | None,
+    memory_limit: int | str | None,
+    threads: int | None = None,
+) -> Plan:
+    """The plan of a run whose inputs are open; without a consensus to find, there is no pass 1."""
+    pass_1_reads = 0 if consensus_method is None else PASS_1_READS[consensus_method]
+    sections = []
+    if given.labeled is not None:
+        assert given.labels is not None
+        assert given.probs is not None
+        rows = given.labeled.row_chunks[0]
+        num_annotators = given.labels.num_annotators
+        state_bytes = planning.labeled_state_bytes(
+            num_annotators,
+            given.probs.num_classes,
+            given.probs.num_models,
+            rows * num_annotators,
+            batch_size,
+        )
+        sections.append(
+            plan_section("labeled", given.labeled, LABELED_COLUMNS, (pass_1_reads, 1), state_bytes)
+        )
+    if given.unlabeled is not None:
+        state_bytes = planning.pool_state_bytes(batch_size)
+        sections.append(
+            plan_section("unlabeled", given.unlabeled, UNLABELED_COLUMNS, (0, 1), state_bytes)
+        )
+    return Plan(
+        tuple(sections),
+        worker_threads() if threads is None else threads,
+        planning.parse_memory(memory_limit),
+    )
+
+
+def plan_section(
+    name: str,
+    blocks: RowBlocks,
+    columns: Mapping[str, str],
+    reads: tuple[int, int],
+    state_bytes: int,
+) -> SectionPlan:
+    """The plan of one pool."""
+    num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
+    size = planning.choose_block(
+        num_rows, blocks.row_bytes, [source.chunk_rows for source in blocks.sources]
+    )
+    return SectionPlan(
+        name,
+        num_rows,
+        num_blocks,
+        size.rows,
+        size.reason,
+        tuple(plan_array(source, reads) for source in blocks.sources),
+        sum(reads) * planning.count_tasks(num_blocks, SPLIT_EVERY),
+        sum(np.dtype(dtype).itemsize for dtype in columns.values()),
+        state_bytes,
+    )
+
+
+def plan_array(source: Source, reads: tuple[int, int]) -> ArrayPlan:
+    """The plan of one array."""
+    return ArrayPlan(
+        source.name,
+        source.shape,
+        str(source.dtype),
+        source.kind,
+        source.shape[source.row_axis],
+        source.row_bytes,
+        source.chunk_bytes,
+        reads,
+    )

@@ -1,0 +1,133 @@
+"""The manifest of a run: one record a finished block, holding what the block's task returned.
+
+A record is written after its block's data, as one object. It is a NumPy archive without pickled
+objects: arrays as they are, everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from daskal import findings, statistics, tallies
+from daskal.errors import StorageError
+from daskal.store import RECORDS, Claim, get_bytes, join_key, list_keys, put_bytes
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        findings.Finding,
+        findings.Findings,
+        statistics.ConsensusStatistics,
+        statistics.LabelStatistics,
+        statistics.PendingRows,
+        tallies.AnnotatorStatistics,
+        tallies.ClassTally,
+        tallies.LabeledTally,
+        tallies.PoolTally,
+        tallies.Smallest,
+    )
+}
+
+
+def flatten(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
+    """A state as JSON, its arrays taken out."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    kind = type(value).__name__
+    if is_dataclass(value) and kind in KINDS:
+        parts = [getattr(value, field.name) for field in fields(value)]
+        return {"kind": kind, "parts": [flatten(part, arrays) for part in parts]}
+    if isinstance(value, tuple):
+        parts = [flatten(part, arrays) for part in value]
+        return {"kind": kind, "parts": parts} if kind in KINDS else parts
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def restore(tree: Any, arrays: Any) -> Any:
+    """The state again."""
+    if isinstance(tree, list):
+        return tuple(restore(part, arrays) for part in tree)
+    if not isinstance(tree, dict):
+        return tree
+    if "array" in tree:
+        return arrays[f"array_{tree['array']}"]
+    return KINDS[tree["kind"]](*(restore(part, arrays) for part in tree["parts"]))
+
+
+def encode(state: Any) -> bytes:
+    """A block's state as bytes."""
+    arrays: list[np.ndarray[Any, Any]] = []
+    text = json.dumps(flatten(state, arrays))
+    named: dict[str, Any] = {f"array_{at}": array for at, array in enumerate(arrays)}
+    content = io.BytesIO()
+    np.savez(content, state=np.frombuffer(text.encode(), dtype=np.uint8), **named)
+    return content.getvalue()
+
+
+def decode(content: bytes) -> Any:
+    """The state behind some bytes; its checksums are compared."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return restore(json.loads(arrays["state"].tobytes()), arrays)
+
+
+def finished_blocks(store: Any, prefix: str) -> frozenset[int]:
+    """The blocks that have a record below a prefix."""
+    found = (
+        re.fullmatch(r"(\d+)\.npz", key.rsplit("/", 1)[-1])
+        for key in list_keys(store, f"{prefix}/")
+    )
+    return frozenset(int(match[1]) for match in found if match)
+
+
+def stage_prefix(root: Any, stage: str) -> str:
+    """Where the records of a stage are."""
+    return join_key(root, f"{RECORDS}/{stage.replace(' ', '-')}")
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one stage of a run; travels to the workers."""
+
+    store: Any
+    prefix: str
+    claim: Claim
+
+    @classmethod
+    def of_stage(cls, root: Any, claim: Claim, stage: str) -> Records:
+        """The records of a stage of the run that has the claim."""
+        return cls(root.store, stage_prefix(root, stage), claim)
+
+    def key(self, block: int) -> str:
+        """Key of a block's record."""
+        return f"{self.prefix}/{block:07d}.npz"
+
+    def put(self, block: int, state: Any) -> None:
+        """Record that a block is finished."""
+        self.claim.check()
+        put_bytes(self.store, self.key(block), encode(state))
+
+    def get(self, block: int) -> Any:
+        """The state of a finished block."""
+        key = self.key(block)
+        content = get_bytes(self.store, key)
+        try:
+            if content is None:
+                raise FileNotFoundError(key)
+            return decode(content)
+        except Exception as error:
+            raise StorageError(
+                f"the record {key} of a finished block in {self.store} cannot be read: "
+                f"{type(error).__name__}: {error}. Remove that object and resume, to have the "
+                "block computed again."
+            ) from error
+
+    def finished(self) -> frozenset[int]:
+        """The blocks that have a record."""
+        return finished_blocks(self.store, self.prefix)

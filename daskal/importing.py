@@ -7,6 +7,7 @@ of tasks appends to the store by whole chunks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +190,8 @@ def import_votes(
                 classes=None if labels.names is None else list(labels.names),
             )
         except BaseException:
-            store.remove()
+            with contextlib.suppress(Exception):  # what went wrong first is what counts
+                store.remove()
             raise
     return ImportSummary(
         path,

@@ -27,6 +27,7 @@ FRACTIONS = "fractions"
 
 _CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _INT64_MAX = 2**63 - 1
+_PROBED = 2**21
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: neighbours fall far apart
 
 
@@ -231,8 +232,9 @@ def as_ids(values: Any, name: str) -> pa.Array:
         count = len(series) if ids is None else ids.null_count
         what = f"{count:,} of {len(series):,} are missing" if len(series) else "there are none"
         raise InputError(f"{name}: expected an id in every place, but {what}.")
-    distinct = pc.value_counts(ids)
-    repeated = distinct.field("values").filter(pc.greater(distinct.field("counts"), 1))
+    # By sorting: a hash table of all ids would take ten times their memory.
+    ordered = ids.take(pc.sort_indices(ids))
+    repeated = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])).unique()
     if len(repeated):
         raise InputError(
             f"{name}: expected every id once, but {len(repeated):,} occur more than once "
@@ -259,6 +261,9 @@ def positions(values: pa.Array, index: pa.Array) -> npt.NDArray[np.int64]:
     The long ``index`` is probed against a hash table of the block's distinct values, and not the
     other way round: a table of all ids would cost every block more memory and time than the block.
     """
+    if len(values) > _PROBED:
+        starts = range(0, len(values), _PROBED)
+        return np.concatenate([positions(values[at : at + _PROBED], index) for at in starts])
     encoded = values.cast(index.type).dictionary_encode()
     found = pc.index_in(index, value_set=encoded.dictionary)
     hits = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))

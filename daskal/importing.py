@@ -7,6 +7,7 @@ of tasks appends to the store by whole chunks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +15,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dask.dataframe as dd
-import distributed
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from dask.base import compute, get_scheduler
+from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import Delayed, delayed
+from distributed import as_completed
+from distributed.scheduler import KilledWorker
 
 from daskal.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
-from daskal.errors import InputError, InvalidDataError
+from daskal.errors import ClusterError, InputError, InvalidDataError
 from daskal.longform import Survey, as_column, listed, positions
 from daskal.longform_io import (
     VOTES_PER_PART,
@@ -35,11 +37,13 @@ from daskal.longform_io import (
     redacted,
     storage_errors,
 )
+from daskal.progress import active_client
 from daskal.votes_store import Appended, SortedVotes, VotesStore
 
-Progress = Callable[[str, int, int], None]
+Report = Callable[[str, int, int], None]
 
 _FAN_IN = 8
+_BUCKETS = 16
 _PART_SHIFT = 40
 _CHANGED = (
     "votes: the second read found other ids, labels or counts than the first. Expected votes that "
@@ -87,7 +91,7 @@ def import_votes(
     on_duplicate: Literal["error", "last"] = "error",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> ImportSummary:
     """Turn long-format votes into a store of sparse votes, aligned with the probabilities.
 
@@ -186,7 +190,8 @@ def import_votes(
                 classes=None if labels.names is None else list(labels.names),
             )
         except BaseException:
-            store.remove()
+            with contextlib.suppress(Exception):  # what went wrong first is what counts
+                store.remove()
             raise
     return ImportSummary(
         path,
@@ -200,14 +205,20 @@ def import_votes(
     )
 
 
-def _survey(source: Source, progress: Progress | None) -> Survey:
+def _survey(source: Source, progress: Report | None) -> Survey:
     surveys = [delayed(Survey.from_block)(part, source.columns) for part in source.parts]
     ticks = [survey.num_votes for survey in surveys]
+    buckets = _BUCKETS if len(surveys) > _FAN_IN else 1
+    splits = [delayed(Survey.split, nout=buckets)(survey, buckets) for survey in surveys]
+    merged = [_merge([split[bucket] for split in splits]) for bucket in range(buckets)]
+    return Survey.join(_compute(merged, ticks, "survey", progress))
+
+
+def _merge(surveys: list[Delayed]) -> Delayed:
     while len(surveys) > 1:
         groups = [surveys[first : first + _FAN_IN] for first in range(0, len(surveys), _FAN_IN)]
         surveys = [delayed(Survey.merge)(group) for group in groups]
-    survey: Survey = _compute(surveys[0], ticks, "survey", progress)
-    return survey
+    return surveys[0]
 
 
 def _check_survey(survey: Survey, source: Source) -> None:
@@ -225,7 +236,7 @@ def _append_votes(
     edges: list[int],
     num_votes: int,
     on_duplicate: str,
-    progress: Progress | None,
+    progress: Report | None,
 ) -> Appended:
     """Sort the votes into ranges of rows, and append range after range to the store.
 
@@ -250,7 +261,7 @@ def _append_votes(
         states.append(delayed(VotesStore.append)(store, states[-1], block))
     finished = delayed(VotesStore.append)(store, states[-1], SortedVotes.nothing(), last=True)
     ticks = [state.num_rows for state in states[1:]]
-    appended: Appended = _compute(finished, ticks, "write", progress)
+    appended: Appended = _compute([finished], ticks, "write", progress)[0]
     return appended
 
 
@@ -297,32 +308,40 @@ def _check_end(
         raise InvalidDataError(_CHANGED)
 
 
-def _compute(result: Delayed, ticks: list[Delayed], stage: str, progress: Progress | None) -> Any:
-    """Compute ``result`` on the active scheduler, reporting each of ``ticks`` as it is done."""
+def _compute(
+    wanted: list[Delayed], ticks: list[Delayed], stage: str, progress: Report | None
+) -> list[Any]:
+    """Compute ``wanted`` on the active scheduler, reporting each of ``ticks`` as it is done."""
+    client = active_client()
+    total = len(ticks)
+    if progress is not None:
+        progress(stage, 0, total)
+    if client is not None:
+        return _compute_on_cluster(client, wanted, ticks, stage, progress)
     if progress is None:
-        return result.compute()
-    progress(stage, 0, len(ticks))
-    client = getattr(get_scheduler(collections=[result]), "__self__", None)
-    if isinstance(client, distributed.Client):
-        future, *pending = client.compute([result, *ticks])
-        for done, _ in enumerate(distributed.as_completed(pending), start=1):
-            progress(stage, done, len(ticks))
-        return future.result()
-    with _Ticker({tick.key for tick in ticks}, stage, progress):
-        return compute(result, *ticks)[0]
+        return list(compute(*wanted))
+    waiting = {tick.key for tick in ticks}
+
+    def posttask(key: Any, *_: Any) -> None:
+        if key in waiting:
+            waiting.remove(key)
+            progress(stage, total - len(waiting), total)
+
+    with Callback(posttask=posttask):
+        return list(compute(*wanted, *ticks)[: len(wanted)])
 
 
-class _Ticker(Callback):
-    """Report tasks of a local scheduler as they are done."""
-
-    def __init__(self, keys: set[str], stage: str, progress: Progress) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._waiting = keys
-        self._total = len(keys)
-        self._stage = stage
-        self._progress = progress
-
-    def _posttask(self, key: Any, *_: Any) -> None:
-        if key in self._waiting:
-            self._waiting.remove(key)
-            self._progress(self._stage, self._total - len(self._waiting), self._total)
+def _compute_on_cluster(
+    client: Any, wanted: list[Delayed], ticks: list[Delayed], stage: str, progress: Report | None
+) -> list[Any]:
+    futures = client.compute([*wanted, *ticks] if progress is not None else wanted)
+    try:
+        if progress is not None:
+            for done, _ in enumerate(as_completed(futures[len(wanted) :]), start=1):
+                progress(stage, done, len(ticks))
+        return list(client.gather(futures[: len(wanted)]))
+    except KilledWorker as error:
+        raise ClusterError(
+            "workers died again and again on the same votes, most often for want of memory: "
+            f"{error}. Give workers more memory, or use fewer threads a worker."
+        ) from error

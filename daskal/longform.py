@@ -27,6 +27,8 @@ FRACTIONS = "fractions"
 
 _CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _INT64_MAX = 2**63 - 1
+_PROBED = 2**21
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: neighbours fall far apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,30 @@ class Tally:
             tuple(missing_rows[:EXAMPLES]),
         )
 
+    def split(self, buckets: int) -> list[Tally]:
+        """Deal the values out to buckets, by the value alone; the first one keeps the faults."""
+        bucket = _bucket_of(self.values, buckets)
+        return [
+            Tally(
+                self.values.filter(pa.array(bucket == number)),
+                self.votes[bucket == number],
+                self.kinds,
+                0 if number else self.missing,
+                () if number else self.missing_rows,
+            )
+            for number in range(buckets)
+        ]
+
+    @classmethod
+    def join(cls, tallies: Sequence[Tally]) -> Tally:
+        """Put merged buckets together again."""
+        filled = [tally for tally in tallies if len(tally.values)]
+        if not filled:
+            return tallies[0]
+        values = pa.concat_arrays(_one_type([tally.values for tally in filled]))
+        votes = np.concatenate([tally.votes for tally in filled])
+        return dataclasses.replace(tallies[0], values=values, votes=votes)
+
     def check(self, name: str) -> None:
         """Raise the one error that says what is wrong with the column called ``name``."""
         if self.missing:
@@ -135,6 +161,21 @@ class Survey:
             Tally.merge([survey.task for survey in surveys], offsets),
             Tally.merge([survey.annotator for survey in surveys], offsets),
             Tally.merge([survey.label for survey in surveys], offsets),
+        )
+
+    def split(self, buckets: int) -> list[Survey]:
+        """Deal the distinct values out to buckets, so that no merge has to hold them all."""
+        columns = (tally.split(buckets) for tally in (self.task, self.annotator, self.label))
+        return [Survey(self.num_votes, *tallies) for tallies in zip(*columns, strict=True)]
+
+    @classmethod
+    def join(cls, surveys: Sequence[Survey]) -> Survey:
+        """Put the merged surveys of all buckets together again."""
+        return cls(
+            surveys[0].num_votes,
+            Tally.join([survey.task for survey in surveys]),
+            Tally.join([survey.annotator for survey in surveys]),
+            Tally.join([survey.label for survey in surveys]),
         )
 
 
@@ -191,8 +232,9 @@ def as_ids(values: Any, name: str) -> pa.Array:
         count = len(series) if ids is None else ids.null_count
         what = f"{count:,} of {len(series):,} are missing" if len(series) else "there are none"
         raise InputError(f"{name}: expected an id in every place, but {what}.")
-    distinct = pc.value_counts(ids)
-    repeated = distinct.field("values").filter(pc.greater(distinct.field("counts"), 1))
+    # By sorting: a hash table of all ids would take ten times their memory.
+    ordered = ids.take(pc.sort_indices(ids))
+    repeated = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])).unique()
     if len(repeated):
         raise InputError(
             f"{name}: expected every id once, but {len(repeated):,} occur more than once "
@@ -219,6 +261,9 @@ def positions(values: pa.Array, index: pa.Array) -> npt.NDArray[np.int64]:
     The long ``index`` is probed against a hash table of the block's distinct values, and not the
     other way round: a table of all ids would cost every block more memory and time than the block.
     """
+    if len(values) > _PROBED:
+        starts = range(0, len(values), _PROBED)
+        return np.concatenate([positions(values[at : at + _PROBED], index) for at in starts])
     encoded = values.cast(index.type).dictionary_encode()
     found = pc.index_in(index, value_set=encoded.dictionary)
     hits = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
@@ -240,19 +285,39 @@ def _add_votes(tallies: Sequence[Tally]) -> tuple[pa.Array, npt.NDArray[np.int64
         return _nothing(), _no_votes()
     if len(tallies) == 1:
         return tallies[0].values, tallies[0].votes
-    kinds = {tally.values.type for tally in tallies}
+    chunks = _one_type([tally.values for tally in tallies])
+    # Hashed here and not by Table.group_by, which complains on stderr about the alignment of
+    # whatever came over the network. Sums of votes stay exact in float64 up to 2**53.
+    encoded = pa.concat_arrays(chunks).dictionary_encode()
+    votes = np.concatenate([tally.votes for tally in tallies])
+    summed = np.bincount(encoded.indices.to_numpy(), weights=votes)
+    return encoded.dictionary, summed.astype(np.int64)
+
+
+def _one_type(arrays: Sequence[pa.Array]) -> list[pa.Array]:
+    kinds = {array.type for array in arrays}
     kind = pa.uint64() if pa.uint64() in kinds else kinds.pop()
     try:
-        chunks = [tally.values.cast(kind) for tally in tallies]
+        return [array.cast(kind) for array in arrays]
     except pa.ArrowInvalid as error:
         raise InvalidDataError(
             "votes: a column of ids holds both negative numbers and numbers above 2**63 - 1, which "
             "no integer type can hold together. Turn the column into text."
         ) from error
-    votes = pa.chunked_array([pa.array(tally.votes) for tally in tallies])
-    table = pa.table({"value": pa.chunked_array(chunks), "votes": votes})
-    summed = table.group_by("value").aggregate([("votes", "sum")])
-    return _one_array(summed["value"]), summed["votes_sum"].to_numpy()
+
+
+def _bucket_of(values: pa.Array, buckets: int) -> npt.NDArray[np.uint64]:
+    if pa.types.is_large_string(values.type):
+        # Sums of bytes: even enough, and nothing as large as a Python object for every id.
+        offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset :][: len(values) + 1]
+        text = np.frombuffer(values.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+        sums = np.concatenate([[0], np.cumsum(text, dtype=np.uint32)]).astype(np.uint32)
+        ends = sums[offsets - offsets[0]]
+        keys = (ends[1:] - ends[:-1]).astype(np.uint64)
+    else:
+        # uint64 for both integer types: the same number in either falls into the same bucket.
+        keys = values.to_numpy().astype(np.uint64)
+    return ((keys * _GOLDEN) >> np.uint64(32)) % np.uint64(buckets)
 
 
 def _from_objects(values: pd.Series[Any]) -> Column:

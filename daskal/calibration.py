@@ -64,9 +64,8 @@ CHAINS = halving_chains(TEMPERATURE_GRID)
 
 
 def log_ratios(probs: Floats) -> Floats:
-    """log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
-    # fmax, not maximum: a NaN that is kept counts as zero here.
-    out = np.fmax(probs, 0.0)
+    """Log ratios log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
+    out = np.clip(probs, 0.0, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
         np.log(out, out=out)
         out -= out.max(axis=0)
@@ -74,7 +73,7 @@ def log_ratios(probs: Floats) -> Floats:
 
 
 def log_totals(ratios: Floats) -> Floats:
-    """log of the sum over classes of (p_k / max p)^(1/T) at each temperature, (t, n)."""
+    """Logarithm of the sum over classes of (p_k / max p)^(1/T) at each temperature, (t, n)."""
     totals = np.empty((len(TEMPERATURE_GRID), ratios.shape[1]))
     powers = np.empty_like(ratios)
     for chain in CHAINS:

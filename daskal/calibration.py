@@ -109,7 +109,8 @@ def excess_over_floor(
         below -= at_vote * INVERSES[place]
         below += LOG_FLOOR
         np.maximum(below, 0.0, out=below)
-        yield place, np.bincount(rows, below, minlength=totals.shape[1])
+        excess = np.bincount(rows, below, minlength=totals.shape[1])
+        yield place, excess.astype(np.float64, copy=False)
 
 
 def temperature_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[int]:

@@ -64,9 +64,8 @@ CHAINS = halving_chains(TEMPERATURE_GRID)
 
 
 def log_ratios(probs: Floats) -> Floats:
-    """log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
-    # fmax, not maximum: a NaN that is kept counts as zero here.
-    out = np.fmax(probs, 0.0)
+    """Log ratios log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
+    out = np.clip(probs, 0.0, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
         np.log(out, out=out)
         out -= out.max(axis=0)
@@ -74,7 +73,7 @@ def log_ratios(probs: Floats) -> Floats:
 
 
 def log_totals(ratios: Floats) -> Floats:
-    """Log of the sum over classes of (p_k / max p)^(1/T) at each temperature, (t, n)."""
+    """Logarithm of the sum over classes of (p_k / max p)^(1/T) at each temperature, (t, n)."""
     totals = np.empty((len(TEMPERATURE_GRID), ratios.shape[1]))
     powers = np.empty_like(ratios)
     for chain in CHAINS:
@@ -110,8 +109,8 @@ def excess_over_floor(
         below -= at_vote * INVERSES[place]
         below += LOG_FLOOR
         np.maximum(below, 0.0, out=below)
-        sums = np.bincount(rows, below, minlength=totals.shape[1])
-        yield place, sums.astype(np.float64, copy=False)
+        excess = np.bincount(rows, below, minlength=totals.shape[1])
+        yield place, excess.astype(np.float64, copy=False)
 
 
 def temperature_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[int]:

@@ -22,12 +22,15 @@ Bools = NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
 # A tile of 2**15 float64 is 256 KiB: the three or four such arrays a kernel holds fit a core's L2.
-TILE_ELEMENTS = 2**15
-MIN_TILE_ROWS = 64
-MAX_TILE_ROWS = 4096
+TILE_ELEMENTS = 2**16
+MIN_TILE_ROWS = 256
+MAX_TILE_ROWS = 2**12
 
 # Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
 PROB_FLOOR = 1e-30
+
+# From this temperature on the least probability does not underflow when raised to 1/T.
+LEAST_PLAIN_TEMPERATURE = 0.1
 
 # Posteriors this close count as tied, so that no last bit decides a consensus label.
 TIE_TOLERANCE = 1e-12
@@ -157,11 +160,9 @@ NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
     """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good."""
     total = sum_classes(probs)
-    # A NaN anywhere makes each of these comparisons false.
+    # No term of a good sum is above it, and a NaN anywhere makes each of these comparisons false.
     if probs.size == 0 or (
-        probs.min() >= LOW_TOLERANCE
-        and probs.max() <= HIGH_TOLERANCE
-        and np.abs(total - 1).max() <= SUM_TOLERANCE
+        probs.min() >= 0 and total.min() >= 1 - SUM_TOLERANCE and total.max() <= 1 + SUM_TOLERANCE
     ):
         return None
     faults = np.zeros(total.shape, dtype=np.uint8)
@@ -171,24 +172,33 @@ def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
         faults[(probs > HIGH_TOLERANCE).any(axis=1)] = ABOVE_ONE
         faults[(probs < LOW_TOLERANCE).any(axis=1)] = BELOW_ZERO
     faults[~np.isfinite(probs).all(axis=1)] = NOT_FINITE
-    return faults
+    return faults if faults.any() else None
 
 
 # --- scaled probabilities ----------------------------------------------------------------------
+
+
+def raise_probs(probs: Floats, temperature: float, out: Floats | None = None) -> Floats:
+    """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row."""
+    # clip, for NumPy's maximum of an array and a number is not vectorised.
+    out = np.clip(probs, PROB_FLOOR, np.inf, out=out)
+    if temperature != 1:
+        np.log(out, out=out)
+        if temperature < LEAST_PLAIN_TEMPERATURE:
+            out -= out.max(axis=0)
+        out *= 1.0 / temperature
+        np.exp(out, out=out)
+    return out
 
 
 def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
     """P' = softmax(log(clip(p) / sum) / T) of a (p, k, n) tile, one temperature a model."""
     if temperature is None:
         return probs
-    scaled = np.maximum(probs, PROB_FLOOR)
-    for model, t in zip(scaled, temperature, strict=True):
-        if t != 1:
-            np.log(model, out=model)
-            model -= model.max(axis=0)
-            model *= 1.0 / t
-            np.exp(model, out=model)
-    scaled /= sum_classes(scaled)[:, np.newaxis]
+    scaled = np.empty_like(probs)
+    for out, model, t in zip(scaled, probs, temperature.tolist(), strict=True):
+        powers = raise_probs(model, t)
+        np.divide(powers, sum_classes(powers), out=out)
     return scaled
 
 
@@ -364,40 +374,39 @@ def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
     bare = np.flatnonzero(tile.num_annotations == 0)
     if len(bare):
         # A row without votes is a row of the pool, wherever it is stored.
-        pool = score_unlabeled(
-            tile.probs[:, :, bare], rule.temperature, weights.model, rule.mean_weight
-        )
-        score[bare], labels[bare], quality[bare] = pool.score, pool.label, pool.confidence
+        labels[bare], quality[bare] = confidence(scaled[:, :, bare], weights.model)
+        score[bare] = pool_score(quality[bare], weights.model, rule.mean_weight, len(q))
     return LabeledScores(score, labels, quality, agreement, q)
-
-
-class PoolScores(NamedTuple):
-    """What pass 2 says of each row of the pool."""
-
-    score: Floats  # (n,)
-    label: Ints  # (n,) the class the model(s) would give
-    confidence: Floats  # (n,) its scaled probability, averaged by model weight
 
 
 def score_unlabeled(
     probs: Floats, temperature: Floats | None, model_weight: Floats, mean_weight: float
-) -> PoolScores:
-    """ActiveLab score of each row of a (p, k, n) tile of the pool."""
-    num_classes = probs.shape[1]
-    label, confidence = (
-        single_confidence(probs[0], temperature)
-        if len(probs) == 1
-        else ensemble_confidence(scale_probs(probs, temperature), model_weight)
-    )
+) -> Floats:
+    """ActiveLab score of each row of a (p, k, n) tile of the pool, (n,).
+
+    The tile is worked on in place and lost.
+    """
+    if len(probs) > 1:
+        _, sure = confidence(scale_probs(probs, temperature), model_weight)
+    elif temperature is None:
+        sure = probs[0].max(axis=0)
+    else:
+        powers = raise_probs(probs[0], float(temperature[0]), out=probs[0])
+        sure = powers.max(axis=0) / sum_classes(powers)
+    return pool_score(sure, model_weight, mean_weight, probs.shape[1])
+
+
+def pool_score(sure: Floats, model_weight: Floats, mean_weight: float, num_classes: int) -> Floats:
+    """ActiveLab's score of rows without votes, from the model's confidence."""
     total = model_weight.sum()
-    score = (confidence * total + mean_weight / num_classes) / (total + mean_weight)
-    return PoolScores(score, label, confidence)
+    return (sure * total + mean_weight / num_classes) / (total + mean_weight)
 
 
-def single_confidence(probs: Floats, temperature: Floats | None) -> tuple[Ints, Floats]:
-    """The class a model is surest of, and its scaled probability."""
-    scaled = scale_probs(probs[np.newaxis], temperature)[0]
-    return scaled.argmax(axis=0), scaled.max(axis=0)
+def confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Floats]:
+    """The class the models are surest of, and its scaled probability."""
+    if len(scaled) == 1:
+        return first_largest(scaled[0]), scaled[0].max(axis=0)
+    return ensemble_confidence(scaled, model_weight)
 
 
 def ensemble_confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Floats]:
@@ -406,7 +415,7 @@ def ensemble_confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Flo
     Ties go by the plain mean over models, then the lower weighted mean, then the lower class.
     """
     _, num_classes, num_rows = scaled.shape
-    votes = scaled.argmax(axis=1)
+    votes = np.stack([first_largest(model) for model in scaled])
     cells = (votes * num_rows + np.arange(num_rows)).ravel()
     counts = np.bincount(cells, minlength=num_classes * num_rows)
     counts = counts.reshape(num_classes, num_rows)
@@ -415,6 +424,5 @@ def ensemble_confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Flo
         weighted += model * weight
     weighted /= model_weight.sum()
     tied = narrow(counts == counts.max(axis=0), scaled.mean(axis=0))
-    tied = narrow(tied, -weighted)
-    label = tied.argmax(axis=0)
-    return label, weighted[label, np.arange(num_rows)]
+    label = first_largest(np.where(tied, -weighted, -np.inf))
+    return label, at_class(weighted, label)

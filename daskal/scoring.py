@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,10 +35,20 @@ def labeled_tiles(
         yield tile, scores, findings
 
 
+def joined(parts: Iterable[Floats], block: Block) -> Floats:
+    """The scores of all tiles of a block, put in their place as they come."""
+    scores = np.empty(block.probs[0].shape[0])
+    start = 0
+    for part in parts:
+        scores[start : start + len(part)] = part
+        start += len(part)
+    return scores
+
+
 def score_labeled_block(block: Block, *, rule: Rule, on_invalid: str) -> Floats:
     """ActiveLab scores of a labelled block, (n,)."""
-    parts = [scores.score for _, scores, _ in labeled_tiles(block, rule, on_invalid)]
-    return np.concatenate([np.empty(0), *parts])
+    tiles = labeled_tiles(block, rule, on_invalid)
+    return joined((scores.score for _, scores, _ in tiles), block)
 
 
 def unlabeled_tiles(
@@ -54,7 +64,7 @@ def unlabeled_tiles(
         if on_invalid == "raise":
             raise_invalid(findings)
         with np.errstate(invalid="ignore"):
-            score = kernels.score_unlabeled(probs, temperature, model_weight, mean_weight).score
+            score = kernels.score_unlabeled(probs, temperature, model_weight, mean_weight)
         if len(faulty) and on_invalid == "nan":
             score[faulty] = np.nan
         yield score, findings
@@ -70,7 +80,7 @@ def score_unlabeled_block(
 ) -> Floats:
     """ActiveLab scores of a block of the pool, (n,)."""
     tiles = unlabeled_tiles(block, temperature, model_weight, mean_weight, on_invalid)
-    return np.concatenate([np.empty(0), *(score for score, _ in tiles)])
+    return joined((score for score, _ in tiles), block)
 
 
 def smallest_of_block(block: Block, *, size: int) -> Smallest:

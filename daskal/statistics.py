@@ -447,7 +447,8 @@ def tile_losses(
     losses = []
     undefined = np.zeros(len(tile.probs), dtype=np.int64)
     for model, probs in enumerate(tile.probs):
-        ratios = calibration.log_ratios(probs)
+        # A NaN that is kept counts as zero here.
+        ratios = calibration.log_ratios(np.fmax(probs, 0) if len(checked.faulty) else probs)
         fitted, counted = tile, counted_as
         if len(checked.faulty):
             bare = np.logical_or.reduce(np.isnan(ratios), axis=0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from daskal.errors import (
     MissingPathError,
@@ -157,6 +158,13 @@ def write_column(group: Any, name: str, values: np.ndarray[Any, Any], dimension:
         overwrite=True,
     )
     array[:] = values.astype(object) if text else values
+
+
+def read_table(root: Any, name: str) -> pd.DataFrame | None:
+    """One of the small tables, None where there is none."""
+    if name not in root:
+        return None
+    return pd.DataFrame({column: array[:] for column, array in root[name].arrays()})
 
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import dask.array as da
 import pandas as pd
 
-from daskal import selection, store
+from daskal import report, selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
+from daskal.markup import Page
 from daskal.records import finished_blocks, stage_prefix
 from daskal.weights import Estimate
 
@@ -116,17 +117,10 @@ class Run:
         key = f"{section}/example"
         return self.root.get(key)
 
-    def table(self, name: str) -> pd.DataFrame | None:
-        """One of the store's small tables."""
-        if name not in self.root:
-            return None
-        columns = {key: array[:] for key, array in self.root[name].arrays()}
-        return pd.DataFrame(columns)
-
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
         """One row an annotator, the worst first."""
-        table = self.table("annotators")
+        table = store.read_table(self.root, "annotators")
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
@@ -135,7 +129,7 @@ class Run:
     @cached_property
     def batch(self) -> pd.DataFrame:
         """The next batch."""
-        table = self.table("batch")
+        table = store.read_table(self.root, "batch")
         assert table is not None
         return table[[name for name in BATCH_COLUMNS if name in table]]
 
@@ -149,3 +143,35 @@ class Run:
             unlabeled_ids=self.ids("unlabeled"),
             max_relabel_fraction=max_relabel_fraction,
         )
+
+    def report(self, out: str | os.PathLike[str] | None = None) -> Page:
+        """Return the run as one HTML page that needs no network; a notebook shows it inline.
+
+        Made from the store's small tables alone, however many scores there are.
+
+        Parameters
+        ----------
+        out : str or path, optional
+            File to write the page to. Of more than 10,000 annotators the page lists the best and
+            the worst; a CSV of all of them is then written beside it.
+
+        Returns
+        -------
+        Page
+            ``html`` is the text, ``path`` the file.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, daskal
+        >>> out = tempfile.mkdtemp()
+        >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1]]), out=out + "/scores.zarr")
+        >>> page = run.report(out + "/report.html")
+        >>> "What to label next" in page.html
+        True
+        """
+        return report.make(self.path, self.root, out)

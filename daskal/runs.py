@@ -16,7 +16,7 @@ from daskal.records import Records
 from daskal.results import SCORE_STAGES, Run
 from daskal.runinputs import RunInputs, describe_input
 from daskal.store import Claim, SectionWriter
-from daskal.tables import write_ids, write_tables
+from daskal.summaries import write_ids, write_tables
 from daskal.tallies import LabeledTally, PoolTally
 from daskal.version import __version__
 from daskal.weights import Estimate, Options

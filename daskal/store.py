@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from daskal.errors import (
     InputError,
@@ -342,6 +343,13 @@ def write_column(group: Any, name: str, values: np.ndarray[Any, Any], dimension:
         array[:] = values.astype(object) if text else values
 
     attempt(write, f"{name!r} of {group.store_path} cannot be written")
+
+
+def read_table(root: Any, name: str) -> pd.DataFrame | None:
+    """One of the small tables, None where there is none."""
+    if name not in root:
+        return None
+    return pd.DataFrame({column: array[:] for column, array in root[name].arrays()})
 
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:

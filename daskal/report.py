@@ -1,0 +1,105 @@
+"""A run as one HTML page that needs no network, from its store's aggregates alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from daskal import sections, store
+from daskal.errors import StorageError
+from daskal.markup import Markup, Page, join, tag
+from daskal.sections import MOST_ANNOTATORS, Contents
+from daskal.weights import Estimate
+
+
+def gather(path: str, root: Any) -> Contents:
+    """The small tables of a finished store; no score is read."""
+    text = store.read_estimate(root)
+    histograms = store.read_table(root, "histograms")
+    batch = store.read_table(root, "batch")
+    assert histograms is not None
+    assert batch is not None
+    return Contents(
+        path=path,
+        attrs=root.attrs[store.ATTRS],
+        estimate=None if text is None else Estimate.from_json(text),
+        annotators=store.read_table(root, "annotators"),
+        classes=store.read_table(root, "classes"),
+        histograms={name: histograms[name].to_numpy() for name in histograms},
+        batch=batch.sort_values("rank", ignore_index=True),
+    )
+
+
+def template(name: str) -> Markup:
+    """A file of the page that is the same for every run."""
+    return Markup(resources.files("daskal").joinpath("templates", name).read_text("utf-8"))
+
+
+def render(contents: Contents, csv: str | None = None) -> str:
+    """The page. ``csv`` is the name of a file beside it that lists all annotators."""
+    parts = {
+        "batch": ("Next batch", sections.batch_table(contents)),
+        "scores": ("Scores", sections.scores_chart(contents)),
+        "annotators": ("Annotators", sections.annotators_table(contents, csv)),
+        "consensus": ("Consensus", sections.consensus_chart(contents)),
+        "classes": ("Classes", sections.classes_table(contents)),
+        "temperature": ("Temperature", sections.temperature_chart(contents)),
+        "data": ("Data", sections.quality_flags(contents)),
+        "repeat": ("Repeat it", sections.repeat(contents)),
+    }
+    links = [tag("a", name, href=f"#{key}") for key, (name, part) in parts.items() if part]
+    script = template("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Nothing is fetched, and no script but this one runs, whatever the names in the data say.
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", "What to label next: daskal report"),
+        tag("style", template("report.css")),
+    )
+    body = tag(
+        "body",
+        tag(
+            "header",
+            tag("h1", "What to label next"),
+            tag("p", sections.run_in_a_line(contents), class_="line"),
+            sections.tiles(contents),
+        ),
+        tag("nav", *links, aria_label="Parts of this report"),
+        tag("main", *(part for _, part in parts.values())),
+        tag("script", script),
+    )
+    return join([Markup("<!doctype html>\n"), tag("html", head, body, lang="en")])
+
+
+def make(path: str, root: Any, out: str | os.PathLike[str] | None = None) -> Page:
+    """The page of a finished store, written to ``out`` if that is given.
+
+    Where there are more annotators than a page lists, ``out`` gets a CSV of all beside it.
+    """
+    contents = gather(path, root)
+    if out is None:
+        return Page(render(contents))
+    target = Path(out)
+    people = sections.annotators_of(contents)
+    csv = None
+    if people is not None and len(people) > MOST_ANNOTATORS:
+        csv = f"{target.stem}-annotators.csv"
+    page = Page(render(contents, csv), str(target))
+    try:
+        target.write_text(page.html, encoding="utf-8")
+        if csv is not None and people is not None:
+            people.to_csv(target.with_name(csv), index=False)
+    except OSError as error:
+        raise StorageError(
+            f"the report cannot be written to {str(target)!r}: {error}. Name a file in a folder "
+            "that is there and may be written to."
+        ) from error
+    return page

@@ -412,8 +412,8 @@ class SparseLazySource:
         keys = self.array.__dask_keys__()
         columns = []
         for start, stop in pairwise(edges):
-            low = int(np.searchsorted(rows, start, side="right")) - 1
+            # Of no rows at all there is still one block.
+            low = min(int(np.searchsorted(rows, start, side="right")), len(keys)) - 1
             high = max(int(np.searchsorted(rows, stop, side="left")), low + 1)
-            chunks = range(low, min(high, len(keys)))
-            columns.append([[int(rows[chunk]), keys[chunk]] for chunk in chunks])
+            columns.append([[int(rows[at]), keys[at]] for at in range(low, high)])
         return columns, [self.array]

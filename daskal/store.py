@@ -20,6 +20,7 @@ from daskal.errors import (
     StoreExistsError,
     UnfinishedStoreError,
 )
+from daskal.locations import explain, options_for, reach, storage_errors
 
 ESTIMATE_KEY = "estimate.json"
 ATTRS = "daskal"
@@ -63,17 +64,10 @@ def open_group(path: str, mode: Any, storage_options: Mapping[str, Any] | None) 
     """The root group of a store."""
     import zarr
 
-    options = dict(storage_options) if storage_options else None
-    try:
+    with storage_errors("open the result store", path, storage_options):
+        reach(path, storage_options)
+        options = options_for(path, storage_options)
         return zarr.open_group(path, mode=mode, storage_options=options, use_consolidated=False)
-    except FileNotFoundError as error:
-        raise MissingPathError(
-            f"expected a result store, found nothing under {path!r}. Check the path."
-        ) from error
-    except Exception as error:
-        raise StorageError(
-            f"the store {path!r} cannot be opened: {type(error).__name__}: {error}"
-        ) from error
 
 
 def exists(path: str, storage_options: Mapping[str, Any] | None) -> bool:
@@ -132,7 +126,7 @@ class SectionWriter:
             except Exception as error:
                 raise StorageError(
                     f"rows {start:,} to {stop:,} of {array.store_path} cannot be written: "
-                    f"{type(error).__name__}: {error}"
+                    f"{explain(error)}"
                 ) from error
 
 

@@ -265,3 +265,39 @@ def test_a_chunk_that_is_gone_bad(s3: Endpoint) -> None:
     scores = daskal.score_unlabeled("s3://crowd/bad.zarr", storage_options=s3.options)
     with pytest.raises(daskal.DaskalError, match=r"rows 0 to 90 of .*bad\.zarr.* cannot be read"):
         scores.compute()
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def test_a_run_from_and_to_s3_is_the_local_run(s3: Endpoint, tmp_path: Path) -> None:
+    local = daskal.run(
+        labels=PROBLEM.labels,
+        pred_probs=PROBLEM.pred_probs,
+        pred_probs_unlabeled=PROBLEM.pool,
+        out=tmp_path / "local.zarr",
+    )
+    names = {"labels": "votes", "pred_probs": "probs", "pred_probs_unlabeled": "pool"}
+    urls = {name: f"s3://crowd/v3.zarr/{member}" for name, member in names.items()}
+    for out in ("s3://crowd/scores.zarr", str(tmp_path / "from-s3.zarr")):
+        run = daskal.run(**urls, out=out, storage_options=s3.options)
+        assert run.estimate == local.estimate
+        assert run.scores.compute().tobytes() == local.scores.compute().tobytes()
+        assert run.pool.compute().tobytes() == local.pool.compute().tobytes()
+        assert run.batch.equals(local.batch)
+    files = s3fs.S3FileSystem(**s3.options, skip_instance_cache=True)
+    objects = {path: files.cat_file(path) for path in files.find("crowd/scores.zarr")}
+    assert objects
+    assert not [
+        path
+        for path, content in objects.items()
+        if SECRET.encode() in content or KEY.encode() in content
+    ]
+
+
+def test_a_store_nobody_answers_for() -> None:
+    options = Endpoint(f"http://127.0.0.1:{free_port()}").options
+    with pytest.raises(StorageError, match=r"cannot open the result store 's3://b/out\.zarr'"):
+        daskal.run(
+            pred_probs_unlabeled=PROBLEM.pool, out="s3://b/out.zarr", storage_options=options
+        )

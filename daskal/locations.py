@@ -71,40 +71,45 @@ def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) ->
             "and that this machine can reach it."
         ) from error
     except Exception as error:  # each file system has exceptions of its own, beside OSError
+        if isinstance(error, MemoryError) or type(error).__module__.startswith("distributed"):
+            raise
         raise StorageError(f"cannot {doing} {where!r}: {explain(error, options)}") from error
 
 
-def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
-    """The Zarr array or group under a path or URL, or inside a zip file, for reading.
+def options_for(path: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Storage options for a path: a local one beside a URL takes none."""
+    return dict(options) if options and is_url(path) else None
 
-    ``options`` are for a URL; a local path next to one needs none.
+
+def reach(path: str, options: Mapping[str, Any] | None) -> None:
+    """Find out in time whether the store behind a URL answers, and lets us in.
+
+    One request alone: of several that Zarr has under way, one that fails leaves the others
+    retrying, and complaining when the program ends.
     """
-    with storage_errors(f"read {name} from", path, options):
-        if is_url(path):
-            return open_remote(path, options)
-        return open_local(name, path)
-
-
-def open_remote(url: str, options: Mapping[str, Any] | None) -> Any:
-    """The array or group under a URL, or a TimeoutError."""
+    if not is_url(path):
+        return
     import zarr
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
-    async def opened() -> Any:
-        store = zarr.storage.FsspecStore.from_url(
-            url, storage_options=dict(options) if options else None, read_only=True
-        )
-        # One request alone: of several that Zarr has under way, one that fails leaves the others
-        # retrying, and complaining when the program ends.
-        await store.get("zarr.json", default_buffer_prototype())
-        return await zarr.api.asynchronous.open(store=store, mode="r")
+    async def ask() -> None:
+        store = zarr.storage.FsspecStore.from_url(path, storage_options=options_for(path, options))
+        request = store.get("zarr.json", default_buffer_prototype())
+        await asyncio.wait_for(request, OPEN_SECONDS)
 
-    async def in_time() -> Any:
-        return await asyncio.wait_for(opened(), OPEN_SECONDS)
+    sync(ask())
 
-    node = sync(in_time())
-    return zarr.Array(node) if isinstance(node, zarr.AsyncArray) else zarr.Group(node)
+
+def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
+    """The Zarr array or group under a path or URL, or inside a zip file, for reading."""
+    import zarr
+
+    with storage_errors(f"read {name} from", path, options):
+        if not is_url(path):
+            return open_local(name, path)
+        reach(path, options)
+        return zarr.open(path, mode="r", storage_options=options_for(path, options))
 
 
 def open_local(name: str, path: str) -> Any:

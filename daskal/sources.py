@@ -97,15 +97,14 @@ def plain_block(name: str, block: Any) -> Any:
     return np.asarray(block)
 
 
-def read_rows(name: str, array: Any, place: Any) -> Any:
+def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> Any:
     """Part of a stored array, or an error that says which part of what."""
     try:
-        return array[place]
+        return array[(*(slice(None),) * axis, part)]
     except Exception as error:
-        rows = next(cut for cut in np.atleast_1d(place) if cut != slice(None))
         raise BlockError(
-            f"{name}: {rows.start:,} to {rows.stop:,} of {redacted(str(array.store_path))} cannot "
-            f"be read: {explain(error)}"
+            f"{name}: {what} {part.start:,} to {part.stop:,} of {redacted(str(array.store_path))} "
+            f"cannot be read: {explain(error)}"
         ) from error
 
 
@@ -130,8 +129,7 @@ class StoredReader:
 
     def __call__(self, argument: Any, start: int, stop: int) -> Any:
         """Rows ``start:stop``."""
-        place = (slice(None),) * self.row_axis + (slice(start, stop),)
-        return read_rows(self.name, self.array, place)
+        return read_part(self.name, "rows", self.array, slice(start, stop), self.row_axis)
 
 
 # --- sources ----------------------------------------------------------------------------------

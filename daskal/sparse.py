@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from daskal.errors import InputError, InvalidDataError
 from daskal.locations import redacted, storage_errors
-from daskal.sources import Chunks, Reader, Source, read_rows
+from daskal.sources import Chunks, Reader, Source, read_part
 from daskal.votes import SparseLabels, order_votes
 
 MEMBERS = ("indptr", "indices", "data")
@@ -218,13 +218,13 @@ class StoredRowsReader:
         """Rows ``start:stop``."""
         indptr, indices, data = self.members
         num_votes = int(data.shape[0])
-        offsets = read_rows(self.name, indptr, slice(start, stop + 1))
+        offsets = read_part(self.name, "rows", indptr, slice(start, stop + 1))
         first, last = start == 0, stop == self.num_rows
         if not offsets_are_sound(offsets, num_votes, first=first, last=last):
             raise_broken_offsets(self.name, self.group, indptr, num_votes)
         votes = slice(int(offsets[0]), int(offsets[-1]))
-        annotators = read_rows(self.name, indices, votes)
-        classes = read_rows(self.name, data, votes)
+        annotators = read_part(self.name, "votes", indices, votes)
+        classes = read_part(self.name, "votes", data, votes)
         return Rows(offsets, annotators, classes).ordered(self.num_annotators)
 
 
@@ -423,8 +423,8 @@ class SparseLazySource:
         keys = self.array.__dask_keys__()
         columns = []
         for start, stop in pairwise(edges):
-            low = int(np.searchsorted(rows, start, side="right")) - 1
+            # Of no rows at all there is still one block.
+            low = min(int(np.searchsorted(rows, start, side="right")), len(keys)) - 1
             high = max(int(np.searchsorted(rows, stop, side="left")), low + 1)
-            chunks = range(low, min(high, len(keys)))
-            columns.append([[int(rows[chunk]), keys[chunk]] for chunk in chunks])
+            columns.append([[int(rows[at]), keys[at]] for at in range(low, high)])
         return columns, [self.array]

@@ -28,6 +28,7 @@ from daskal.errors import (
     StoreExistsError,
     UnfinishedStoreError,
 )
+from daskal.locations import explain, is_url, options_for, reach, storage_errors
 from daskal.retries import with_retries
 
 ROOT_KEY = "zarr.json"
@@ -65,7 +66,7 @@ def attempt(operation: Callable[[], Result], what: str) -> Result:
     try:
         return with_retries(operation, what)
     except Exception as error:
-        raise StorageError(f"{what}: {type(error).__name__}: {error}") from error
+        raise StorageError(f"{what}: {explain(error)}") from error
 
 
 def put_bytes(store: Any, key: str, content: bytes) -> None:
@@ -129,35 +130,26 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
             f"out: expected a directory or a URL, got {path!r}: parts of a ZIP file cannot be "
             "written at the same time."
         )
-    if "://" not in path:
+    if not is_url(path):
         return LocalStore(path, read_only=read_only)
-    options = dict(storage_options) if storage_options else None
-    try:
-        return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
-    except Exception as error:
-        raise StorageError(f"{path!r} cannot be opened: {type(error).__name__}: {error}") from error
+    options = options_for(path, storage_options)
+    return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
 
 
 def open_group(path: str, mode: Any, storage_options: Storage, **options: Any) -> Any:
     """The root group of a store."""
     import zarr
 
-    store = open_store(path, storage_options, read_only=mode == "r")
-    try:
+    with storage_errors("open the result store", path, storage_options):
+        if mode == "r":
+            reach(path, storage_options)
+        store = open_store(path, storage_options, read_only=mode == "r")
         return with_retries(
             lambda: zarr.open_group(
                 store, mode=mode, use_consolidated=False, zarr_format=3, **options
             ),
             f"opening {path!r}",
         )
-    except FileNotFoundError as error:
-        raise MissingPathError(
-            f"expected a result store, found nothing under {path!r}. Check the path."
-        ) from error
-    except Exception as error:
-        raise StorageError(
-            f"the store {path!r} cannot be opened: {type(error).__name__}: {error}"
-        ) from error
 
 
 def describe(root: Any) -> dict[str, Any] | None:

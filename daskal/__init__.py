@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from daskal.api import score_unlabeled as score_unlabeled
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
+    from daskal.quality import annotator_stats as annotator_stats
+    from daskal.quality import detailed_quality as detailed_quality
+    from daskal.quality import label_quality as label_quality
     from daskal.results import Run as Run
     from daskal.runs import run as run
     from daskal.selection import next_batch as next_batch
@@ -25,7 +28,10 @@ _HOMES = {
     "Estimate": "weights",
     "Run": "results",
     "__version__": "version",
+    "annotator_stats": "quality",
+    "detailed_quality": "quality",
     "estimate": "api",
+    "label_quality": "quality",
     "next_batch": "selection",
     "run": "runs",
     "score_labeled": "api",

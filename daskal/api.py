@@ -126,34 +126,57 @@ def estimate_blocks(
     report: Report | None = None,
 ) -> Estimate:
     """Pass 1 over blocks."""
-    keep = on_invalid == "keep"
-    fit = options.temperature == "fit"
-    told = report is not None
+    statistics = read_labels(labels, blocks, options, on_invalid, report)
+    if on_invalid == "raise":
+        findings.raise_invalid(statistics.findings)
+    return settle(statistics, labels, probs, blocks, options, on_invalid, report)
+
+
+def read_labels(
+    labels: inputs.Labels,
+    blocks: RowBlocks,
+    options: Options,
+    on_invalid: str,
+    report: Report | None = None,
+) -> LabelStatistics:
+    """The first read of pass 1."""
     first = reduction.tree(
         blocks,
         LabelStatistics.from_block,
-        told=told,
+        told=report is not None,
         num_annotators=labels.num_annotators,
         miscount=options.convention == "cleanlab",
-        fit=fit,
-        keep_faulty=keep,
+        fit=options.temperature == "fit",
+        keep_faulty=on_invalid == "keep",
     )
     statistics: LabelStatistics = first.compute("labels", report)
-    if on_invalid == "raise":
-        findings.raise_invalid(statistics.findings)
-    elif keep and statistics.findings:
-        warnings.warn(findings.describe(statistics.findings), DataWarning, stacklevel=3)
+    return statistics
+
+
+def settle(
+    statistics: LabelStatistics,
+    labels: inputs.Labels,
+    probs: inputs.Probs,
+    blocks: RowBlocks,
+    options: Options,
+    on_invalid: str,
+    report: Report | None = None,
+) -> Estimate:
+    """The estimate that follows from the first read, and from the second where one is needed."""
     draft = Draft.from_statistics(statistics, options)
-    single = statistics.num_multiple == 0
 
     def read_again(stage: str, rule: Any) -> ConsensusStatistics:
         again = reduction.tree(
-            blocks, ConsensusStatistics.from_block, told=told, rule=rule, keep_faulty=keep
+            blocks,
+            ConsensusStatistics.from_block,
+            told=report is not None,
+            rule=rule,
+            keep_faulty=on_invalid == "keep",
         )
         state: ConsensusStatistics = again.compute(stage, report)
         return state
 
-    if single:
+    if statistics.num_multiple == 0:
         majority = final = weights.equal_weights(statistics, probs.num_models)
         consensus = statistics.consensus
     else:

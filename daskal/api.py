@@ -107,11 +107,18 @@ def estimate(
 
 
 def labeled_blocks(
-    labels: Any, pred_probs: Any, storage_options: Storage, *, uniform: bool = False
+    labels: Any,
+    pred_probs: Any,
+    storage_options: Storage,
+    *,
+    uniform: bool = False,
+    least_classes: int = 2,
 ) -> tuple[inputs.Labels, inputs.Probs, RowBlocks]:
     """The labelled data as row-aligned blocks."""
     given_labels = inputs.open_labels(labels, storage_options)
-    probs = inputs.open_probs("pred_probs", pred_probs, storage_options)
+    probs = inputs.open_probs(
+        "pred_probs", pred_probs, storage_options, least_classes=least_classes
+    )
     inputs.check_aligned(given_labels, probs)
     sources = [given_labels.source, *probs.sources]
     return given_labels, probs, cut_rows(sources, has_labels=True, uniform=uniform)

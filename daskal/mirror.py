@@ -19,6 +19,7 @@ from daskal import api, describing, inputs, quality, reduction
 from daskal.blocks import RowBlocks, cut_rows
 from daskal.errors import ArgumentTypeError, DataWarning, InputError, InvalidDataError
 from daskal.findings import FIRST_ROWS, Findings, describe, raise_invalid
+from daskal.sources import RowIds
 from daskal.statistics import LabelStatistics
 from daskal.weights import Estimate, Options
 
@@ -58,7 +59,7 @@ def check_rank(name: str, probs: inputs.Probs, *, ensemble: bool) -> None:
 
 def open_pool(given: Any, *, ensemble: bool) -> inputs.Probs:
     """The pool's probabilities."""
-    probs = inputs.open_probs(POOL, given, None)
+    probs = inputs.open_probs(POOL, given, None, least_classes=1)
     check_rank(POOL, probs, ensemble=ensemble)
     return probs
 
@@ -134,7 +135,7 @@ class Given(NamedTuple):
     lazy: bool
 
     @property
-    def row_ids(self) -> pd.Index | None:
+    def row_ids(self) -> RowIds | None:
         """Ids of the examples, where something names them."""
         if self.matrix.row_names is not None:
             return inputs.own_ids(self.matrix.row_names)
@@ -155,14 +156,18 @@ class Given(NamedTuple):
     def options(self, **chosen: Any) -> Options:
         """Options of an estimate, cleanlab's but for those chosen."""
         usual = Options(self.matrix.convention, "fit", "best_quality", "crowdlab", 0)
-        return usual._replace(**chosen)
+        options = usual._replace(**chosen)
+        if options.temperature == "fit" and self.probs.num_classes == 1:
+            # A single class has the probability 1 at every temperature.
+            return options._replace(temperature=1.0)
+        return options
 
 
 def take_labeled(labels: Any, pred_probs: Any, *, ensemble: bool) -> Given:
     """The labelled data, if its form is one of those taken."""
     matrix = take_labels(labels)
     check_type(PROBS, pred_probs)
-    opened, probs, blocks = api.labeled_blocks(matrix.values, pred_probs, None)
+    opened, probs, blocks = api.labeled_blocks(matrix.values, pred_probs, None, least_classes=1)
     check_rank(PROBS, probs, ensemble=ensemble)
     return Given(matrix, opened, probs, blocks, matrix.lazy or is_lazy(pred_probs))
 

@@ -19,12 +19,13 @@ from daskal.findings import describe
 from daskal.gathering import ConfidenceSums, Gathered, ModelVotes
 from daskal.kernels import TieBreak
 from daskal.mirror import LABELS, POOL, PROBS, Given
+from daskal.sources import LazySource, MemorySource, StoredSource
 from daskal.weights import CONSENSUS_METHODS, QUALITY_METHODS, Draft, Estimate, impute_mean, ratio
 
 logger = logging.getLogger("daskal")
 
 PREFIX = "quality_annotator_"
-DENSE = (inputs.MemorySource, inputs.StoredSource, inputs.LazySource)
+DENSE = (MemorySource, StoredSource, LazySource)
 NO_SCORE_OPTIONS: Mapping[str, Any] = {}
 
 # --- active learning --------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def score_labeled(given: Given, estimate: Estimate) -> Any:
         on_invalid=given.on_invalid,
     )
     if given.lazy:
-        return api.like_template(scores, given.probs.template or given.labels.template, "score")
+        return api.like_template(scores, inputs.rows_template(given.probs, given.labels), "score")
     return scores.compute()
 
 

@@ -23,6 +23,7 @@ from daskal.describing import Question
 from daskal.findings import raise_invalid
 from daskal.gathering import Gathered
 from daskal.scoring import ON_INVALID
+from daskal.sources import RowIds
 from daskal.weights import Estimate
 
 
@@ -46,16 +47,17 @@ class NamedGraph(Mapping[Any, Any]):
         return self.name
 
 
-def with_ids(frame: pd.DataFrame, ids: pd.Index, first_row: int) -> pd.DataFrame:
-    """The frame indexed by ids in place of rows."""
-    return frame.set_axis(ids.take(frame.index.to_numpy() - first_row))
+def with_ids(frame: pd.DataFrame, ids: RowIds, start: int, stop: int) -> pd.DataFrame:
+    """The frame of some rows, indexed by their ids; ids given as an index are those rows' only."""
+    own = ids if isinstance(ids, pd.Index) else ids[start:stop]
+    return frame.set_axis(own.take(frame.index.to_numpy() - start))
 
 
 def as_frame(
     blocks: RowBlocks,
     function: Callable[..., pd.DataFrame],
     meta: pd.DataFrame,
-    ids: pd.Index | None,
+    ids: RowIds | None,
     **options: Any,
 ) -> Any:
     """A lazy DataFrame of which each task computes the rows of one block."""
@@ -69,7 +71,8 @@ def as_frame(
         meta = meta.set_axis(ids[:0])
         cuts = zip(blocks.edges, blocks.edges[1:], strict=False)
         for i, (start, stop) in enumerate(cuts):
-            graph[f"{name}-ids", i] = (with_ids, (name, i), ids[start:stop], start)
+            own = ids[start:stop] if isinstance(ids, pd.Index) else ids
+            graph[f"{name}-ids", i] = (with_ids, (name, i), own, start, stop)
         keys = [(f"{name}-ids", i) for i in range(len(keys))]
     elif min(blocks.row_chunks) > 0:
         divisions = (*blocks.edges[:-1], blocks.edges[-1] - 1)
@@ -82,7 +85,7 @@ class Asked(NamedTuple):
     labels: inputs.Labels
     blocks: RowBlocks
     question: Question
-    row_ids: pd.Index | None
+    row_ids: RowIds | None
     annotator_ids: pd.Index
 
 

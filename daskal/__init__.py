@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from daskal.errors import DataWarning as DataWarning
     from daskal.planning import Plan as Plan
     from daskal.plans import plan as plan
+    from daskal.quality import annotator_stats as annotator_stats
+    from daskal.quality import detailed_quality as detailed_quality
+    from daskal.quality import label_quality as label_quality
     from daskal.results import Run as Run
     from daskal.runs import run as run
     from daskal.selection import next_batch as next_batch
@@ -28,7 +31,10 @@ _HOMES = {
     "Plan": "planning",
     "Run": "results",
     "__version__": "version",
+    "annotator_stats": "quality",
+    "detailed_quality": "quality",
     "estimate": "api",
+    "label_quality": "quality",
     "next_batch": "selection",
     "plan": "plans",
     "run": "runs",

@@ -47,7 +47,7 @@ def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
     votes = estimate.num_annotations / estimate.num_labeled * weights.mean_weight
     share = model_weight / (model_weight + votes)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_quality = fixed_values(state.quality) / state.num
+        mean_quality = fixed_values(state.quality) / state.scored
     return share * mean_quality + (1 - share) * agreement
 
 

@@ -107,11 +107,18 @@ def estimate(
 
 
 def labeled_blocks(
-    labels: Any, pred_probs: Any, storage_options: Storage, *, uniform: bool = False
+    labels: Any,
+    pred_probs: Any,
+    storage_options: Storage,
+    *,
+    uniform: bool = False,
+    least_classes: int = 2,
 ) -> tuple[inputs.Labels, inputs.Probs, RowBlocks]:
     """The labelled data as row-aligned blocks."""
     given_labels = inputs.open_labels(labels, storage_options)
-    probs = inputs.open_probs("pred_probs", pred_probs, storage_options)
+    probs = inputs.open_probs(
+        "pred_probs", pred_probs, storage_options, least_classes=least_classes
+    )
     inputs.check_aligned(given_labels, probs)
     sources = [given_labels.source, *probs.sources]
     return given_labels, probs, cut_rows(sources, has_labels=True, uniform=uniform)
@@ -127,34 +134,74 @@ def estimate_blocks(
     ledger: Callable[[str], Ledger] | None = None,
 ) -> Estimate:
     """Pass 1 over blocks; ``ledger`` gives the one of a stage."""
-    keep = on_invalid == "keep"
-    fit = options.temperature == "fit"
-
-    def reduce(stage: str, function: Callable[..., Any], **arguments: Any) -> Any:
-        kept = None if ledger is None else ledger(stage)
-        return reduction.reduce_blocks(
-            blocks, function, stage, report, kept, keep_faulty=keep, **arguments
-        )
-
-    statistics: LabelStatistics = reduce(
-        "labels",
-        LabelStatistics.from_block,
-        num_annotators=labels.num_annotators,
-        miscount=options.convention == "cleanlab",
-        fit=fit,
-    )
+    statistics = read_labels(labels, blocks, options, on_invalid, report, ledger)
     if on_invalid == "raise":
         findings.raise_invalid(statistics.findings)
-    elif keep and statistics.findings:
-        warnings.warn(findings.describe(statistics.findings), DataWarning, stacklevel=3)
+    return settle(statistics, labels, probs, blocks, options, on_invalid, report, ledger)
+
+
+def reduce_stage(
+    stage: str,
+    blocks: RowBlocks,
+    function: Callable[..., Any],
+    report: Report | None,
+    ledger: Callable[[str], Ledger] | None,
+    **arguments: Any,
+) -> Any:
+    """The state of one round of pass 1."""
+    kept = None if ledger is None else ledger(stage)
+    return reduction.reduce_blocks(blocks, function, stage, report, kept, **arguments)
+
+
+def read_labels(
+    labels: inputs.Labels,
+    blocks: RowBlocks,
+    options: Options,
+    on_invalid: str,
+    report: Report | None = None,
+    ledger: Callable[[str], Ledger] | None = None,
+) -> LabelStatistics:
+    """The first read of pass 1."""
+    statistics: LabelStatistics = reduce_stage(
+        "labels",
+        blocks,
+        LabelStatistics.from_block,
+        report,
+        ledger,
+        num_annotators=labels.num_annotators,
+        miscount=options.convention == "cleanlab",
+        fit=options.temperature == "fit",
+        keep_faulty=on_invalid == "keep",
+    )
+    return statistics
+
+
+def settle(
+    statistics: LabelStatistics,
+    labels: inputs.Labels,
+    probs: inputs.Probs,
+    blocks: RowBlocks,
+    options: Options,
+    on_invalid: str,
+    report: Report | None = None,
+    ledger: Callable[[str], Ledger] | None = None,
+) -> Estimate:
+    """The estimate that follows from the first read, and from the second where one is needed."""
     draft = Draft.from_statistics(statistics, options)
-    single = statistics.num_multiple == 0
 
     def read_again(stage: str, rule: Any) -> ConsensusStatistics:
-        state: ConsensusStatistics = reduce(stage, ConsensusStatistics.from_block, rule=rule)
+        state: ConsensusStatistics = reduce_stage(
+            stage,
+            blocks,
+            ConsensusStatistics.from_block,
+            report,
+            ledger,
+            rule=rule,
+            keep_faulty=on_invalid == "keep",
+        )
         return state
 
-    if single:
+    if statistics.num_multiple == 0:
         majority = final = weights.equal_weights(statistics, probs.num_models)
         consensus = statistics.consensus
     else:

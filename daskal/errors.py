@@ -15,6 +15,17 @@ class InputError(DaskalError):
     """Arrays whose structure does not fit: rank, shape, dtype, chunks, number of classes."""
 
 
+class ArgumentTypeError(DaskalError, TypeError):
+    """An argument of a type that does not belong there."""
+
+
+class MissingColumnError(DaskalError, KeyError):
+    """A table without a column that it needs."""
+
+    # KeyError would put the message in quotes.
+    __str__ = Exception.__str__
+
+
 class InvalidDataError(DaskalError):
     """Values found wrong while the data was read: the message names array, rows and count."""
 

@@ -186,7 +186,9 @@ class Probs(NamedTuple):
     class_names: tuple[str, ...] | None = None
 
 
-def open_probs(name: str, given: Any, storage_options: Storage) -> Probs:
+def open_probs(
+    name: str, given: Any, storage_options: Storage, *, least_classes: int = 2
+) -> Probs:
     """Probabilities as (N, K), as (P, N, K), or as a list of P separate (N, K)."""
     if isinstance(given, list | tuple) and given and not isinstance(given[0], float | int):
         first = open_probs_array(f"{name}[0]", given[0], storage_options)
@@ -195,7 +197,7 @@ def open_probs(name: str, given: Any, storage_options: Storage) -> Probs:
                 open_probs_array(f"{name}[{model}]", item, storage_options)
                 for model, item in enumerate(given[1:], start=1)
             ]
-            return join_models(name, [first, *others])
+            return join_models(name, [first, *others], least_classes)
     first = open_probs_array(name, given, storage_options)
     ndim = len(first.array.shape)
     if ndim not in (2, 3):
@@ -205,7 +207,7 @@ def open_probs(name: str, given: Any, storage_options: Storage) -> Probs:
         )
     source = make_source(name, first.array, row_axis=ndim - 2)
     num_models = source.shape[0] if ndim == 3 else 1
-    return check_probs_shape(name, (source,), ndim == 3, num_models, first)
+    return check_probs_shape(name, (source,), ndim == 3, num_models, first, least_classes)
 
 
 def open_probs_array(name: str, given: Any, storage_options: Storage) -> Opened:
@@ -219,7 +221,7 @@ def open_probs_array(name: str, given: Any, storage_options: Storage) -> Opened:
     return opened
 
 
-def join_models(name: str, opened: Sequence[Opened]) -> Probs:
+def join_models(name: str, opened: Sequence[Opened], least_classes: int) -> Probs:
     """Several models in arrays of their own."""
     shapes = {tuple(item.array.shape) for item in opened}
     if len(shapes) > 1:
@@ -231,19 +233,24 @@ def join_models(name: str, opened: Sequence[Opened]) -> Probs:
     )
     for model, item in enumerate(opened):
         check_same_ids(f"{name}[0]", opened[0].row_ids, f"{name}[{model}]", item.row_ids)
-    return check_probs_shape(name, sources, True, len(sources), opened[0])
+    return check_probs_shape(name, sources, True, len(sources), opened[0], least_classes)
 
 
 def check_probs_shape(
-    name: str, sources: tuple[Source, ...], ensemble: bool, num_models: int, first: Opened
+    name: str,
+    sources: tuple[Source, ...],
+    ensemble: bool,
+    num_models: int,
+    first: Opened,
+    least_classes: int,
 ) -> Probs:
     """The probabilities, if their structure makes sense."""
     num_rows, num_classes = sources[0].shape[-2:]
     for source in sources:
         check_numeric(name, source, "fiub")
-    if num_classes < 2:
+    if num_classes < least_classes:
         raise InputError(
-            f"{name}: expected at least 2 classes (columns), got shape {sources[0].shape}. A "
+            f"{name}: expected at least {least_classes} classes (columns), got shape {sources[0].shape}. A "
             "single probability p of two classes is written as the columns 1 - p and p."
         )
     if num_models < 1:

@@ -273,18 +273,23 @@ def voters_agreement(tile: Tile, columns: Ints, agreement: Floats) -> Floats:
 
 
 def majority_vote(
-    tile: Tile, counts: Ints, mean_probs: Floats | None, tie_break: TieBreak
+    tile: Tile,
+    counts: Ints,
+    mean_probs: Floats | None,
+    tie_break: TieBreak,
+    *,
+    bare: bool = False,
 ) -> tuple[Ints, Ints]:
     """Majority label of each row, and the columns that were settled by chance.
 
     Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
     agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
-    majority: its entry is meaningless.
+    majority: its entry is meaningless, or with ``bare`` that of a tie of all classes.
     """
     top = counts.max(axis=0)
     tied = counts == top
     labels = first_true(tied)
-    columns = np.flatnonzero((count_true(tied) > 1) & (tile.num_annotations > 0))
+    columns = np.flatnonzero((count_true(tied) > 1) & (bare | (tile.num_annotations > 0)))
     if not len(columns):
         return labels, columns
     left = tied[:, columns]

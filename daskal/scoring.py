@@ -9,30 +9,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal import kernels
-from daskal.findings import Findings, raise_invalid
-from daskal.kernels import Floats, Rule
-from daskal.statistics import Block, checked_probs, checked_tiles, row_bounds
+from daskal.errors import InvalidDataError
+from daskal.findings import FIRST_ROWS, Findings, raise_invalid
+from daskal.kernels import LOW_TOLERANCE, Floats, Rule
+from daskal.statistics import Block, CheckedTile, checked_probs, checked_tiles, row_bounds
 from daskal.tallies import LabeledTally, PoolTally, Smallest
 
-ON_INVALID = ("raise", "nan", "keep")
+# "keep", which scores rows at fault as they are, is for the cleanlab mirror alone.
+ON_INVALID = ("raise", "nan")
 
 
 # --- blocks to scores -------------------------------------------------------------------------
+
+
+def score_tile(checked: CheckedTile, rule: Rule, on_invalid: str) -> kernels.LabeledScores:
+    """Scores of one labelled tile."""
+    tile, findings, faulty = checked
+    if on_invalid == "raise":
+        raise_invalid(findings)
+    with np.errstate(invalid="ignore"):
+        scores = kernels.score_labeled(tile, rule)
+    if len(faulty) and on_invalid == "nan":
+        scores.score[faulty] = np.nan
+        scores.consensus_quality_score[faulty] = np.nan
+    if len(faulty) and on_invalid == "keep":
+        check_posterior(scores.posterior, tile)
+    return scores
+
+
+def check_posterior(posterior: Floats, tile: kernels.Tile) -> None:
+    """Refuse rows whose probabilities are so far off that no posterior comes of them."""
+    with np.errstate(invalid="ignore"):
+        off = (posterior < LOW_TOLERANCE) | (posterior > 1 - LOW_TOLERANCE)
+    rows = tile.global_rows[off.any(axis=0)]
+    if len(rows):
+        raise InvalidDataError(
+            "pred_probs: expected probabilities that give each class between 0 and 1 once votes "
+            f"are taken in, got others in {len(rows):,} row(s) of a block: "
+            f"{rows[:FIRST_ROWS].tolist()}. Normalise these rows."
+        )
 
 
 def labeled_tiles(
     block: Block, rule: Rule, on_invalid: str
 ) -> Iterator[tuple[kernels.Tile, kernels.LabeledScores, Findings]]:
     """Scores of a labelled block, tile by tile."""
-    for tile, findings, faulty in checked_tiles(block, keep_faulty=on_invalid == "keep"):
-        if on_invalid == "raise":
-            raise_invalid(findings)
-        with np.errstate(invalid="ignore"):
-            scores = kernels.score_labeled(tile, rule)
-        if len(faulty) and on_invalid == "nan":
-            scores.score[faulty] = np.nan
-            scores.consensus_quality_score[faulty] = np.nan
-        yield tile, scores, findings
+    for checked in checked_tiles(block, keep_faulty=on_invalid == "keep"):
+        yield checked.tile, score_tile(checked, rule, on_invalid), checked.findings
 
 
 def joined(parts: Iterable[Floats], block: Block) -> Floats:

@@ -18,9 +18,10 @@ LIMB_BITS = 20
 def fixed_sums(groups: NDArray[np.integer], values: Floats, num_groups: int) -> Ints:
     """Sums of values by group, as integers in units of 2**-40 in two limbs, (2, groups).
 
-    Only for a tile: the sums of at most ``kernels.MAX_TILE_ROWS`` values of size 1 are exact.
+    Only for a tile: the sums of at most ``kernels.MAX_TILE_ROWS`` values of size 1 are exact. NaN
+    counts as zero.
     """
-    units = np.rint(np.ldexp(values, QUALITY_BITS))
+    units = np.rint(np.ldexp(np.nan_to_num(values), QUALITY_BITS))
     return carry(np.stack([np.zeros(num_groups), np.bincount(groups, units, num_groups)]))
 
 
@@ -48,6 +49,8 @@ class AnnotatorStatistics:
         Votes and votes equal to the consensus; over all rows, and over rows with several votes.
     quality : (2, m) int64
         Sum of the detailed quality of the annotator's labels, in two limbs.
+    scored : (m,) int64
+        Labels with a detailed quality, which is NaN only where probabilities at fault are kept.
     cells : (c,) int64
         ``annotator * num_classes + class`` of the pairs that occur, ascending.
     cell_num, cell_agreeing : (c,) int64
@@ -60,6 +63,7 @@ class AnnotatorStatistics:
     num_multiple: Ints
     agreeing_multiple: Ints
     quality: Ints
+    scored: Ints
     cells: Ints
     cell_num: Ints
     cell_agreeing: Ints
@@ -72,7 +76,7 @@ class AnnotatorStatistics:
         empty = np.zeros(0, dtype=np.int64)
         pair = np.zeros((2, num_annotators), dtype=np.int64)
         return cls(
-            *(none, none, none, none, pair),
+            *(none, none, none, none, pair, none),
             *(empty, empty, empty, np.zeros((2, 0), dtype=np.int64)),
         )
 
@@ -97,6 +101,7 @@ class AnnotatorStatistics:
             count(several),
             count(several & agrees),
             fixed_sums(tile.annotators, vote_quality, num_annotators),
+            count(~np.isnan(vote_quality)),
             cells,
             np.bincount(inverse, minlength=len(cells)),
             np.bincount(inverse, agrees, len(cells)).astype(np.int64),
@@ -120,6 +125,7 @@ class AnnotatorStatistics:
             self.num_multiple + other.num_multiple,
             self.agreeing_multiple + other.agreeing_multiple,
             carry(self.quality + other.quality),
+            self.scored + other.scored,
             both,
             by_cell(self.cell_num, other.cell_num),
             by_cell(self.cell_agreeing, other.cell_agreeing),

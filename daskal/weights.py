@@ -48,7 +48,8 @@ class ConsensusWeights(NamedTuple):
         likelihood = self.consensus_likelihood
         return VoteWeights(
             likelihood,
-            (1 - likelihood) / (num_classes - 1),
+            # A single class leaves nothing for others.
+            (1 - likelihood) / max(num_classes - 1, 1),
             self.model_weight,
             np.where(np.isnan(self.annotator_weight), self.mean_weight, self.annotator_weight),
         )

@@ -1,0 +1,251 @@
+"""What cleanlab's functions return, made of daskal's parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from daskal import api, describing, inputs, mirror, quality, reduction, scoring
+from daskal.annotators import annotator_table
+from daskal.blocks import as_array, cut_rows
+from daskal.confidence import METHODS, Scorer, class_thresholds
+from daskal.describing import PoolRule, Question
+from daskal.errors import ArgumentTypeError, InputError
+from daskal.findings import describe
+from daskal.gathering import ConfidenceSums, Gathered, ModelVotes
+from daskal.kernels import TieBreak
+from daskal.mirror import LABELS, POOL, PROBS, Given
+from daskal.sources import LazySource, MemorySource, StoredSource
+from daskal.weights import CONSENSUS_METHODS, QUALITY_METHODS, Draft, Estimate, impute_mean, ratio
+
+logger = logging.getLogger("daskal")
+
+PREFIX = "quality_annotator_"
+DENSE = (MemorySource, StoredSource, LazySource)
+NO_SCORE_OPTIONS: Mapping[str, Any] = {}
+
+# --- active learning --------------------------------------------------------------------------
+
+
+def active_learning_scores(
+    labels: Any, pred_probs: Any, pool: Any, *, ensemble: bool
+) -> tuple[Any, Any, list[str]]:
+    """Scores of both pools, and what their owner should know."""
+    if pred_probs is None and pool is None:
+        raise InputError(f"expected {PROBS}, {POOL} or both, got neither.")
+    for name, given in ((PROBS, pred_probs), (POOL, pool)):
+        if given is not None:
+            mirror.check_type(name, given)
+    opened = None if pool is None else mirror.open_pool(pool, ensemble=ensemble)
+    scores: Any = np.array([])
+    estimate = None
+    notes: list[str] = []
+    if pred_probs is not None:
+        if labels is None:
+            raise InputError(
+                f"{LABELS}: expected the labels that {PROBS} belong to, got None. Pass the "
+                f"probabilities of examples without labels as {POOL}."
+            )
+        given = mirror.take_labeled(labels, pred_probs, ensemble=ensemble)
+        if opened is not None:
+            mirror.check_same_models(given.probs, opened)
+        options = given.options()
+        statistics = mirror.read(given, options, single=True)
+        estimate = api.settle(
+            statistics, given.labels, given.probs, given.blocks, options, given.on_invalid
+        )
+        notes = mirror.notes_on(statistics)
+        scores = score_labeled(given, estimate)
+    if opened is None:
+        return scores, np.array([]), notes
+    lazy = mirror.is_lazy(pool)
+    scores_unlabeled, found = score_pool(opened, estimate, lazy=lazy)
+    return scores, scores_unlabeled, notes + found
+
+
+def score_labeled(given: Given, estimate: Estimate) -> Any:
+    """Scores of the labelled examples."""
+    scores = as_array(
+        given.blocks,
+        scoring.score_labeled_block,
+        np.float64,
+        rule=estimate.rule(),
+        on_invalid=given.on_invalid,
+    )
+    if given.lazy:
+        return api.like_template(scores, inputs.rows_template(given.probs, given.labels), "score")
+    return scores.compute()
+
+
+def score_pool(probs: Any, estimate: Estimate | None, *, lazy: bool) -> tuple[Any, list[str]]:
+    """Scores of the pool, and what its owner should know."""
+    blocks = cut_rows(probs.sources, has_labels=False)
+    temperature, model_weight, mean_weight = api.pool_weights(estimate, probs)
+    tie_break = None
+    if probs.num_models > 1:
+        # Ties between models look at the whole pool, so it is read once before.
+        votes: ModelVotes = reduction.tree(
+            blocks, describing.model_votes_block, temperature=temperature
+        ).compute("models")
+        agreement = impute_mean(
+            ratio(votes.untied_agreeing, votes.untied), np.ones_like(votes.untied), fallback=1.0
+        )
+        tie_break = TieBreak(votes.class_counts, agreement, 0)
+    assert temperature is not None
+    rule = PoolRule(temperature, model_weight, mean_weight, tie_break)
+    if lazy:
+        scores = as_array(blocks, describing.score_pool_block, np.float64, rule=rule)
+        return api.like_template(scores, probs.template, "score"), []
+    found: Gathered = reduction.tree(blocks, describing.gather_pool_block, rule=rule).compute(
+        "pool"
+    )
+    return found.column("score"), [describe(found.findings)] if found.findings else []
+
+
+# --- label quality ----------------------------------------------------------------------------
+
+
+def label_quality_info(
+    given: Given,
+    methods: list[str],
+    quality_method: str,
+    *,
+    calibrate: bool,
+    detailed: bool,
+    stats: bool,
+    weights: bool,
+    verbose: bool,
+    score_options: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str]]:
+    """The tables and weights asked for, and what their owner should know."""
+    if not methods:
+        raise InputError("consensus_method: expected at least one method, got an empty list.")
+    for method in methods:
+        api.check_choice("consensus_method", method, CONSENSUS_METHODS)
+    api.check_choice("quality_method", quality_method, QUALITY_METHODS)
+    options = given.options(
+        temperature="fit" if calibrate else None,
+        quality_method=quality_method,
+        consensus_method="best_quality" if "best_quality" in methods else "majority_vote",
+    )
+    statistics = mirror.read(given, options, single=False)
+    estimate = api.settle(
+        statistics, given.labels, given.probs, given.blocks, options, given.on_invalid
+    )
+    estimates = [mirror.by_method(estimate, method) for method in methods]
+    used = detailed or quality_method == "crowdlab"
+    question = make_question(
+        given, estimates, score_options if used else NO_SCORE_OPTIONS, detailed=detailed
+    )
+    asked = quality.Asked(given.labels, given.blocks, question, given.row_ids, given.annotator_ids)
+    tables = lazy_tables if given.lazy else tables_now
+    info = tables(given, asked, estimates[0], detailed=detailed, stats=stats)
+    if weights:
+        last = estimates[-1].final
+        info["model_weight"] = (
+            last.model_weight.copy() if estimate.ensemble else last.model_weight[0]
+        )
+        info["annotator_weight"] = last.annotator_weight.copy()
+    if verbose:
+        for flag in estimate.flags:
+            logger.info("%s", flag)
+    return info, mirror.notes_on(statistics)
+
+
+def make_question(
+    given: Given, estimates: Sequence[Estimate], score_options: Mapping[str, Any], *, detailed: bool
+) -> Question:
+    """What is asked of the labelled rows, class thresholds included."""
+    unknown = sorted(set(score_options) - {"method", "adjust_pred_probs"})
+    if unknown:
+        raise ArgumentTypeError(
+            "label_quality_score_kwargs: expected method and adjust_pred_probs only, got "
+            f"{unknown} too."
+        )
+    method = score_options.get("method", "self_confidence")
+    api.check_choice("label_quality_score_kwargs['method']", method, METHODS)
+    scorers = [Scorer(method)] * len(estimates)
+    rules = [estimate.rule() for estimate in estimates]
+    if score_options.get("adjust_pred_probs", False):
+        if method == "confidence_weighted_entropy":
+            raise InputError(
+                f"label_quality_score_kwargs: expected no adjust_pred_probs with {method!r}, which "
+                "has no form for it."
+            )
+        scorers = [adjusted_scorer(given, rule, method) for rule in rules]
+    others = [f"_{estimate.options.consensus_method}" for estimate in estimates[1:]]
+    votes = scorers[0] if detailed else Scorer()
+    return Question(tuple(rules), ("", *others), tuple(scorers), votes, given.on_invalid)
+
+
+def adjusted_scorer(given: Given, rule: Any, method: str) -> Scorer:
+    """A scorer that takes class thresholds off, which cost a read of their own."""
+    sums: ConfidenceSums = reduction.tree(
+        given.blocks,
+        describing.confidence_block,
+        question=Question((rule,), ("",), (Scorer(),), Scorer(), given.on_invalid),
+    ).compute("thresholds")
+    thresholds = class_thresholds(*sums.table(given.labels.num_annotators))
+    return Scorer(method, thresholds[0], thresholds[1:])
+
+
+def tables_now(
+    given: Given, asked: quality.Asked, estimate: Estimate, *, detailed: bool, stats: bool
+) -> dict[str, Any]:
+    """The tables as pandas, from one read."""
+    found = quality.gather(asked, quality=True, votes=detailed)
+    index, columns = given.matrix.row_names, given.matrix.column_names
+    names = describing.quality_meta(asked.question.suffixes)
+    table = pd.DataFrame({name: found.column(name) for name in names}, index=index)
+    info = {"label_quality": table}
+    if detailed:
+        votes = {name: found.column(name) for name in describing.votes_meta()}
+        ids = pd.RangeIndex(given.labels.num_annotators) if columns is None else columns
+        wide = describing.wide_frame(votes, 0, table.index, ids)
+        info["detailed_label_quality"] = wide.add_prefix(PREFIX)
+    if stats:
+        assert found.annotators is not None
+        info["annotator_stats"] = annotator_table(found.annotators, estimate, columns)
+    return info
+
+
+def lazy_tables(
+    given: Given, asked: quality.Asked, estimate: Estimate, *, detailed: bool, stats: bool
+) -> dict[str, Any]:
+    """The tables of examples lazily, that of annotators now."""
+    info = {"label_quality": quality.quality_frame(asked)}
+    if detailed:
+        # Sparse votes stay sparse: their quality is one row a vote.
+        dense = isinstance(given.labels.source, DENSE)
+        info["detailed_label_quality"] = (
+            quality.wide_frame(asked, PREFIX) if dense else quality.votes_frame(asked)
+        )
+    if stats:
+        found = quality.gather(asked, quality=False, votes=False)
+        assert found.annotators is not None
+        info["annotator_stats"] = annotator_table(found.annotators, estimate, asked.annotator_ids)
+    return info
+
+
+# --- majority vote ----------------------------------------------------------------------------
+
+
+def majority_vote(labels: Any, pred_probs: Any, *, strict: bool) -> tuple[Any, list[str]]:
+    """Majority vote of each row, and what its owner should know."""
+    if pred_probs is None:
+        matrix = mirror.take_labels(labels)
+        pred_probs = mirror.uniform_probs(matrix, mirror.count_classes(matrix))
+    given = mirror.take_labeled(labels, pred_probs, ensemble=False)
+    options = given.options(temperature=None, consensus_method="majority_vote")
+    statistics = mirror.read(given, options, single=False, strict=strict)
+    tie_break = Draft.from_statistics(statistics, options).tie_break
+    votes = as_array(given.blocks, describing.majority_block, np.int64, tie_break=tie_break)
+    if given.lazy:
+        return api.like_template(votes, given.labels.template, "majority_vote"), mirror.notes_on(
+            statistics
+        )
+    return votes.compute(), mirror.notes_on(statistics)

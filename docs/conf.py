@@ -17,6 +17,8 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "daskal"
+# The pages are on one level: the bar at the top lists them all.
+html_sidebars = {"**": []}
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 
 # Every page's cells are run when the site is built; one that raises fails the build.

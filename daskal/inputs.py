@@ -94,13 +94,21 @@ def frame_values(name: str, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
     try:
         if kinds <= set("iub") and not frame.isna().to_numpy().any():
             return frame.to_numpy()
-        return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+        return float_values(frame)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name}: expected numbers, got a DataFrame with columns of {set(frame.dtypes)!r} "
             f"({error}). Turn class names into codes 0 to K - 1 first: "
             "daskal.multiannotator.format_multiannotator_labels does."
         ) from error
+
+
+def float_values(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Values of a DataFrame as float64, missing ones as NaN."""
+    if any(dtype.kind == "O" for dtype in frame.dtypes):
+        # pandas leaves the NA in a column of objects as it is.
+        return frame.to_numpy(dtype=object, na_value=np.nan).astype(np.float64)
+    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def own_ids(index: pd.Index) -> pd.Index | None:

@@ -85,7 +85,7 @@ def take_labels(given: Any) -> Matrix:
         return Matrix(given, True, None, None)
     if isinstance(given, pd.DataFrame):
         try:
-            values = given.to_numpy(dtype=np.float64, na_value=np.nan)
+            values = inputs.float_values(given)
         except (TypeError, ValueError) as error:
             raise ArgumentTypeError(
                 f"{LABELS}: expected a DataFrame of class codes 0 to K - 1, got one that cannot be "

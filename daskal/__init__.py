@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from daskal.api import score_unlabeled as score_unlabeled
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
+    from daskal.importing import ImportSummary as ImportSummary
+    from daskal.importing import import_votes as import_votes
     from daskal.planning import Plan as Plan
     from daskal.plans import plan as plan
     from daskal.quality import annotator_stats as annotator_stats
@@ -28,12 +30,14 @@ _HOMES = {
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "weights",
+    "ImportSummary": "importing",
     "Plan": "planning",
     "Run": "results",
     "__version__": "version",
     "annotator_stats": "quality",
     "detailed_quality": "quality",
     "estimate": "api",
+    "import_votes": "importing",
     "label_quality": "quality",
     "next_batch": "selection",
     "plan": "plans",

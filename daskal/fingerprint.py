@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from dask.base import tokenize
 
-from daskal.locations import redacted
+from daskal.redaction import redacted
 
 Described = dict[str, Any]
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from daskal import sparse
 from daskal.errors import InputError
-from daskal.locations import open_zarr, redacted, storage_errors
+from daskal.locations import open_zarr, storage_errors
+from daskal.redaction import redacted
 from daskal.sources import RowIds, Source, StoredIds, check_known_chunks, make_source
 
 Storage = Mapping[str, Any] | None

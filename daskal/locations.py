@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
+from daskal.redaction import explain, redacted
 
 # Clients of object stores retry for minutes; whoever waits at the door is told sooner.
 OPEN_SECONDS = 20.0
 
-_SECRET_NAME = re.compile("key|secret|token|pass|cred|auth|sas|connection", re.IGNORECASE)
 # What another tool of the field would do with a file that holds no Zarr.
 _ADVICE_BY_SUFFIX = {
     ".npy": "Pass np.load(path, mmap_mode='r') instead.",
@@ -27,30 +26,6 @@ _ADVICE_BY_SUFFIX = {
 def is_url(path: str) -> bool:
     """Whether fsspec, not the operating system, is to open a path."""
     return "://" in path or "::" in path
-
-
-def redacted(text: str) -> str:
-    """A text without the users, passwords and signatures that URLs in it hold."""
-    text = re.sub(r"://[^/@\s'\"]*@", "://...@", text)
-    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)
-
-
-def secrets_of(options: Any, name: str = "") -> Iterator[str]:
-    """The values among storage options that must not be shown."""
-    if isinstance(options, Mapping):
-        for key, value in options.items():
-            yield from secrets_of(value, str(key))
-    elif isinstance(options, str) and len(options) > 3 and _SECRET_NAME.search(name):
-        yield options
-
-
-def explain(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
-    """Kind and text of an error, without secrets."""
-    text = redacted(str(error)).strip()
-    for secret in secrets_of(options):
-        text = text.replace(secret, "...")
-    kind = type(error).__name__
-    return f"{kind}: {text}" if text else kind
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from daskal.redaction import explain
+
 logger = logging.getLogger("daskal")
 
 Result = TypeVar("Result")
@@ -115,10 +117,9 @@ def with_retries(operation: Callable[[], Result], what: str) -> Result:
             # Workers that were refused together must not come back together.
             wait = FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
             logger.warning(
-                "%s: %s: %s; attempt %d of %d, next one in %.1f s",
+                "%s: %s; attempt %d of %d, next one in %.1f s",
                 what,
-                type(error).__name__,
-                error,
+                explain(error),
                 attempt,
                 ATTEMPTS,
                 wait,

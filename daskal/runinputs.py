@@ -10,7 +10,7 @@ from typing import Any
 from daskal import api, fingerprint, inputs, store
 from daskal.blocks import RowBlocks, cut_rows
 from daskal.errors import InputError
-from daskal.locations import redacted
+from daskal.redaction import redacted
 from daskal.sources import StoredIds
 from daskal.store import Section
 from daskal.weights import Estimate

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.errors import BlockError, InputError
-from daskal.locations import explain, redacted
+from daskal.redaction import explain, redacted
 
 Chunks = tuple[int, ...]
 

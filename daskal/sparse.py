@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.locations import redacted, storage_errors
+from daskal.locations import storage_errors
+from daskal.redaction import redacted
 from daskal.sources import Chunks, Reader, Source, read_part
 from daskal.votes import SparseLabels, order_votes
 

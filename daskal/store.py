@@ -28,7 +28,8 @@ from daskal.errors import (
     StoreExistsError,
     UnfinishedStoreError,
 )
-from daskal.locations import explain, is_url, options_for, reach, storage_errors
+from daskal.locations import is_url, options_for, reach, storage_errors
+from daskal.redaction import explain, redacted
 from daskal.retries import with_retries
 
 ROOT_KEY = "zarr.json"
@@ -148,7 +149,7 @@ def open_group(path: str, mode: Any, storage_options: Storage, **options: Any) -
             lambda: zarr.open_group(
                 store, mode=mode, use_consolidated=False, zarr_format=3, **options
             ),
-            f"opening {path!r}",
+            f"opening {redacted(path)!r}",
         )
 
 
@@ -170,7 +171,7 @@ def find(path: str, storage_options: Storage) -> dict[str, Any] | None:
     try:
         described = describe(open_group(path, "r", storage_options))
     except MissingPathError:
-        if "://" not in path and not os.path.exists(path):
+        if not is_url(path) and not os.path.exists(path):
             return None
         store = open_store(path, storage_options, read_only=True)
         if not list_keys(store, ""):
@@ -307,7 +308,9 @@ def write_rows(array: Any, start: int, stop: int, values: np.ndarray[Any, Any]) 
     def write() -> None:
         array[start:stop] = values
 
-    attempt(write, f"rows {start:,} to {stop:,} of {array.store_path} cannot be written")
+    attempt(
+        write, f"rows {start:,} to {stop:,} of {redacted(str(array.store_path))} cannot be written"
+    )
 
 
 def write_table(

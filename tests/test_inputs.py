@@ -18,7 +18,7 @@ import zarr
 from zarr.storage import MemoryStore, ZipStore
 
 import daskal
-from daskal import inputs, locations, planning
+from daskal import inputs, planning, redaction
 from daskal.errors import InputError, MissingPathError, StorageError
 from tests.counting import counted_array
 from tests.problems import cast_labels, forbid_compute, is_vote, make_problem
@@ -332,10 +332,10 @@ def test_a_chunk_that_is_broken(tmp_path: Path) -> None:
     ],
 )
 def test_urls_are_shown_without_secrets(text: str, shown: str) -> None:
-    assert locations.redacted(text) == shown
+    assert redaction.redacted(text) == shown
 
 
 def test_options_are_shown_without_secrets() -> None:
     options = {"key": "AKIA123", "client_kwargs": {"aws_session_token": "tok-1"}, "region": "eu-1"}
     error = ValueError("AKIA123 with tok-1 is not known in eu-1")
-    assert locations.explain(error, options) == "ValueError: ... with ... is not known in eu-1"
+    assert redaction.explain(error, options) == "ValueError: ... with ... is not known in eu-1"

@@ -11,6 +11,7 @@ from unittest import mock
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import zarr
@@ -402,3 +403,46 @@ def test_blocks_that_are_not_what_the_meta_says() -> None:
     meta = sp.csr_array((0, 0), dtype=np.int16)
     with pytest.raises(InputError, match="expected SciPy's sparse matrices as blocks"):
         daskal.estimate(dense.map_blocks(lambda block: block, meta=meta), PROBS)
+
+
+# --- imported votes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", realdata.NAMES)
+def test_imported_votes_carry_their_ids(name: str, tmp_path: Path) -> None:
+    real = realdata.load(name)
+    store, out = tmp_path / "votes.zarr", tmp_path / "scores.zarr"
+    daskal.import_votes(real.votes.sample(frac=1, random_state=0), store, tasks=real.task_ids)
+    assert_same(results(store, real.pred_probs), results(as_csr(real.labels), real.pred_probs))
+    run = daskal.run(labels=store, pred_probs=real.pred_probs, out=out, batch_size=5)
+    assert set(run.estimate.annotator_ids) == set(real.annotator_ids.tolist())
+    rows = run.batch["row"].to_numpy()
+    assert run.batch["id"].tolist() == real.task_ids[rows].tolist()
+
+
+def test_imported_votes_carry_their_names(tmp_path: Path) -> None:
+    long = pd.DataFrame(
+        {
+            "task": ["t1", "t1", "t2", "t2", "t4", "t4"],
+            "annotator": ["ann", "bo", "bo", "cy", "ann", "cy"],
+            "label": ["cat", "cat", "dog", "dog", "eel", "cat"],
+        }
+    )
+    daskal.import_votes(long, tmp_path / "votes.zarr", tasks=["t1", "t2", "t3", "t4"])
+    estimate = daskal.estimate(tmp_path / "votes.zarr", PROBS)
+    assert estimate.class_names == ("cat", "dog", "eel")
+    assert estimate.annotator_ids == ("ann", "bo", "cy")
+    assert results(tmp_path / "votes.zarr", PROBS)[0] == daskal.estimate(LABELS, PROBS)
+    frame = pd.DataFrame(PROBS, columns=["cat", "eel", "dog"])
+    with pytest.raises(InputError, match="classes of labels and pred_probs in one order"):
+        daskal.estimate(tmp_path / "votes.zarr", frame)
+    frame = pd.DataFrame(PROBS, index=["t1", "t2", "t4", "t3"])
+    with pytest.raises(InputError, match=r"got 't3' and 't4' in row 2\."):
+        daskal.estimate(tmp_path / "votes.zarr", frame)
+
+
+def test_ids_that_do_not_fit_the_votes(tmp_path: Path) -> None:
+    group = write_group(tmp_path / "votes.zarr", as_csr(LABELS))
+    group.create_array("annotators", data=np.arange(2))
+    with pytest.raises(InputError, match=r"expected 3 ids in annotators.*got 2"):
+        daskal.estimate(group, PROBS)

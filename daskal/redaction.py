@@ -1,0 +1,33 @@
+"""Texts to show or to store, without the secrets that URLs and storage options hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_SECRET_NAME = re.compile("key|secret|token|pass|cred|auth|sas|connection", re.IGNORECASE)
+
+
+def redacted(text: str) -> str:
+    """A text without the users, passwords and signatures that URLs in it hold."""
+    text = re.sub(r"://[^/@\s'\"]*@", "://...@", text)
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)
+
+
+def secrets_of(options: Any, name: str = "") -> Iterator[str]:
+    """The values among storage options that must not be shown."""
+    if isinstance(options, Mapping):
+        for key, value in options.items():
+            yield from secrets_of(value, str(key))
+    elif isinstance(options, str) and len(options) > 3 and _SECRET_NAME.search(name):
+        yield options
+
+
+def explain(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
+    """Kind and text of an error, without secrets."""
+    text = redacted(str(error)).strip()
+    for secret in secrets_of(options):
+        text = text.replace(secret, "...")
+    kind = type(error).__name__
+    return f"{kind}: {text}" if text else kind

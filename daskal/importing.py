@@ -27,16 +27,9 @@ from distributed.scheduler import KilledWorker
 
 from daskal.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
 from daskal.errors import ClusterError, InputError, InvalidDataError
+from daskal.locations import is_url, storage_errors
 from daskal.longform import Survey, as_column, listed, positions
-from daskal.longform_io import (
-    VOTES_PER_PART,
-    Source,
-    is_url,
-    open_tasks,
-    open_votes,
-    redacted,
-    storage_errors,
-)
+from daskal.longform_io import VOTES_PER_PART, Source, open_tasks, open_votes
 from daskal.progress import active_client
 from daskal.votes_store import Appended, SortedVotes, VotesStore
 
@@ -160,7 +153,7 @@ def import_votes(
     store = VotesStore(
         path if is_url(path) else str(Path(path).absolute()), dict(storage_options or {})
     )
-    with storage_errors("write votes to", redacted(path), storage_options):
+    with storage_errors("write votes to", path, storage_options):
         store.refuse_existing(overwrite=overwrite)
     source = open_votes(votes, (task, annotator, label), storage_options)
     given = None if tasks is None else open_tasks(tasks, task, storage_options)
@@ -174,7 +167,7 @@ def import_votes(
     edges = row_edges(counts, VOTES_PER_PART)
     num_votes, num_examples, num_annotators = survey.num_votes, len(rows), len(people)
 
-    with storage_errors("import votes into", redacted(path), storage_options):
+    with storage_errors("import votes into", path, storage_options):
         store.remove()
         try:
             store.create(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ import zarr
 from dask.base import compute, is_dask_collection
 from dask.delayed import Delayed, delayed
 
-from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
+from daskal.errors import InputError, MissingPathError
+from daskal.locations import is_url, redacted, storage_errors
 from daskal.longform import as_ids
 
 VOTES_PER_PART = 1_000_000
@@ -30,7 +29,6 @@ VOTES_PER_PART = 1_000_000
 
 _CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-_SECRET_NAME = re.compile("key|secret|token|pass|cred|auth|sas|connection", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,46 +94,6 @@ def open_tasks(tasks: Any, task: str, storage_options: Mapping[str, Any] | None)
     if not isinstance(tasks, pd.Series | pd.Index | list | tuple):
         tasks = _readable(np.asarray(tasks))
     return Ids(as_ids(tasks, "tasks"))
-
-
-def is_url(path: str) -> bool:
-    """Whether fsspec, not the operating system, is to open ``path``."""
-    return "://" in path or "::" in path
-
-
-def redacted(path: str) -> str:
-    """Return a path or URL without the user, password and signature a URL may hold."""
-    return re.sub(r"\?.*", "?...", re.sub(r"://[^/@]*@", "://...@", path))
-
-
-@contextlib.contextmanager
-def storage_errors(
-    doing: str, where: str, storage_options: Mapping[str, Any] | None
-) -> Iterator[None]:
-    """Turn what a filesystem, Zarr or a parser raises into one clear error, without secrets."""
-    try:
-        yield
-    except DaskalError:
-        raise
-    except FileNotFoundError as error:
-        raise MissingPathError(
-            f"cannot {doing} {where}: nothing is stored there. Check the path."
-        ) from error
-    except Exception as error:  # every filesystem has exceptions of its own, beside OSError
-        if isinstance(error, MemoryError) or type(error).__module__.startswith("distributed"):
-            raise
-        text = redacted(str(error)).strip()
-        for secret in _secrets(storage_options):
-            text = text.replace(secret, "...")
-        raise StorageError(f"cannot {doing} {where}: {type(error).__name__}: {text}") from error
-
-
-def _secrets(options: Any, name: str = "") -> Iterator[str]:
-    if isinstance(options, Mapping):
-        for key, value in options.items():
-            yield from _secrets(value, str(key))
-    elif isinstance(options, str) and len(options) > 3 and _SECRET_NAME.search(name):
-        yield options
 
 
 def _as_paths(votes: Any) -> list[str]:

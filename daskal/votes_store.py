@@ -18,8 +18,9 @@ import pyarrow as pa
 import zarr
 
 from daskal.errors import StoreExistsError
+from daskal.locations import is_url, redacted
 from daskal.longform import EXAMPLES
-from daskal.longform_io import ZARR_FILES, is_url, redacted
+from daskal.longform_io import ZARR_FILES
 
 CHUNK = 2**18
 """Elements a chunk: 1 MiB of annotators, so that a block of rows decodes little beyond itself."""

@@ -1,0 +1,80 @@
+"""Timing side by side: what is compared is run in turn, and medians are quoted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+
+import dask
+import numpy as np
+import zarr
+
+import daskal
+
+
+def interleave(
+    works: Mapping[str, Callable[[], object]], repeats: int, slow: Mapping[str, int] | None = None
+) -> dict[str, float]:
+    """Median seconds of each work; A, B, ... run in turn after one warm-up round.
+
+    ``slow`` names works that run only so many times, and without a warm-up.
+    """
+    runs = dict.fromkeys(works, repeats) | dict(slow or {})
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(max(runs.values()) + 1):
+        for name, work in works.items():
+            if turn > runs[name] or (turn == 0 and name in (slow or {})):
+                continue
+            began = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def extra_memory(work: Callable[[], object]) -> int:
+    """Most bytes that Python and NumPy held at once while the work ran, beyond those before."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def show_seconds(seconds: float) -> str:
+    """Seconds with three digits."""
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def machine() -> str:
+    """Where and with what it was measured."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            names = [line.partition(":")[2].strip() for line in info if "model name" in line]
+        model = names[0] if names else model
+    return (
+        f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, Dask {dask.__version__}, Zarr {zarr.__version__}, "
+        f"daskal {daskal.__version__}"
+    )
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options all measurements share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--small", action="store_true", help="seconds, not minutes: figures void")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each work")
+    return parser

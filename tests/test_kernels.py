@@ -1,0 +1,230 @@
+"""NumPy kernels: literal values, and the same bits for a row wherever in a tile it lies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daskal import calibration, kernels
+from daskal.kernels import Rule, TieBreak, Tile, VoteWeights
+from tests.problems import chunkings
+
+CLASSES = st.sampled_from([2, 3, 4, 7, 10, 31, 64, 100, 257, 1000])
+
+
+def make_probs(rng, num_models, num_classes, num_rows, *, zeros=0.1):
+    probs = rng.dirichlet(np.full(num_classes, 0.3), (num_models, num_rows))
+    probs[rng.random(probs.shape) < zeros] = 0
+    probs[:, :, 0] += 1e-3
+    probs /= probs.sum(axis=2, keepdims=True)
+    return probs
+
+
+def make_tile(rng, num_models, num_classes, num_rows, num_annotators=5):
+    labels = rng.integers(-2, min(num_classes, 4), (num_rows, num_annotators))
+    rows, annotators = np.nonzero(labels >= 0)
+    probs = make_probs(rng, num_models, num_classes, num_rows)
+    return Tile(
+        np.ascontiguousarray(probs.transpose(0, 2, 1)),
+        rows,
+        annotators,
+        labels[rows, annotators],
+        np.bincount(rows, minlength=num_rows),
+        np.arange(1000, 1000 + num_rows),
+    )
+
+
+def cut(tile, start, stop):
+    """Rows ``start:stop`` of a tile as a tile of their own."""
+    votes = (tile.rows >= start) & (tile.rows < stop)
+    return Tile(
+        np.ascontiguousarray(tile.probs[:, :, start:stop]),
+        tile.rows[votes] - start,
+        tile.annotators[votes],
+        tile.classes[votes],
+        tile.num_annotations[start:stop],
+        tile.global_rows[start:stop],
+    )
+
+
+def make_rule(rng, num_models, num_classes, temperature, **options):
+    def weights():
+        likelihood = 0.7 + 0.2 * rng.random()
+        return VoteWeights(
+            likelihood,
+            (1 - likelihood) / (num_classes - 1),
+            rng.random(num_models) + 0.5,
+            rng.random(5),
+        )
+
+    tie_break = TieBreak(rng.integers(0, 9, num_classes), rng.random(5).round(1), 7)
+    rule = Rule(
+        np.full(num_models, temperature),
+        tie_break,
+        weights(),
+        weights(),
+        0.4,
+        "best_quality",
+        "crowdlab",
+        False,
+        False,
+    )
+    return rule._replace(**options)
+
+
+# --- small literal tiles ----------------------------------------------------------------------
+
+
+def test_first_true_and_its_number():
+    mask = np.array([[0, 0, 1], [1, 0, 1], [1, 0, 0]], dtype=bool)
+    np.testing.assert_array_equal(kernels.first_true(mask), [1, 3, 0])
+    np.testing.assert_array_equal(kernels.count_true(mask), [2, 0, 2])
+    many = np.ones((70_000, 2), dtype=bool)
+    many[:69_999, 1] = False
+    np.testing.assert_array_equal(kernels.first_true(many), [0, 69_999])
+    np.testing.assert_array_equal(kernels.count_true(many), [70_000, 1])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9))
+def test_first_largest_is_argmax(seed, num_classes, num_rows):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 3, (num_classes, num_rows)) / 2
+    x[rng.random(x.shape) < 0.1] = np.nan
+    np.testing.assert_array_equal(kernels.first_largest(x), x.argmax(axis=0))
+
+
+def test_halving_chains_hold_the_grid_once():
+    chains = calibration.CHAINS
+    places = [place for chain in chains for place in chain if place is not None]
+    assert sorted(places) == list(range(len(calibration.TEMPERATURE_GRID)))
+    grid = calibration.TEMPERATURE_GRID
+    for chain in chains:
+        for power, place in enumerate(chain):
+            if place is not None:
+                assert grid[place] * 2**power == pytest.approx(grid[chain[0]], rel=1e-12)
+    # 8, 4, 2, 1, 0.5, (0.25 is not in the grid), 0.125
+    assert (32, 26, 20, 16, 8, None, 1) in chains
+
+
+def test_scaled_probabilities():
+    probs = np.array([[[0.5, 0.9], [0.25, 0.1], [0.25, 0.0]]])
+    half = kernels.scale_probs(probs, np.array([0.5]))[0]
+    np.testing.assert_allclose(half[:, 0], np.array([4, 1, 1]) / 6, rtol=1e-14)
+    np.testing.assert_allclose(half[:, 1], [81 / 82, 1 / 82, 0], rtol=1e-14, atol=1e-50)
+    # A zero counts as 1e-30.
+    wide = kernels.scale_probs(probs, np.array([8.0]))[0]
+    powers = np.array([0.9, 0.1, 1e-30]) ** (1 / 8)
+    np.testing.assert_allclose(wide[:, 1], powers / powers.sum(), rtol=1e-13)
+    # Where powers alone would all underflow.
+    steep = kernels.scale_probs(np.full((1, 1000, 2), 1e-3), np.array([1e-4]))
+    np.testing.assert_allclose(steep, 1e-3, rtol=1e-12)
+    assert kernels.scale_probs(probs, None) is probs
+
+
+def test_the_pool_is_scored_by_the_surest_class():
+    probs = np.array([[[0.9, 0.5], [0.1, 0.5]]])
+    # (w_M max p + w/K) / (w_M + w)
+    score = kernels.score_unlabeled(probs, np.ones(1), np.array([2.0]), 1.0)
+    np.testing.assert_allclose(score, [(2 * 0.9 + 0.5) / 3, 0.5], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ([0.5, 0.5], None),
+        ([0.5, 0.5009], None),
+        ([1.0009, 0.0], None),
+        ([1.0 + 5e-7, -5e-7], None),
+        ([0.5, 0.502], kernels.BAD_SUM),
+        ([0.0, 0.0], kernels.ALL_ZERO),
+        ([1.2, -0.2], kernels.BELOW_ZERO),
+        ([1.002, 0.0], kernels.ABOVE_ONE),
+        ([np.nan, 0.5], kernels.NOT_FINITE),
+        ([np.inf, 0.5], kernels.NOT_FINITE),
+    ],
+)
+@pytest.mark.parametrize("num_good", [0, 1, 40])
+def test_faults_of_a_row(row, fault, num_good):
+    probs = np.array([*[[0.3, 0.7]] * num_good, row]).T[np.newaxis]
+    faults = kernels.check_probs(probs)
+    if fault is None:
+        assert faults is None
+    else:
+        np.testing.assert_array_equal(faults, [[0] * num_good + [fault]])
+
+
+# --- the same bits wherever a row lies --------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    st.data(),
+    st.integers(0, 2**32 - 1),
+    CLASSES,
+    st.integers(1, 3),
+    st.integers(1, 70),
+    st.sampled_from([0.05, 0.1, 0.3, 1.0, 2.5, 7.25]),
+)
+def test_any_tiling_gives_the_same_bits(data, seed, num_classes, num_models, num_rows, temperature):
+    rng = np.random.default_rng(seed)
+    tile = make_tile(rng, num_models, num_classes, num_rows)
+    rule = make_rule(rng, num_models, num_classes, temperature)
+    edges = np.cumsum([0, *data.draw(chunkings(num_rows))]).tolist()
+    parts = [cut(tile, *bounds) for bounds in pairwise(edges)]
+
+    def assert_alike(function):
+        whole = function(tile)
+        pieces = [function(part) for part in parts]
+        np.testing.assert_array_equal(np.concatenate(pieces, axis=-1), whole)
+
+    assert_alike(lambda part: kernels.sum_classes(part.probs))
+    assert_alike(lambda part: kernels.scale_probs(part.probs, rule.temperature))
+    assert_alike(lambda part: kernels.consensus(part, rule)[0])
+    for field in range(5):
+        assert_alike(lambda part, field=field: kernels.score_labeled(part, rule)[field])
+    assert_alike(
+        lambda part: kernels.score_unlabeled(
+            part.probs.copy(), rule.temperature, rule.final.model, 0.4
+        )
+    )
+    for model in range(num_models):
+        assert_alike(
+            lambda part, model=model: calibration.log_totals(
+                calibration.log_ratios(part.probs[model])
+            )
+        )
+
+        def losses(part, model=model):
+            ratios = calibration.log_ratios(part.probs[model])
+            return np.array(
+                calibration.temperature_losses(ratios, part, part.classes), dtype=object
+            )
+
+        np.testing.assert_array_equal(sum(map(losses, parts)), losses(tile))
+
+
+@settings(max_examples=40)
+@given(st.data(), st.integers(0, 2**32 - 1), CLASSES, st.sampled_from(["f8", "f4", "f2", "i1"]))
+def test_a_tile_of_any_rows_holds_their_values(data, seed, num_classes, dtype):
+    rng = np.random.default_rng(seed)
+    block = (rng.random((20, num_classes)) * 100).astype(dtype)
+    start = data.draw(st.integers(0, 20))
+    stop = data.draw(st.integers(start, 20))
+    tile = kernels.load_probs([block, block[::-1]], start, stop)
+    assert tile.dtype == np.float64
+    np.testing.assert_array_equal(tile[0], block[start:stop].T.astype(np.float64))
+    np.testing.assert_array_equal(tile[1], block[::-1][start:stop].T.astype(np.float64))
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 100, 1000, 100_000])
+@pytest.mark.parametrize("num_models", [1, 5])
+def test_tiles_stay_small(num_models, num_classes):
+    rows = kernels.tile_rows(num_models, num_classes)
+    assert kernels.MIN_TILE_ROWS <= rows <= kernels.MAX_TILE_ROWS
+    assert rows == kernels.MIN_TILE_ROWS or (
+        rows * num_models * num_classes <= kernels.TILE_ELEMENTS
+    )

@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from daskal import demo as demo
+    from daskal import importing as importing
     from daskal import multiannotator as multiannotator
     from daskal.api import estimate as estimate
     from daskal.api import score_labeled as score_labeled
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from daskal.quality import annotator_stats as annotator_stats
     from daskal.quality import detailed_quality as detailed_quality
     from daskal.quality import label_quality as label_quality
+    from daskal.progress import Progress as Progress
     from daskal.results import Run as Run
     from daskal.runs import run as run
     from daskal.selection import next_batch as next_batch
@@ -32,6 +35,7 @@ _HOMES = {
     "Estimate": "weights",
     "ImportSummary": "importing",
     "Plan": "planning",
+    "Progress": "progress",
     "Run": "results",
     "__version__": "version",
     "annotator_stats": "quality",
@@ -46,14 +50,16 @@ _HOMES = {
     "score_unlabeled": "api",
 }
 
-__all__ = [*_HOMES, "multiannotator"]
+_MODULES = ("demo", "importing", "multiannotator")
+
+__all__ = [*_HOMES, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"daskal.{_HOMES[name]}"), name)
-    if name == "multiannotator":
-        return importlib.import_module("daskal.multiannotator")
+    if name in _MODULES:
+        return importlib.import_module(f"daskal.{name}")
     raise AttributeError(f"module 'daskal' has no attribute {name!r}")
 
 

@@ -1,0 +1,323 @@
+"""What people see in a terminal: progress, warnings and results. Touches no array."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daskal.errors import DataWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+    from daskal.demo import Judgement
+    from daskal.importing import ImportSummary
+    from daskal.progress import Progress
+    from daskal.results import Run
+
+STAGES = {
+    "labels": "pass 1: labels",
+    "ties": "pass 1: ties",
+    "consensus": "pass 1: consensus",
+    "score labeled": "pass 2: labelled",
+    "score pool": "pass 2: pool",
+    "make labeled": "making: labelled",
+    "make pool": "making: pool",
+    "survey": "reading ids",
+    "write": "writing votes",
+}
+# Seconds between two lines about one pass where output is no terminal.
+LINE_INTERVAL = 10.0
+# Columns of text where output is no terminal: enough for every table in one line a row.
+PIPE_WIDTH = 100
+SHOWN_ANNOTATORS = 5
+SHOWN_EXAMPLES = 10
+
+
+# --- progress ---------------------------------------------------------------------------------
+
+
+def clock_time(seconds: float) -> str:
+    """Seconds as people read them: 0:05, 1:02:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def short_count(count: float) -> str:
+    """A count in three digits: 950, 12.3k, 4.5M."""
+    for unit in ("", "k", "M"):
+        if count < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g}G"
+
+
+class Meter:
+    """How fast a pass goes; rows that were done before it began do not count for its speed."""
+
+    def __init__(self, first: Progress, clock: Callable[[], float]) -> None:
+        self.began = clock()
+        self.clock = clock
+        self.before = first.rows if first.done < first.total else 0
+
+    def describe(self, progress: Progress) -> str:
+        """Blocks done, rows a second, time left or, at the end, time taken."""
+        seconds = self.clock() - self.began
+        rows = progress.rows - self.before
+        parts = [f"{progress.done:,}/{progress.total:,} blocks"]
+        if rows and seconds > 0:
+            parts.append(f"{short_count(rows / seconds)} rows/s")
+            if progress.done < progress.total:
+                left = (progress.total_rows - progress.rows) * seconds / rows
+                parts.append(f"{clock_time(left)} left")
+            else:
+                parts.append(f"in {clock_time(seconds)}")
+        return "  ".join(parts)
+
+
+class Lines:
+    """Progress as plain lines, for logs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.meters: dict[str, Meter] = {}
+        self.told: dict[str, float] = {}
+        # Blocks end on the cluster's thread as well as on the caller's.
+        self.lock = threading.Lock()
+
+    def __call__(self, progress: Progress) -> None:
+        """Print a line where one is due: on a pass's first block, its last, and in between."""
+        with self.lock:
+            meter = self.meters.setdefault(progress.stage, Meter(progress, self.clock))
+            now = self.clock()
+            due = now - self.told.get(progress.stage, meter.began) >= LINE_INTERVAL
+            if due or progress.done == progress.total:
+                self.told[progress.stage] = now
+                name = STAGES.get(progress.stage, progress.stage)
+                click.echo(f"{name:<18} {meter.describe(progress)}", err=True)
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[Progress], None]]:
+    """Progress as one bar a pass, for terminals."""
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[state]}"),
+    )
+    meters: dict[str, Meter] = {}
+    tasks: dict[str, Any] = {}
+    lock = threading.Lock()
+
+    def show(progress: Progress) -> None:
+        with lock:
+            stage = progress.stage
+            if stage not in tasks:
+                meters[stage] = Meter(progress, time.monotonic)
+                tasks[stage] = display.add_task(STAGES.get(stage, stage), state="")
+            display.update(
+                tasks[stage],
+                completed=progress.done,
+                total=progress.total,
+                state=meters[stage].describe(progress),
+            )
+
+    with Bars(*columns, console=Console(stderr=True)) as display:
+        yield show
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Progress], None]]:
+    """Show progress on standard error: bars in a terminal, plain lines elsewhere."""
+    if sys.stderr.isatty():
+        with bars() as show:
+            yield show
+    else:
+        yield Lines()
+
+
+@contextmanager
+def show_warnings() -> Iterator[None]:
+    """Show warnings in one line each, those about data always."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        click.echo(f"Warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show
+        yield
+
+
+# --- results ----------------------------------------------------------------------------------
+
+
+def open_console() -> Console:
+    """The console results go to; without colours where output is no terminal."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, width=None if terminal else PIPE_WIDTH)
+
+
+def make_table(*columns: str, left: tuple[str, ...] = ()) -> Table:
+    """An empty table; numbers stand right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right")
+    return table
+
+
+def print_section(output: Console, title: str, table: Table) -> None:
+    """Print a table under its title."""
+    output.print(f"[bold]{title}[/bold]")
+    output.print(table)
+
+
+def show_run(output: Console, run: Run, *, accuracies: Any | None = None) -> None:
+    """Print a finished run: estimate, annotators, next batch.
+
+    ``accuracies`` are the annotators' true ones, where they are known.
+    """
+    if run.estimate is not None:
+        show_estimate(output, run)
+    if run.annotator_stats is not None:
+        show_annotators(output, run, accuracies)
+    show_batch(output, run.batch)
+
+
+def show_stored(output: Console, run: Run) -> None:
+    """Print where the run is stored, and what comes next."""
+    from rich.markup import escape
+
+    output.print(f"\nStored in [bold]{escape(run.path)}[/bold]. Another batch:", soft_wrap=True)
+    command = f"daskal batch {shlex.quote(run.path)} --size 100 --out next.csv"
+    output.print(f"  {escape(command)}", soft_wrap=True)
+
+
+def show_estimate(output: Console, run: Run) -> None:
+    """Print the estimate in a few lines."""
+    from rich.markup import escape
+
+    assert run.estimate is not None
+    table = make_table("", "", left=("",))
+    table.box, table.show_header = None, False
+    for name, value in run.estimate.summary():
+        table.add_row(name, escape(value))
+    print_section(output, "Estimate", table)
+    output.print()
+
+
+def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
+    """Print the best annotators and the worst."""
+    from rich.markup import escape
+
+    stats, estimate = run.annotator_stats, run.estimate
+    assert stats is not None
+    assert estimate is not None
+    weights = estimate.annotator_weight
+    columns = ["annotator", "quality", "weight", "agreement", "worst class", "labels"]
+    if accuracies is not None:
+        columns.append("truly right")
+    table = make_table(*columns)
+    best_first = stats.iloc[::-1]
+    shown, title = [*range(len(stats))], "Annotators, the best first"
+    cut = len(stats) > 2 * SHOWN_ANNOTATORS
+    if cut:
+        shown = shown[:SHOWN_ANNOTATORS] + shown[-SHOWN_ANNOTATORS:]
+        title = f"Annotators: the best and the worst {SHOWN_ANNOTATORS} of {len(stats):,}"
+    for place, at in enumerate(shown, start=1):
+        name, row = best_first.index[at], best_first.iloc[at]
+        cells = [
+            escape(str(name)),
+            f"{row['annotator_quality']:.3f}",
+            f"{weights[name]:.3f}",
+            f"{row['agreement_with_consensus']:.3f}",
+            str(int(row["worst_class"])),
+            f"{int(row['num_examples_labeled']):,}",
+        ]
+        if accuracies is not None:
+            cells.append(f"{accuracies[int(name)]:.3f}")
+        table.add_row(*cells, end_section=cut and place == SHOWN_ANNOTATORS)
+    print_section(output, title, table)
+
+
+def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMPLES) -> None:
+    """Print the first examples to label next."""
+    from rich.markup import escape
+
+    relabel = int((batch["pool"] == "labeled").sum())
+    table = make_table(*map(str, batch.columns), left=("pool", "id"))
+    formats = {"score": "{:.4f}", "row": "{:,}"}
+    for row in batch.head(shown).to_dict("records"):
+        cells = (formats.get(str(name), "{}").format(cell) for name, cell in row.items())
+        table.add_row(*map(escape, cells))
+    first = f", the first {shown}" if len(batch) > shown else ""
+    title = f"Label next: {len(batch):,} examples, {relabel:,} of them again{first}"
+    print_section(output, title, table)
+
+
+def show_judgements(output: Console, judgements: dict[str, Judgement], share: float) -> None:
+    """Print what the lowest scores find, by what was judged."""
+    lowest = f"lowest {share:.0%} of scores"
+    table = make_table(
+        "share that is wrong", "overall", f"in the {lowest}", left=("share that is wrong",)
+    )
+    for name, judgement in judgements.items():
+        table.add_row(name, f"{judgement.wrong:.1%}", f"{judgement.wrong_among_lowest:.1%}")
+    print_section(output, "What the scores find (the truth is known here, and was not used)", table)
+    for name, judgement in judgements.items():
+        output.print(f"The {lowest} hold {judgement.found:.0%} of the wrong {name}.")
+
+
+def show_import(output: Console, made: ImportSummary) -> None:
+    """Print what was imported."""
+    from rich.markup import escape
+
+    table = make_table("", "", left=("",))
+    table.box, table.show_header = None, False
+    for name, count in (
+        ("tasks", made.num_examples),
+        ("without votes", made.num_unlabeled),
+        ("annotators", made.num_annotators),
+        ("classes", made.num_classes),
+        ("votes", made.num_votes),
+        ("replaced by later ones", made.num_replaced),
+    ):
+        table.add_row(name, f"{count:,}")
+    print_section(output, "Imported", table)
+    output.print(f"Stored in [bold]{escape(made.path)}[/bold]", soft_wrap=True)
+
+
+def describe_cost(seconds: float, peak: int | None, limit: int | None) -> str:
+    """What a run took, in words."""
+    text = f"Done in {seconds:.1f} s"
+    if peak is not None:
+        text += f"; no worker held more than {show_bytes(peak)}"
+        if limit:
+            text += f" of its {show_bytes(limit)}"
+    return text
+
+
+def show_bytes(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -33,6 +33,7 @@ ORDER = (
     "inputs",
     "fingerprint",
     "planning",
+    "clusters",
     "progress",
     "blocks",
     "reduction",

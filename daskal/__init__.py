@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from daskal.importing import import_votes as import_votes
     from daskal.planning import Plan as Plan
     from daskal.plans import plan as plan
+    from daskal.progress import Progress as Progress
     from daskal.quality import annotator_stats as annotator_stats
     from daskal.quality import detailed_quality as detailed_quality
     from daskal.quality import label_quality as label_quality
-    from daskal.progress import Progress as Progress
     from daskal.results import Run as Run
     from daskal.runs import run as run
     from daskal.selection import next_batch as next_batch

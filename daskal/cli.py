@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import daskal
-from daskal import clusters, console
+from daskal import console, launching
 from daskal.errors import DaskalError, EstimateError
 
 if TYPE_CHECKING:
@@ -147,17 +147,17 @@ def timed_work(
     peak = limit = None
     with (
         console.show_progress() as progress,
-        clusters.scheduler(scheduler, workers, memory_limit) as client,
+        launching.scheduler(scheduler, workers, memory_limit) as client,
     ):
         yield client, progress
         if client is not None and scheduler is None:
-            peak, limit = clusters.workers_peak(client), clusters.workers_limit(client)
+            peak, limit = launching.workers_peak(client), launching.workers_limit(client)
     click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)
 
 
 def check_scheduler(scheduler: str | None, workers: int | None, memory_limit: int | None) -> None:
     """Refuse options that a scheduler cannot follow."""
-    if scheduler is not None and scheduler not in clusters.LOCAL_SCHEDULERS and workers:
+    if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
         raise click.UsageError("--workers is for a cluster on this machine, not for an ADDRESS.")
     if scheduler is not None and memory_limit is not None:
         raise click.UsageError("--memory-limit is for a cluster on this machine, not for others.")

@@ -1,130 +1,132 @@
-"""What a command runs on: a cluster given, Dask's local schedulers, or a cluster of its own."""
+"""The cluster in use: who it is, whether its processes fit the client, what its errors mean."""
 
 from __future__ import annotations
 
-import logging
-import signal
+import concurrent.futures
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
-from daskal.errors import ClusterError
+import dask
+from dask.system import CPU_COUNT
 
-if TYPE_CHECKING:
-    from distributed import Client
+from daskal.errors import ClusterError, LostWorkersError
+from daskal.version import __version__
 
-LOCAL_SCHEDULERS = ("threads", "processes")
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back: threads and processes begun here never get it, the caller at the end.
-
-    A terminal interrupts a command's workers with it. They are the command's to end; interrupted
-    themselves, each would die with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    # Started later, it would let the signal through again in the thread that starts the workers.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+# Processes that do not answer by then are left to the first task that runs on them.
+PROBE_SECONDS = 10.0
+NAMED = 10
 
 
-def is_no_farewell(record: logging.LogRecord) -> bool:
-    """Whether a log record is more than a worker's lost connection to a cluster that closes."""
-    error = record.exc_info[0] if record.exc_info else None
-    return error is None or error.__name__ != "CommClosedError"
+def active_client() -> Any | None:
+    """The client of the distributed cluster in use, if there is one."""
+    from distributed import default_client
 
-
-def dask_setup(worker: object) -> None:
-    """Set up a worker of the embedded cluster (Dask calls a preloaded module's function so)."""
-    logging.getLogger("distributed.worker").addFilter(is_no_farewell)
-
-
-@contextmanager
-def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
-    """A cluster of worker processes on this machine, reachable from it alone, closed at the end."""
-    from dask.system import CPU_COUNT
-    from distributed import Client, LocalCluster
-
-    with interrupts_held():
-        cluster = LocalCluster(
-            n_workers=workers or CPU_COUNT,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            protocol="tcp",
-            dashboard_address=None,
-            # Its HTTP server runs without a dashboard too, and would ask for port 8787.
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            memory_limit="auto" if memory_limit is None else memory_limit,
-            silence_logs=logging.ERROR,
-            preload=[__name__],
-        )
-    with cluster, Client(cluster) as client:
-        yield client
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """A client of a cluster that is there already, and stays."""
-    from distributed import Client
-
-    try:
-        client = Client(address)
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"expected a Dask scheduler at {address!r}, could not connect: {error}. Check the "
-            "address and that the scheduler runs."
-        ) from error
-    with client:
-        yield client
-
-
-@contextmanager
-def scheduler(
-    choice: str | None, workers: int | None, memory_limit: int | None
-) -> Iterator[Client | None]:
-    """Make a scheduler the active one: an address, "threads", "processes", or None: embedded."""
-    if choice is None:
-        with embedded(workers, memory_limit) as client:
-            yield client
-    elif choice in LOCAL_SCHEDULERS:
-        import dask
-
-        with dask.config.set(scheduler=choice, num_workers=workers):
-            yield None
-    else:
-        with connected(choice) as client:
-            yield client
-
-
-def process_peak() -> int | None:
-    """Greatest memory this process has held so far, in bytes; None where that is not known."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
         return None
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def workers_peak(client: Client) -> int | None:
-    """Greatest memory any worker process has held so far, in bytes."""
-    peaks = [peak for peak in client.run(process_peak).values() if peak is not None]
-    return max(peaks, default=None)
+    try:
+        return default_client()
+    except ValueError:
+        return None
 
 
-def workers_limit(client: Client) -> int | None:
-    """Least memory limit of any worker, in bytes; None where there is none."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return min((worker["memory_limit"] for worker in workers), default=None) or None
+def worker_threads() -> int:
+    """Tasks that one worker of the active scheduler runs at once; the most of any worker."""
+    client = active_client()
+    if client is not None:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        return max((int(worker["nthreads"]) for worker in workers), default=1)
+    scheduler = dask.config.get("scheduler", None)
+    if scheduler in ("sync", "synchronous", "single-threaded", "processes", "multiprocessing"):
+        return 1
+    pool = dask.config.get("pool", None)
+    workers = dask.config.get("num_workers", None) or getattr(pool, "_max_workers", None)
+    return int(workers or CPU_COUNT)
+
+
+# --- versions ---------------------------------------------------------------------------------
+
+
+def check_cluster() -> None:
+    """Refuse a cluster with processes that lack daskal or have another version of it.
+
+    Raises
+    ------
+    ClusterError
+    """
+    client = active_client()
+    if client is None:
+        return
+    with cluster_errors():
+        wrong = {
+            address: version
+            for address, version in ask_versions(client).items()
+            if version != __version__
+        }
+    if not wrong:
+        return
+    listed = ", ".join(
+        f"{address} ({'no daskal' if version is None else version})"
+        for address, version in sorted(wrong.items())[:NAMED]
+    )
+    more = f" and {len(wrong) - NAMED:,} more" if len(wrong) > NAMED else ""
+    raise ClusterError(
+        f"expected daskal {__version__} on the scheduler and on every worker, as on the client; "
+        f"not so: {listed}{more}. Install daskal {__version__} there and start them again."
+    )
+
+
+def ask_versions(client: Any) -> dict[str, str | None]:
+    """The version of daskal in each process of a cluster; None where there is none."""
+
+    def find_version() -> str | None:
+        # Travels by value: a process without daskal could not load a function of this module.
+        import importlib
+
+        try:
+            return str(importlib.import_module("daskal.version").__version__)
+        except ImportError:
+            return None
+
+    async def ask() -> dict[str, str | None]:
+        found: dict[str, str | None] = {
+            "the scheduler": await client.run_on_scheduler(find_version)
+        }
+        found.update(await client.run(find_version, on_error="ignore"))
+        return found
+
+    try:
+        versions: dict[str, str | None] = client.sync(ask, callback_timeout=PROBE_SECONDS)
+    except TimeoutError:
+        return {}
+    return versions
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def cluster_errors() -> Iterator[None]:
+    """Say in daskal's words what went wrong with a cluster."""
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise LostWorkersError(
+            "workers died again and again on the same block, most often for want of memory: "
+            f"{error}. Give workers more memory, or use fewer threads a worker."
+        ) from error
+    except (concurrent.futures.CancelledError, CommClosedError) as error:
+        raise ClusterError(
+            "the connection to the scheduler was lost, or its tasks were cancelled: "
+            f"{error}. Check that the scheduler runs. A run goes on where it was with resume=True."
+        ) from error
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "daskal":
+            raise
+        raise ClusterError(
+            f"a worker that joined meanwhile lacks daskal ({error}). Install daskal {__version__} "
+            "on every worker."
+        ) from error

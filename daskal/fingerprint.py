@@ -47,8 +47,9 @@ def describe_stored(array: Any) -> Described:
     from zarr.core.buffer import default_buffer_prototype
 
     metadata: Described = {}
-    for content in array.metadata.to_buffer_dict(default_buffer_prototype()).values():
-        metadata.update(json.loads(content.to_bytes()))
+    for key, content in array.metadata.to_buffer_dict(default_buffer_prototype()).items():
+        if key != ".zattrs":
+            metadata.update(json.loads(content.to_bytes()))
     metadata.pop("attributes", None)
     url = store_url(array.store)
     return {"url": f"{url}/{array.path}" if array.path else url, **metadata}
@@ -63,7 +64,7 @@ def describe(value: Any) -> Any:
         known_by = tokenize(value) if isinstance(value, np.ndarray) else value.name
         return {"shape": list(value.shape), "dtype": str(value.dtype), "token": known_by}
     if isinstance(value, pd.Index):
-        return {"shape": list(value.shape), "token": tokenize(value)}
+        return describe_names(value)
     if isinstance(value, os.PathLike | str):
         return redacted(os.fspath(value))
     if is_dataclass(value) and not isinstance(value, type):
@@ -75,6 +76,11 @@ def describe(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return tokenize(value)
+
+
+def describe_names(names: Any) -> Described | None:
+    """Ids, however many, by their number and a token."""
+    return None if names is None else {"number": len(names), "token": tokenize(names)}
 
 
 def text_token(text: str) -> str:

@@ -259,7 +259,8 @@ def check_probs_shape(
         check_numeric(name, source, "fiub")
     if num_classes < least_classes:
         raise InputError(
-            f"{name}: expected at least {least_classes} classes (columns), got shape {sources[0].shape}. A "
+            f"{name}: expected at least {least_classes} classes (columns), got shape "
+            f"{sources[0].shape}. A "
             "single probability p of two classes is written as the columns 1 - p and p."
         )
     if num_models < 1:

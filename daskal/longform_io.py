@@ -21,8 +21,9 @@ from dask.base import compute, is_dask_collection
 from dask.delayed import Delayed, delayed
 
 from daskal.errors import InputError, MissingPathError
-from daskal.locations import is_url, redacted, storage_errors
+from daskal.locations import is_url, storage_errors
 from daskal.longform import as_ids
+from daskal.redaction import redacted
 
 VOTES_PER_PART = 1_000_000
 """Votes a task sorts at once: some 30 MB, and few enough parts that each may probe all ids."""

@@ -10,8 +10,8 @@ import numpy as np
 from daskal import planning
 from daskal.api import check_choice
 from daskal.blocks import RowBlocks
+from daskal.clusters import worker_threads
 from daskal.planning import ArrayPlan, Plan, SectionPlan
-from daskal.progress import worker_threads
 from daskal.reduction import SPLIT_EVERY
 from daskal.runinputs import RunInputs
 from daskal.sources import Source

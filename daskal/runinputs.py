@@ -106,7 +106,9 @@ class RunInputs:
         for section, ids in self.ids.items():
             described[section]["ids"] = fingerprint.describe(ids)
         if self.labels is not None:
-            described["labeled"]["annotator_ids"] = fingerprint.describe(self.labels.annotator_ids)
+            described["labeled"]["annotator_ids"] = fingerprint.describe_names(
+                self.labels.annotator_ids
+            )
         return described
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from daskal import api, findings, fingerprint, plans, reduction, scoring, selection, store
 from daskal.blocks import RowBlocks
+from daskal.clusters import check_cluster
 from daskal.errors import DataWarning, InputError, ResumeError, StoreExistsError
-from daskal.progress import Report, check_workers
+from daskal.progress import Report
 from daskal.records import Records
+from daskal.redaction import redacted
 from daskal.results import SCORE_STAGES, Run
 from daskal.runinputs import RunInputs, describe_input
 from daskal.store import Claim, SectionWriter
@@ -150,7 +152,7 @@ def run(
     )
     if resume and is_finished(path, attrs, storage_options):
         return Run.open(path, storage_options=storage_options)
-    check_workers()
+    check_cluster()
     root, claim = begin(path, given, attrs, overwrite, resume, storage_options)
     scoring_pass = ScoringPass(given, root, claim, on_invalid, batch_size, progress)
     known = store.read_estimate(root)
@@ -181,8 +183,8 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
     if differences:
         listed = "\n".join(f"  {difference}" for difference in differences)
         raise ResumeError(
-            f"the run in {path!r} cannot be resumed, its inputs or options are not those it was "
-            f"begun with:\n{listed}\nPass what it was begun with, or overwrite=True to begin anew."
+            f"the run in {redacted(path)!r} cannot be resumed: its inputs or options are not those "
+            f"it was begun with:\n{listed}\nPass those, or overwrite=True to begin anew."
         )
     return bool(found["status"] == store.FINISHED)
 
@@ -199,8 +201,8 @@ def begin(
     found = store.find(path, storage_options)
     if found is not None and not (overwrite or resume):
         raise StoreExistsError(
-            f"{path!r} exists already. Pass overwrite=True to replace it, resume=True to continue "
-            "the run that made it, or another path."
+            f"{redacted(path)!r} exists already. Pass overwrite=True to replace it, resume=True to "
+            "continue the run that made it, or another path."
         )
     if found is not None and resume and found["status"] == store.RUNNING:
         root = store.open_group(path, "r+", storage_options)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from daskal.errors import BlockError, InputError
 from daskal.redaction import explain, redacted
+from daskal.retries import with_retries
 
 Chunks = tuple[int, ...]
 
@@ -100,7 +101,9 @@ def plain_block(name: str, block: Any) -> Any:
 def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> Any:
     """Part of a stored array, or an error that says which part of what."""
     try:
-        return array[(*(slice(None),) * axis, part)]
+        return with_retries(
+            lambda: array[(*(slice(None),) * axis, part)], f"{name}: {what} {part.start:,}"
+        )
     except Exception as error:
         raise BlockError(
             f"{name}: {what} {part.start:,} to {part.stop:,} of {redacted(str(array.store_path))} "

@@ -11,11 +11,11 @@ change of it is one object written whole.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -132,7 +132,7 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
             "written at the same time."
         )
     if not is_url(path):
-        return LocalStore(path, read_only=read_only)
+        return LocalStore(Path(path).expanduser(), read_only=read_only)
     options = options_for(path, storage_options)
     return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
 
@@ -171,16 +171,15 @@ def find(path: str, storage_options: Storage) -> dict[str, Any] | None:
     try:
         described = describe(open_group(path, "r", storage_options))
     except MissingPathError:
-        if not is_url(path) and not os.path.exists(path):
+        if not is_url(path) and not Path(path).expanduser().exists():
             return None
-        store = open_store(path, storage_options, read_only=True)
-        if not list_keys(store, ""):
+        if not list_keys(open_store(path, storage_options, read_only=True), ""):
             return None
         described = None
     if described is None:
         raise StoreExistsError(
-            f"{path!r} exists already and is no result store of daskal, so it is not replaced. "
-            "Choose another path, or remove it yourself."
+            f"{redacted(path)!r} exists already and is no result store of daskal, so it is not "
+            "replaced. Choose another path, or remove it yourself."
         )
     return described
 
@@ -190,13 +189,15 @@ def open_finished(path: str, storage_options: Storage, *, partial: bool = False)
     root = open_group(path, "r", storage_options)
     described = describe(root)
     if described is None:
-        raise StorageError(f"expected a result store of daskal, got {path!r}, which is none.")
+        raise StorageError(
+            f"expected a result store of daskal, got {redacted(path)!r}, which is none."
+        )
     status = described["status"]
     if status != FINISHED and not (partial and status == RUNNING):
         raise UnfinishedStoreError(
-            f"the run that writes {path!r} has not finished. Continue it with resume=True "
-            "(daskal score --resume), read it once it is done, or read what there is with "
-            "Run.open(..., partial=True)."
+            f"the run that writes {redacted(path)!r} has not finished. Continue it with "
+            "resume=True (daskal score --resume), read it once it is done, or read what there is "
+            "with Run.open(..., partial=True)."
         )
     return root
 

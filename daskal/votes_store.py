@@ -18,9 +18,10 @@ import pyarrow as pa
 import zarr
 
 from daskal.errors import StoreExistsError
-from daskal.locations import is_url, redacted
+from daskal.locations import is_url
 from daskal.longform import EXAMPLES
 from daskal.longform_io import ZARR_FILES
+from daskal.redaction import redacted
 
 CHUNK = 2**18
 """Elements a chunk: 1 MiB of annotators, so that a block of rows decodes little beyond itself."""

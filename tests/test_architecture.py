@@ -34,6 +34,7 @@ ORDER = (
     "inputs",
     "fingerprint",
     "planning",
+    "clusters",
     "progress",
     "blocks",
     "reduction",
@@ -62,6 +63,9 @@ ORDER = (
     "votes_store",
     "alignment",
     "importing",
+    "console",
+    "demo",
+    "launching",
     "cli",
 )
 NO_ENGINE = (

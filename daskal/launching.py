@@ -1,0 +1,130 @@
+"""What a command runs on: a cluster given, Dask's local schedulers, or a cluster of its own."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from daskal.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOCAL_SCHEDULERS = ("threads", "processes")
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back: threads and processes begun here never get it, the caller at the end.
+
+    A terminal interrupts a command's workers with it. They are the command's to end; interrupted
+    themselves, each would die with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # Started later, it would let the signal through again in the thread that starts the workers.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def is_no_farewell(record: logging.LogRecord) -> bool:
+    """Whether a log record is more than a worker's lost connection to a cluster that closes."""
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or error.__name__ != "CommClosedError"
+
+
+def dask_setup(worker: object) -> None:
+    """Set up a worker of the embedded cluster (Dask calls a preloaded module's function so)."""
+    logging.getLogger("distributed.worker").addFilter(is_no_farewell)
+
+
+@contextmanager
+def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
+    """A cluster of worker processes on this machine, reachable from it alone, closed at the end."""
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+
+    with interrupts_held():
+        cluster = LocalCluster(
+            n_workers=workers or CPU_COUNT,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            protocol="tcp",
+            dashboard_address=None,
+            # Its HTTP server runs without a dashboard too, and would ask for port 8787.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            memory_limit="auto" if memory_limit is None else memory_limit,
+            silence_logs=logging.ERROR,
+            preload=[__name__],
+        )
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """A client of a cluster that is there already, and stays."""
+    from distributed import Client
+
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"expected a Dask scheduler at {address!r}, could not connect: {error}. Check the "
+            "address and that the scheduler runs."
+        ) from error
+    with client:
+        yield client
+
+
+@contextmanager
+def scheduler(
+    choice: str | None, workers: int | None, memory_limit: int | None
+) -> Iterator[Client | None]:
+    """Make a scheduler the active one: an address, "threads", "processes", or None: embedded."""
+    if choice is None:
+        with embedded(workers, memory_limit) as client:
+            yield client
+    elif choice in LOCAL_SCHEDULERS:
+        import dask
+
+        with dask.config.set(scheduler=choice, num_workers=workers):
+            yield None
+    else:
+        with connected(choice) as client:
+            yield client
+
+
+def process_peak() -> int | None:
+    """Greatest memory this process has held so far, in bytes; None where that is not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def workers_peak(client: Client) -> int | None:
+    """Greatest memory any worker process has held so far, in bytes."""
+    peaks = [peak for peak in client.run(process_peak).values() if peak is not None]
+    return max(peaks, default=None)
+
+
+def workers_limit(client: Client) -> int | None:
+    """Least memory limit of any worker, in bytes; None where there is none."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return min((worker["memory_limit"] for worker in workers), default=None) or None

@@ -42,6 +42,8 @@ ORDER = (
     "selection",
     "charts",
     "tables",
+    "contents",
+    "plots",
     "sections",
     "report",
     "results",

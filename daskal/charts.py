@@ -45,7 +45,9 @@ class Scale(NamedTuple):
             step = math.ceil(len(powers) / 4)
             values = [10**power for power in powers][::step]
         else:
-            values = [int(value) for value in round_values(0, self.top, 4) if value and value % 1 == 0]
+            values = [
+                int(value) for value in round_values(0, self.top, 4) if value and value % 1 == 0
+            ]
         heights = self.height(np.array(values, dtype=np.int64))
         return [Tick(float(at), short(value)) for at, value in zip(heights, values, strict=True)]
 
@@ -165,9 +167,7 @@ def bars(
         for layer in layers
         if layer.counts.any()
     ]
-    ticks = [
-        Tick(1 - (base - size * tick.at) / HEIGHT, tick.text) for tick in scale.ticks()
-    ]
+    ticks = [Tick(1 - (base - size * tick.at) / HEIGHT, tick.text) for tick in scale.ticks()]
     return shapes, ticks
 
 

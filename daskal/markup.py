@@ -28,7 +28,10 @@ def join(parts: Iterable[object]) -> Markup:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
-    """One element. ``class_`` is ``class`` and ``_`` in a name ``-``; None and False are left out."""
+    """One element.
+
+    ``class_`` stands for ``class``, other ``_`` for ``-``; attributes None or False are left out.
+    """
     written = [name]
     for key, value in attributes.items():
         if value is None or value is False:
@@ -49,6 +52,22 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
+def listed(values: Sequence[float], digits: int) -> str:
+    """Numbers side by side, not more than fit."""
+    shown = ", ".join(f"{value:.{digits}f}" for value in values[:3])
+    return f"{shown}, …" if len(values) > 3 else shown
+
+
+def section(name: str, title: str, *children: object) -> Markup:
+    """One part of the page."""
+    return tag("section", tag("h2", title), *children, id=name)
+
+
+def text(*parts: object) -> Markup:
+    """A paragraph."""
+    return tag("p", *parts)
+
+
 # --- notebooks --------------------------------------------------------------------------------
 
 # Colours and fonts are the notebook's own, so that light and dark themes both keep their contrast.
@@ -57,7 +76,7 @@ NAME_STYLE = "text-align: left; padding: 1px 1.5em 1px 0; font-weight: normal; o
 VALUE_STYLE = "text-align: left; padding: 1px 0"
 
 
-def summary(title: str, lines: Sequence[tuple[str, object]], *more: object) -> str:
+def summary_table(title: str, lines: Sequence[tuple[str, object]]) -> str:
     """A small table of names and values, as notebooks show an object."""
     rows = [
         tag(
@@ -68,7 +87,7 @@ def summary(title: str, lines: Sequence[tuple[str, object]], *more: object) -> s
         for name, value in lines
     ]
     table = tag("table", tag("tbody", *rows), style=SUMMARY_STYLE)
-    return str(tag("div", tag("strong", title), table, *more))
+    return str(tag("div", tag("strong", title), table))
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class Page:
     def _repr_html_(self) -> str:
         # A frame of its own: neither its styles nor its script meet the notebook's.
         frame: dict[str, Any] = {
-            "srcdoc": self.html,
+            "srcdoc": str(self.html),
             "title": "daskal report",
             "sandbox": "allow-scripts allow-downloads",
             "style": "width: 100%; height: 46rem; border: 1px solid #8888; border-radius: 8px",

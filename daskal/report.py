@@ -9,10 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from daskal import sections, store
+from daskal import plots, sections, store
+from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.errors import StorageError
 from daskal.markup import Markup, Page, join, tag
-from daskal.sections import MOST_ANNOTATORS, Contents
 from daskal.weights import Estimate
 
 
@@ -29,7 +29,7 @@ def gather(path: str, root: Any) -> Contents:
         estimate=None if text is None else Estimate.from_json(text),
         annotators=store.read_table(root, "annotators"),
         classes=store.read_table(root, "classes"),
-        histograms={name: histograms[name].to_numpy() for name in histograms},
+        histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=batch.sort_values("rank", ignore_index=True),
     )
 
@@ -43,11 +43,11 @@ def render(contents: Contents, csv: str | None = None) -> str:
     """The page. ``csv`` is the name of a file beside it that lists all annotators."""
     parts = {
         "batch": ("Next batch", sections.batch_table(contents)),
-        "scores": ("Scores", sections.scores_chart(contents)),
+        "scores": ("Scores", plots.scores_chart(contents)),
         "annotators": ("Annotators", sections.annotators_table(contents, csv)),
-        "consensus": ("Consensus", sections.consensus_chart(contents)),
+        "consensus": ("Consensus", plots.consensus_chart(contents)),
         "classes": ("Classes", sections.classes_table(contents)),
-        "temperature": ("Temperature", sections.temperature_chart(contents)),
+        "temperature": ("Temperature", plots.temperature_chart(contents)),
         "data": ("Data", sections.quality_flags(contents)),
         "repeat": ("Repeat it", sections.repeat(contents)),
     }
@@ -76,7 +76,7 @@ def render(contents: Contents, csv: str | None = None) -> str:
         tag("main", *(part for _, part in parts.values())),
         tag("script", script),
     )
-    return join([Markup("<!doctype html>\n"), tag("html", head, body, lang="en")])
+    return str(join([Markup("<!doctype html>\n"), tag("html", head, body, lang="en")]))
 
 
 def make(path: str, root: Any, out: str | os.PathLike[str] | None = None) -> Page:
@@ -88,7 +88,7 @@ def make(path: str, root: Any, out: str | os.PathLike[str] | None = None) -> Pag
     if out is None:
         return Page(render(contents))
     target = Path(out)
-    people = sections.annotators_of(contents)
+    people = annotators_of(contents)
     csv = None
     if people is not None and len(people) > MOST_ANNOTATORS:
         csv = f"{target.stem}-annotators.csv"

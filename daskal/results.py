@@ -13,7 +13,7 @@ import pandas as pd
 
 from daskal import report, selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
-from daskal.markup import Page
+from daskal.markup import Page, summary_table
 from daskal.records import finished_blocks, stage_prefix
 from daskal.weights import Estimate
 
@@ -98,6 +98,34 @@ class Run:
         """The estimate the scores were made with."""
         text = store.read_estimate(self.root)
         return None if text is None else Estimate.from_json(text)
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            ["<daskal.Run>", *(f"  {name:<22} {value}" for name, value in self.summary())]
+        )
+
+    def _repr_html_(self) -> str:
+        return summary_table("daskal.Run", self.summary())
+
+    def summary(self) -> list[tuple[str, str]]:
+        """The run in a few lines of (name, value), for people."""
+        attrs, counts = self.attrs, self.batch["pool"].value_counts()
+        lines = [
+            ("path", self.path),
+            ("labelled examples", f"{attrs['num_labeled_rows']:,}"),
+            ("pool", f"{attrs['num_unlabeled_rows']:,}"),
+            (
+                "next batch",
+                f"{len(self.batch):,} ({counts.get('labeled', 0):,} labelled, "
+                f"{counts.get('unlabeled', 0):,} of the pool)",
+            ),
+        ]
+        if attrs["num_invalid_rows"]:
+            lines.append(("rows at fault", f"{attrs['num_invalid_rows']:,}"))
+        if self.estimate is not None:
+            wanted = ("annotators, classes", "temperature", "model weight", "annotator weight")
+            lines += [line for line in self.estimate.summary() if line[0] in wanted]
+        return lines
 
     def _scores(self, section: str) -> da.Array | None:
         return da.from_zarr(self.root[f"{section}/score"]) if section in self.root else None

@@ -14,6 +14,7 @@ import pandas as pd
 from daskal import calibration
 from daskal.errors import EstimateError, InvalidDataError
 from daskal.kernels import Floats, Ints, Rule, TieBreak, VoteWeights
+from daskal.markup import summary_table
 from daskal.statistics import ConsensusStatistics, LabelStatistics
 
 SCHEMA = "daskal.Estimate/1"
@@ -417,6 +418,9 @@ class Estimate:
         return "\n".join(
             ["<daskal.Estimate>", *(f"  {name:<22} {value}" for name, value in self.summary())]
         )
+
+    def _repr_html_(self) -> str:
+        return summary_table("daskal.Estimate", self.summary())
 
     def summary(self) -> list[tuple[str, str]]:
         """The estimate in a few lines of (name, value), for people."""

@@ -48,6 +48,8 @@ ORDER = (
     "selection",
     "charts",
     "tables",
+    "contents",
+    "plots",
     "sections",
     "report",
     "results",

@@ -1,0 +1,112 @@
+"""What a report is made of: a store's small tables, and what is worked out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from daskal.charts import Counts
+from daskal.weights import Estimate
+
+# More than these are not put in the page: it stays small enough to be sent by mail.
+MOST_ANNOTATORS = 10_000
+MOST_CLASSES = 500
+MOST_BATCH_ROWS = 5_000
+# A matrix of more classes fits no screen.
+MATRIX_CLASSES = 12
+
+POOL_NAMES = {"labeled": "labelled", "unlabeled": "pool"}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report is made of: the small tables of a store, None or empty where it has none."""
+
+    path: str
+    attrs: Mapping[str, Any]
+    estimate: Estimate | None
+    annotators: pd.DataFrame | None
+    classes: pd.DataFrame | None
+    histograms: Mapping[str, Counts]
+    batch: pd.DataFrame
+
+    @property
+    def num_labeled(self) -> int:
+        """Rows of the labelled data that were scored."""
+        return int(self.attrs["num_labeled_rows"])
+
+    @property
+    def num_pool(self) -> int:
+        """Rows of the pool."""
+        return int(self.attrs["num_unlabeled_rows"])
+
+    def class_name(self, code: int) -> str:
+        """A class as people know it."""
+        names = None if self.estimate is None else self.estimate.class_names
+        return str(code) if names is None else f"{code} {names[code]}"
+
+
+def annotators_of(contents: Contents) -> pd.DataFrame | None:
+    """Annotators with labels, the worst first; from the estimate where the run read no labels."""
+    if contents.annotators is not None:
+        by = ["annotator_quality", "agreement_with_consensus"]
+        return contents.annotators.sort_values(by, kind="stable", ignore_index=True)
+    if contents.estimate is None:
+        return None
+    weight = contents.estimate.annotator_weight
+    table = pd.DataFrame(
+        {
+            "annotator": weight.index,
+            "weight": weight.to_numpy(),
+            "agreement_with_annotators": contents.estimate.agreement_with_annotators.to_numpy(),
+            "num_examples_labeled": contents.estimate.votes,
+        }
+    )
+    table = table[table["num_examples_labeled"] > 0]
+    return table.sort_values("weight", kind="stable", ignore_index=True)
+
+
+def vote_shares(classes: pd.DataFrame, num_classes: int) -> np.ndarray[Any, Any]:
+    """Share of the votes by class given (columns) for each consensus (rows)."""
+    counts = np.zeros((num_classes, num_classes))
+    counts[classes["consensus"], classes["given"]] = classes["num_votes"]
+    with np.errstate(invalid="ignore"):
+        return counts / counts.sum(axis=1, keepdims=True)
+
+
+def class_agreement(classes: pd.DataFrame, num_classes: int) -> pd.DataFrame:
+    """Votes and agreement of each class that occurs, the least agreement first."""
+    given, consensus, num = (
+        classes[name].to_numpy() for name in ("given", "consensus", "num_votes")
+    )
+    same = given == consensus
+
+    def count(codes: Any, votes: Any) -> Counts:
+        return np.bincount(codes, votes, num_classes).astype(np.int64)
+
+    agreeing, by_given, there = (
+        count(given[same], num[same]),
+        count(given, num),
+        count(consensus, num),
+    )
+    other = np.flatnonzero(~same)
+    instead = np.full(num_classes, -1)
+    # Written from the least votes up, so that the most, of the smallest class, is what stays.
+    order = other[np.lexsort((-given[other], num[other]))]
+    instead[consensus[order]] = given[order]
+    with np.errstate(invalid="ignore"):
+        table = pd.DataFrame(
+            {
+                "agreement": agreeing / there,
+                "precision": agreeing / by_given,
+                "given": by_given,
+                "there": there,
+                "instead": instead,
+            }
+        )
+    table = table[(by_given > 0) | (there > 0)]
+    return table.sort_values(["agreement", "precision"], kind="stable")

@@ -1,0 +1,58 @@
+"""Tables of a page and the data embedded for its script."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from daskal.tables import Column, data_table, embed, matrix, show
+
+
+def data_of(made: str) -> dict:
+    return json.loads(made.split('type="application/json">')[1].split("</script>")[0])
+
+
+def test_embedded_text_cannot_leave_its_element() -> None:
+    made = embed({"a": "</script><!--&\u2028"})
+    assert not set("<>&\u2028") & set(made)
+    assert json.loads(made) == {"a": "</script><!--&\u2028"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [
+        ("integer", 12345, "12,345"),
+        ("share", 0.12345, "0.123"),
+        ("share", float("nan"), "–"),
+        ("fine", 0.1234567, "0.123457"),
+        ("text", "a", "a"),
+        ("text", None, "–"),
+    ],
+)
+def test_show(kind: str, value: object, shown: str) -> None:
+    assert show(kind, value) == shown
+
+
+def test_table_shows_the_first_rows_and_embeds_all() -> None:
+    columns = [
+        Column("Name", "text", [f"<{row}>" for row in range(30)]),
+        Column("Share", "share", [float("nan"), 1.5, *[0.25] * 28]),
+    ]
+    made = data_table("t", columns, caption="Things", noun="things")
+    assert made.count("<tr>") == 1 + 10
+    assert "&lt;9&gt;" in made
+    assert "&lt;10&gt;" not in made
+    assert "10 of 30" in made
+    # A bar never leaves its cell, whatever the number says.
+    assert '<td class="share" style="--share:1.000">1.500</td>' in made
+    data = data_of(made)
+    assert data["columns"][0]["values"][29] == "<29>"
+    assert data["columns"][1]["values"][:3] == [None, 1.5, 0.25]
+
+
+def test_matrix_leaves_unknown_shares_empty() -> None:
+    made = matrix(["a", "<b>"], [[1.0, 0.0], [float("nan"), 0.5]], caption="c")
+    assert '<td style="--share:1.000">100</td>' in made
+    assert '<td style="--share:0.000"></td>' in made
+    assert "<b>" not in made

@@ -65,8 +65,8 @@ ORDER = (
     "votes_store",
     "alignment",
     "importing",
-    "console",
     "demo",
+    "console",
     "launching",
     "cli",
 )
@@ -124,8 +124,10 @@ def test_every_module_has_its_place() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_one_way(module: str) -> None:
-    above = ORDER[: ORDER.index(module)]
-    assert own_modules(parse(module)) <= set(above)
+    above = {*ORDER[: ORDER.index(module)]}
+    if module == ORDER[-1]:
+        above.add("")  # the command line takes public names from the package itself, lazily
+    assert own_modules(parse(module)) <= above
 
 
 @pytest.mark.parametrize("module", MODULES)

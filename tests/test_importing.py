@@ -317,6 +317,18 @@ def test_the_last_of_repeated_votes_can_be_kept(out, scheduler):
     assert (summary.num_votes, summary.num_replaced) == (3, 2)
 
 
+def test_the_last_vote_is_the_last_of_all_parts(out, monkeypatch):
+    monkeypatch.setattr(importing, "VOTES_PER_PART", 1)
+    monkeypatch.setattr(longform_io, "VOTES_PER_PART", 1)
+    votes = table((9, 1, 0), (8, 1, 0), (1, 1, 1), (1, 1, 2))
+    with dask.config.set(scheduler="synchronous"):
+        frame = dd.concat(
+            [dd.from_pandas(votes, npartitions=1), dd.from_pandas(votes[2:3], npartitions=1)]
+        )
+        import_votes(frame, out, on_duplicate="last")
+    assert as_votes(out) == [(1, 1, 1), (8, 1, 0), (9, 1, 0)]
+
+
 def mixed(values):
     return pd.Series(values, dtype=object)
 

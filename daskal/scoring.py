@@ -13,7 +13,7 @@ from daskal.errors import InvalidDataError
 from daskal.findings import FIRST_ROWS, Findings, raise_invalid
 from daskal.kernels import LOW_TOLERANCE, Floats, Rule
 from daskal.statistics import Block, CheckedTile, checked_probs, checked_tiles, row_bounds
-from daskal.tallies import LabeledTally, PoolTally, Smallest
+from daskal.tallies import LabeledTally, PoolTally, Smallest, merge_in_pairs
 
 # "keep", which scores rows at fault as they are, is for the cleanlab mirror alone.
 ON_INVALID = ("raise", "nan")
@@ -128,15 +128,16 @@ def store_labeled_block(
 ) -> LabeledTally:
     """Score a labelled block, write its columns, and return its tally."""
     num_annotators = len(rule.tie_break.agreement)
-    tally = LabeledTally.zero(batch_size, num_annotators)
     parts: list[tuple[NDArray[Any], ...]] = []
-    # Faults of a run are merged over all blocks before they are raised.
-    policy = "nan" if on_invalid == "raise" else on_invalid
-    for tile, scores, findings in labeled_tiles(block, rule, policy):
-        parts.append((*scores[:4], tile.num_annotations))
-        tally = tally.merge(
-            LabeledTally.from_tile(tile, scores, findings, batch_size, num_annotators)
-        )
+
+    def tallies() -> Iterator[LabeledTally]:
+        # Faults of a run are merged over all blocks before they are raised.
+        policy = "nan" if on_invalid == "raise" else on_invalid
+        for tile, scores, findings in labeled_tiles(block, rule, policy):
+            parts.append((*scores[:4], tile.num_annotations))
+            yield LabeledTally.from_tile(tile, scores, findings, batch_size, num_annotators)
+
+    tally = merge_in_pairs(tallies(), LabeledTally.zero(batch_size, num_annotators))
     if parts:
         names = (*kernels.LabeledScores._fields[:4], "num_annotations")
         columns = {

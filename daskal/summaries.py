@@ -17,7 +17,7 @@ from daskal.weights import Estimate
 def write_ids(root: Any, given: RunInputs) -> None:
     """Store the examples' ids where they are known."""
     for section, ids in given.ids.items():
-        store.write_column(root[section], "example", np.asarray(ids[:]), "example")
+        store.write_column(root[section], "example", ids, "example")
 
 
 def write_tables(

@@ -111,11 +111,9 @@ def test_scores(make, models: int) -> None:
 
 
 @pytest.mark.parametrize("models", [1, 2])
-@pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS)
-def test_quality(make, models: int) -> None:
-    problem = make(3, num_models=models)
-    if make is single_label:
-        pytest.skip("cleanlab refuses data of one label an example: see the errors below")
+@pytest.mark.parametrize("name", sorted(VARIANTS.keys() - {"single_label"}))
+def test_quality(name: str, models: int) -> None:
+    problem = VARIANTS[name](3, num_models=models)
     for calibrate, detailed in itertools.product((False, True), repeat=2):
         same_quality(
             problem.labels,

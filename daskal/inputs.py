@@ -195,9 +195,7 @@ class Probs(NamedTuple):
     class_names: tuple[str, ...] | None = None
 
 
-def open_probs(
-    name: str, given: Any, storage_options: Storage, *, least_classes: int = 2
-) -> Probs:
+def open_probs(name: str, given: Any, storage_options: Storage, *, least_classes: int = 2) -> Probs:
     """Probabilities as (N, K), as (P, N, K), or as a list of P separate (N, K)."""
     if isinstance(given, list | tuple) and given and not isinstance(given[0], float | int):
         first = open_probs_array(f"{name}[0]", given[0], storage_options)

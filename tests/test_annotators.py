@@ -177,6 +177,18 @@ def test_confidence_by_class_of_consensus_and_annotators() -> None:
     ]
 
 
+def test_votes_of_models_on_a_literal_tile() -> None:
+    # Three models on three rows: of one mind, two against one, and all different.
+    votes = np.array([[0, 0, 0], [1, 1, 2], [0, 1, 2]])
+    tile = make_tile([(i, j, votes[i, j]) for i in range(3) for j in range(3)], 3)
+    tile = tile._replace(probs=np.repeat(tile.probs, 3, axis=0))
+    counts = np.array([np.count_nonzero(votes == k, axis=1) for k in range(3)])
+    state = ModelVotes.from_tile(tile, counts)
+    assert state.class_counts.tolist() == [4, 3, 2]
+    assert state.untied.tolist() == [2, 2, 2]
+    assert state.untied_agreeing.tolist() == [2, 2, 1]
+
+
 def test_gathered_columns_come_in_row_order() -> None:
     parts = [
         Gathered(((first, {"x": np.array([first, first + 1])}),), Findings()) for first in (4, 0, 2)

@@ -510,6 +510,15 @@ def test_quality_by_probabilities_that_are_none(kind: str) -> None:
     same_info(got, oracle.cleanlab_quality(problem.labels, probs))
 
 
+def test_quality_by_probabilities_beyond_all_measure() -> None:
+    problem = make_problem(17, labels_per_example=3)
+    probs = spoil(problem.pred_probs, "above one") * 5
+    refused_alike("get_label_quality_multiannotator", problem.labels, probs)
+    single = single_label(17)
+    probs = spoil(single.pred_probs, "above one") * 5
+    refused_alike("get_active_learning_scores", single.labels, probs)
+
+
 def test_lazy_probabilities_are_held_to_more() -> None:
     problem = make_problem(17)
     probs = da.from_array(spoil(problem.pred_probs, "sum"), chunks=(20, -1))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from daskal import demo as demo
-    from daskal import importing as importing
     from daskal import multiannotator as multiannotator
     from daskal.api import estimate as estimate
     from daskal.api import score_labeled as score_labeled
@@ -50,7 +49,7 @@ _HOMES = {
     "score_unlabeled": "api",
 }
 
-_MODULES = ("demo", "importing", "multiannotator")
+_MODULES = ("demo", "multiannotator")
 
 __all__ = [*_HOMES, *_MODULES]
 

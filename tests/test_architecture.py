@@ -68,6 +68,7 @@ ORDER = (
     "demo",
     "console",
     "launching",
+    "options",
     "cli",
 )
 NO_ENGINE = (

@@ -210,6 +210,8 @@ def settle(
             rule=rule,
             keep_faulty=on_invalid == "keep",
         )
+        if int(state.consensus_counts.sum()) != statistics.num_multiple:
+            findings.raise_changed()
         return state
 
     if statistics.num_multiple == 0:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal import kernels, votes
-from daskal.errors import InvalidDataError
+from daskal.errors import ChangedInputError, InvalidDataError
 from daskal.kernels import Floats, Ints
 
 FIRST_ROWS = 10
@@ -102,3 +102,12 @@ def raise_invalid(findings: Findings) -> None:
     """Raise what was found, if anything."""
     if findings:
         raise InvalidDataError(f"{describe(findings)}\n{ADVICE}")
+
+
+def raise_changed(rows: str = "some rows") -> NoReturn:
+    """Say that the labelled data was not the same each time it was read."""
+    raise ChangedInputError(
+        f"labels or pred_probs: {rows} were not the same each time they were read. Either a chunk "
+        "has vanished from storage, which Zarr reads as fill values, or an array was written to. "
+        "Restore it and resume, or, if it was changed on purpose, begin anew with overwrite=True."
+    )

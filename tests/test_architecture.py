@@ -42,6 +42,7 @@ ORDER = (
     "describing",
     "store",
     "records",
+    "rereads",
     "api",
     "annotators",
     "quality",

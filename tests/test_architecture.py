@@ -46,6 +46,8 @@ ORDER = (
     "annotators",
     "quality",
     "selection",
+    "batches",
+    "export",
     "charts",
     "tables",
     "contents",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from daskal.api import score_unlabeled as score_unlabeled
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
+    from daskal.export import export_batch as export_batch
     from daskal.importing import ImportSummary as ImportSummary
     from daskal.importing import import_votes as import_votes
     from daskal.planning import Plan as Plan
@@ -40,6 +41,7 @@ _HOMES = {
     "annotator_stats": "quality",
     "detailed_quality": "quality",
     "estimate": "api",
+    "export_batch": "export",
     "import_votes": "importing",
     "label_quality": "quality",
     "next_batch": "selection",

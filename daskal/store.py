@@ -351,7 +351,14 @@ def read_table(root: Any, name: str) -> pd.DataFrame | None:
     """One of the small tables, None where there is none."""
     if name not in root:
         return None
-    return pd.DataFrame({column: array[:] for column, array in root[name].arrays()})
+    columns = {column: array[:] for column, array in root[name].arrays()}
+    # Text as pandas itself would have it, whatever Zarr hands out.
+    return pd.DataFrame(
+        {
+            column: values.tolist() if values.dtype.kind in "OUT" else values
+            for column, values in columns.items()
+        }
+    )
 
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:

@@ -200,6 +200,18 @@ class Smallest:
         )
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """The smallest scores of examples that have votes, and of those that have none."""
+
+    voted: Smallest
+    bare: Smallest
+
+    def merge(self, other: Candidates) -> Candidates:
+        """Both together."""
+        return Candidates(self.voted.merge(other.voted), self.bare.merge(other.bare))
+
+
 # --- the outcome of pass 2 --------------------------------------------------------------------
 
 HISTOGRAM_BINS = 200

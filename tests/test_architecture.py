@@ -47,6 +47,8 @@ ORDER = (
     "annotators",
     "quality",
     "selection",
+    "batches",
+    "export",
     "charts",
     "tables",
     "contents",

@@ -58,8 +58,7 @@ def embed(content: Any) -> Markup:
 def as_data(values: Sequence[Any]) -> list[Any]:
     """Values as JSON has them: NaN as null."""
     return [
-        None if isinstance(value, float) and not math.isfinite(value) else value
-        for value in values
+        None if isinstance(value, float) and not math.isfinite(value) else value for value in values
     ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import daskal
-from daskal import console, launching, locations, planning, redaction
+from daskal import console, launching, locations, planning
 from daskal.errors import EstimateError, StorageError
 from daskal.options import (
     batch_size_option,
@@ -74,7 +74,7 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
     import fsspec
 
     with (
-        locations.storage_errors("read the estimate in", redaction.redacted(path), storage_options),
+        locations.storage_errors("read the estimate in", path, storage_options),
         fsspec.open(
             path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
         ) as file,
@@ -202,7 +202,7 @@ def demo(
             progress=progress,
         )
         judgements = {
-            name: daskal.demo.judge(crowd, section, out, client, share=LOWEST)
+            name: daskal.demo.judge(crowd, section, out, client, progress, share=LOWEST)
             for name, section in (
                 ("consensus labels", "labeled"),
                 ("predictions in the pool", "unlabeled"),

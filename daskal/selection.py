@@ -11,6 +11,7 @@ import pandas as pd
 from daskal import inputs, reduction, scoring
 from daskal.blocks import cut_rows
 from daskal.errors import InputError
+from daskal.options import check_size
 from daskal.sources import make_source
 from daskal.tallies import Smallest
 
@@ -27,7 +28,7 @@ def smallest(
     if len(opened.array.shape) != 1:
         raise InputError(f"{name}: expected shape (N,), got {tuple(opened.array.shape)}.")
     source = make_source(name, opened.array, row_axis=0)
-    inputs.check_numeric(name, source, "f")
+    inputs.check_numeric(name, source, "fiu")
     blocks = cut_rows([source], has_labels=False)
     state: Smallest = reduction.tree(blocks, scoring.smallest_of_block, size=size).compute("batch")
     return state
@@ -86,16 +87,6 @@ def pick_rows(ids: Any, rows: np.ndarray[Any, Any]) -> list[Any]:
     if hasattr(ids, "dask"):
         return list(np.asarray(ids[rows].compute()).tolist())
     return list(np.asarray(ids)[rows].tolist())
-
-
-def check_size(size: Any, max_relabel_fraction: float | None) -> None:
-    """Refuse sizes and fractions that mean nothing."""
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError(f"size: expected a whole number of at least 1, got {size!r}.")
-    if max_relabel_fraction is not None and not 0 <= max_relabel_fraction <= 1:
-        raise InputError(
-            f"max_relabel_fraction: expected a number from 0 to 1, got {max_relabel_fraction!r}."
-        )
 
 
 def known_ids(name: str, given: Any, scores: Any, storage_options: Any) -> Any:

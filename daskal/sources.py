@@ -86,9 +86,10 @@ class Source(Protocol):
 def plain_block(name: str, block: Any) -> Any:
     """A block as a plain array; what a masked array masks is missing."""
     if isinstance(block, np.ma.MaskedArray):
-        if block.dtype.kind == "f":
-            return block.filled(np.nan)
-        return np.ma.filled(block.astype(np.int64), MISSING_CODE)
+        if block.dtype.kind == "i":
+            return block.filled(MISSING_CODE)
+        # Unsigned ones have no code for missing.
+        return np.ma.filled(block if block.dtype.kind == "f" else block.astype(float), np.nan)
     if not isinstance(block, np.ndarray) and hasattr(block, "tocsr"):
         raise InputError(
             f"{name}: expected dense blocks, as the Dask array's meta says, got "

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from daskal import demo as demo
-    from daskal import importing as importing
     from daskal import multiannotator as multiannotator
     from daskal.api import estimate as estimate
     from daskal.api import score_labeled as score_labeled
     from daskal.api import score_unlabeled as score_unlabeled
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
+    from daskal.export import export_batch as export_batch
     from daskal.importing import ImportSummary as ImportSummary
     from daskal.importing import import_votes as import_votes
     from daskal.planning import Plan as Plan
@@ -41,6 +41,7 @@ _HOMES = {
     "annotator_stats": "quality",
     "detailed_quality": "quality",
     "estimate": "api",
+    "export_batch": "export",
     "import_votes": "importing",
     "label_quality": "quality",
     "next_batch": "selection",
@@ -50,7 +51,7 @@ _HOMES = {
     "score_unlabeled": "api",
 }
 
-_MODULES = ("demo", "importing", "multiannotator")
+_MODULES = ("demo", "multiannotator")
 
 __all__ = [*_HOMES, *_MODULES]
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from daskal import findings, flags, inputs, reduction, scoring, weights
 from daskal.blocks import Ledger, RowBlocks, as_array, cut_rows
+from daskal.choices import ON_INVALID, Options, check_choice, check_options, shown
 from daskal.errors import DataWarning, EstimateError
-from daskal.options import ON_INVALID, Options, check_choice, check_options, shown
 from daskal.progress import Report
 from daskal.statistics import ConsensusStatistics, LabelStatistics
 from daskal.weights import Draft, Estimate
@@ -34,7 +34,8 @@ def estimate(
 ) -> Estimate:
     """Return what the labels tell of annotators, models and consensus (pass 1; runs now).
 
-    Reads each block of the labelled data at most twice. The weights are CROWDLAB's (arXiv
+    Reads each block of the labelled data at most twice, and once more only where blocks differ so
+    much that one guesses wrong where the best temperature lies. The weights are CROWDLAB's (arXiv
     2210.06812, section 3), on probabilities scaled by the temperature that best fits the votes, as
     ActiveLab takes them (arXiv 2301.11856, section 3).
 
@@ -153,19 +154,29 @@ def read_labels(
     report: Report | None = None,
     ledger: Callable[[str], Ledger] | None = None,
 ) -> LabelStatistics:
-    """The first read of pass 1."""
-    statistics: LabelStatistics = reduce_stage(
-        "labels",
-        blocks,
-        LabelStatistics.from_block,
-        report,
-        ledger,
-        num_annotators=labels.num_annotators,
-        miscount=options.convention == "cleanlab",
-        fit=options.temperature == "fit",
-        keep_faulty=on_invalid == "keep",
-    )
-    return statistics
+    """The first read of pass 1, and one more if a block guessed the temperature wrong."""
+
+    def read(stage: str, *, guess: bool) -> LabelStatistics:
+        state: LabelStatistics = reduce_stage(
+            stage,
+            blocks,
+            LabelStatistics.from_block,
+            report,
+            ledger,
+            num_annotators=labels.num_annotators,
+            miscount=options.convention == "cleanlab",
+            fit=options.temperature == "fit",
+            guess=guess,
+            keep_faulty=on_invalid == "keep",
+        )
+        return state
+
+    statistics = read("labels", guess=True)
+    needless = options.temperature != "fit" or statistics.num_multiple == 0
+    refused = on_invalid == "raise" and statistics.findings
+    if needless or refused or weights.is_settled(statistics):
+        return statistics
+    return read("temperature", guess=False)
 
 
 def settle(
@@ -191,6 +202,8 @@ def settle(
             rule=rule,
             keep_faulty=on_invalid == "keep",
         )
+        if int(state.consensus_counts.sum()) != statistics.num_multiple:
+            findings.raise_changed()
         return state
 
     if statistics.num_multiple == 0:

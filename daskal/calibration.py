@@ -5,7 +5,7 @@ Axes as in ``kernels``: k classes, n rows of the tile, v votes of the tile, t te
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -29,17 +29,48 @@ TEMPERATURE_GRID: Floats = np.concatenate(
         COARSE_GRID[-1:],
     ]
 )
+BETWEEN = -1
 INVERSES: Floats = 1.0 / TEMPERATURE_GRID
+# Places in the grid: all, and those of the coarse grid.
+PLACES = tuple(range(len(TEMPERATURE_GRID)))
+COARSE_PLACES = PLACES[::FINE_STEPS]
 
 # A vote whose class is this much less likely than the best (in logs) is at the floor at every
 # temperature of the grid.
 LEAST_RATIO = LOG_FLOOR * COARSE_GRID[-1]
 
 
-def halving_chains(grid: Floats) -> tuple[tuple[int | None, ...], ...]:
+def window_around(coarse: int) -> tuple[int, ...]:
+    """Places compared once the coarse grid's least loss is at one of its places.
+
+    The far end of the grid is compared with its left neighbours, never chosen itself.
+    """
+    stop = coarse if coarse == PLACES[-1] else coarse + FINE_STEPS + 1
+    return PLACES[max(coarse - FINE_STEPS, 0) : stop]
+
+
+def coarse_order(losses: Sequence[int]) -> list[int]:
+    """Coarse places by their loss, the first of equal ones first."""
+    return sorted(COARSE_PLACES, key=lambda place: losses[place])
+
+
+def likely_places(curves: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Places that a search over more rows will compare, judging by some models' losses so far.
+
+    The loss is convex in 1/T but for its floor: with more rows its least coarse point may give way
+    to the second, hardly to a third.
+    """
+    places = set(COARSE_PLACES)
+    for losses in curves:
+        for coarse in coarse_order(losses)[:2]:
+            places.update(window_around(coarse))
+    return tuple(sorted(places))
+
+
+def halving_chains(grid: Floats) -> tuple[tuple[int, ...], ...]:
     """Places in the grid of T, T/2, T/4, ... from each T that is no such half itself.
 
-    ``None`` stands for a half that lies between grid points. p^(1/(T/2)) is the square of
+    -1 stands for a half that lies between grid points. p^(1/(T/2)) is the square of
     p^(1/T): a multiplication costs a sixth of an exponential.
     """
     left = set(range(len(grid)))
@@ -47,14 +78,14 @@ def halving_chains(grid: Floats) -> tuple[tuple[int | None, ...], ...]:
     for start in reversed(range(len(grid))):
         if start not in left:
             continue
-        chain: list[int | None] = []
+        chain: list[int] = []
         wanted = grid[start]
         while wanted > grid[0] * (1 - 1e-9):
             near = [at for at in left if abs(grid[at] - wanted) < 1e-9 * wanted]
-            chain.append(near[0] if near else None)
+            chain.append(near[0] if near else BETWEEN)
             left -= set(near)
             wanted /= 2
-        while chain[-1] is None:
+        while chain[-1] == BETWEEN:
             chain.pop()
         chains.append(tuple(chain))
     return tuple(chains)
@@ -72,53 +103,58 @@ def log_ratios(probs: Floats) -> Floats:
     return out
 
 
-def log_totals(ratios: Floats) -> Floats:
-    """Logarithm of the sum over classes of (p_k / max p)^(1/T) at each temperature, (t, n)."""
-    totals = np.empty((len(TEMPERATURE_GRID), ratios.shape[1]))
+def log_totals(ratios: Floats, places: Sequence[int] = PLACES) -> Floats:
+    """Logarithm of the sum over classes of (p_k / max p)^(1/T), a row for each place, (t, n)."""
+    row_of = {place: row for row, place in enumerate(places)}
+    totals = np.empty((len(places), ratios.shape[1]))
     powers = np.empty_like(ratios)
     for chain in CHAINS:
-        assert chain[0] is not None
+        wanted = [power for power, place in enumerate(chain) if place in row_of]
+        if not wanted:
+            continue
+        # A chain is always entered at its head: which places are asked for changes no bit.
         np.multiply(ratios, INVERSES[chain[0]], out=powers)
         np.exp(powers, out=powers)
-        totals[chain[0]] = sum_classes(powers)
-        for place in chain[1:]:
-            np.multiply(powers, powers, out=powers)
-            if place is not None:
-                totals[place] = sum_classes(powers)
+        for power, place in enumerate(chain[: wanted[-1] + 1]):
+            if power:
+                np.multiply(powers, powers, out=powers)
+            if place in row_of:
+                totals[row_of[place]] = sum_classes(powers)
     return np.log(totals, out=totals)
 
 
 def excess_over_floor(
-    at_vote: Floats, rows: Ints, totals: Floats, num_classes: int
+    at_vote: Floats, rows: Ints, totals: Floats, places: Sequence[int], num_classes: int
 ) -> Iterator[tuple[int, Floats]]:
-    """How far each row's summed loss exceeds the floored one: (place in the grid, (n,)).
+    """How far each row's summed loss exceeds the floored one: (row of ``totals``, (n,)).
 
-    Only temperatures at which some vote is below the floor come up.
+    Only temperatures at which some vote is below the floor come up; ``places`` ascend.
     """
     # No total exceeds log K, so a vote that clears this line clears the floor; what a low
     # temperature leaves above it stays above it at higher ones.
     line = LOG_FLOOR + np.log(num_classes)
-    low = np.flatnonzero(at_vote < line * TEMPERATURE_GRID[0])
-    at_vote, rows = at_vote[low], rows[low]
-    for place, temperature in enumerate(TEMPERATURE_GRID):
-        low = np.flatnonzero(at_vote < line * temperature)
+    for row, place in enumerate(places):
+        low = np.flatnonzero(at_vote < line * TEMPERATURE_GRID[place])
         if not len(low):
             return
         at_vote, rows = at_vote.take(low), rows.take(low)
-        below = totals[place].take(rows)
+        below = totals[row].take(rows)
         below -= at_vote * INVERSES[place]
         below += LOG_FLOOR
         np.maximum(below, 0.0, out=below)
         excess = np.bincount(rows, below, minlength=totals.shape[1])
-        yield place, excess.astype(np.float64, copy=False)
+        yield row, excess.astype(np.float64, copy=False)
 
 
-def temperature_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[int]:
+def temperature_losses(
+    ratios: Floats, tile: Tile, counted_as: Ints, places: Sequence[int] = PLACES
+) -> list[int]:
     """Soft cross-entropy of one model at each temperature, summed over the tile's labelled rows.
 
-    The sums are integers in units of ``LOSS_UNIT``; ``counted_as`` is the class each vote counts
-    for.
+    The sums are integers in units of ``LOSS_UNIT``, 0 at temperatures that are not among
+    ``places``; ``counted_as`` is the class each vote counts for.
     """
+    sums = [0] * len(PLACES)
     num, rows = tile.num_annotations, tile.rows
     labeled = np.flatnonzero(num)
     if len(labeled) < len(num):
@@ -126,15 +162,17 @@ def temperature_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[int
         rows = np.repeat(np.arange(len(labeled)), num)
     num_classes, num_rows = ratios.shape
     if not num_rows:
-        return [0] * len(TEMPERATURE_GRID)
+        return sums
     at_vote = ratios.reshape(-1).take(counted_as * num_rows + rows)
     np.maximum(at_vote, LEAST_RATIO, out=at_vote)
-    totals = log_totals(ratios)
+    totals = log_totals(ratios, places)
     # The mean over a row's votes of log(total) - ratio / T, were no vote below the floor.
     mean_ratio = np.bincount(rows, at_vote, minlength=num_rows) / num
-    losses = totals - np.multiply.outer(INVERSES, mean_ratio)
-    for place, excess in excess_over_floor(at_vote, rows, totals, num_classes):
-        losses[place] -= excess / num
+    losses = totals - np.multiply.outer(INVERSES.take(places), mean_ratio)
+    for row, excess in excess_over_floor(at_vote, rows, totals, places, num_classes):
+        losses[row] -= excess / num
     losses *= 1.0 / (LOSS_UNIT * np.log(num_classes))
-    sums: list[int] = np.rint(losses, out=losses).astype(np.int64).sum(axis=1).tolist()
+    units = np.rint(losses, out=losses).astype(np.int64).sum(axis=1).tolist()
+    for place, unit in zip(places, units, strict=True):
+        sums[place] = unit
     return sums

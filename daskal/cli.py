@@ -5,167 +5,60 @@ Whatever is slow to import waits until a command needs it, so that help comes at
 
 from __future__ import annotations
 
-import functools
-import json
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import daskal
-from daskal import console, launching
-from daskal.errors import DaskalError, EstimateError
+from daskal import console, launching, locations, planning
+from daskal.errors import EstimateError, StorageError
+from daskal.options import (
+    batch_size_option,
+    check_inputs,
+    check_scheduler,
+    convention_option,
+    inputs_options,
+    memory_option,
+    one_or_all,
+    parse_batch_path,
+    reports_errors,
+    scheduler_option,
+    storage_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from daskal.progress import Report
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-INTERRUPTED = 130
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
-BATCH_FORMATS = (".csv", ".parquet", ".json")
-
-
-# --- what the commands share ------------------------------------------------------------------
-
-
-def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``--debug``, and end it with one message and exit status 1 where it fails."""
-
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(command)
-    def run(*, debug: bool, **options: Any) -> None:
-        try:
-            with console.show_warnings():
-                command(**options)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from None
-        except Exception as error:
-            if debug:
-                click.echo(traceback.format_exc(), err=True)
-            text = str(error)
-            if not isinstance(error, DaskalError):
-                hint = "" if debug else " (run again with --debug for the traceback)"
-                text = f"{type(error).__name__}: {text}{hint}"
-            raise click.ClickException(text) from error
-
-    return run
-
-
-def parse_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """Bytes from text such as 2GiB."""
-    if value is None:
-        return None
-    from dask.utils import parse_bytes
-
-    try:
-        size = parse_bytes(value)
-    except ValueError:
-        size = 0
-    if size <= 0:
-        raise click.BadParameter(f"expected a size such as 2GiB or 500MB, got {value!r}.")
-    return size
-
-
-def parse_storage(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """Options of the storage from JSON; what was given may hold secrets and is not repeated."""
-    if value is None:
-        return None
-    try:
-        options = json.loads(value)
-    except ValueError as error:
-        # json's own error repeats the text; its place in it is enough.
-        place = getattr(error, "pos", 0)
-        raise click.BadParameter(
-            f"expected a JSON object such as '{{\"anon\": true}}', got text that is no JSON at "
-            f"character {place}."
-        ) from None
-    if not isinstance(options, dict):
-        raise click.BadParameter("expected a JSON object, got another kind of JSON value.")
-    return options
-
-
-def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """A path whose ending names a format."""
-    if value is not None and Path(value).suffix not in BATCH_FORMATS:
-        raise click.BadParameter(f"expected a name in {', '.join(BATCH_FORMATS)}, got {value!r}.")
-    return value
-
-
-workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]"
-)
-memory_option = click.option(
-    "--memory-limit",
-    callback=parse_memory,
-    metavar="SIZE",
-    help="Memory of each worker, such as 2GiB.  [default: the machine's, shared out]",
-)
-storage_option = click.option(
-    "--storage-options",
-    callback=parse_storage,
-    metavar="JSON",
-    help="Options for the storage behind URLs, as a JSON object; never stored.",
-)
-batch_size_option = click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=1000,
-    show_default=True,
-    help="Examples in the next batch.",
-)
-scheduler_option = click.option(
-    "--scheduler",
-    metavar="ADDRESS|threads|processes",
-    help="Run on this Dask scheduler.  [default: a cluster on this machine, for this run only]",
-)
-convention_option = click.option(
-    "--convention",
-    type=click.Choice(["paper", "cleanlab"]),
-    default="paper",
-    show_default=True,
-    help="Count an example's labels by class, or as cleanlab 2.9.0 does.",
-)
 
 
 @contextmanager
 def timed_work(
     scheduler: str | None, workers: int | None, memory_limit: int | None
-) -> Iterator[tuple[Any, Report]]:
-    """A scheduler and a progress display; what was used is told at the end."""
+) -> Iterator[tuple[Any, int | None, Report]]:
+    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
     began = time.monotonic()
-    peak = limit = None
+    peak = None
     with (
         console.show_progress() as progress,
         launching.scheduler(scheduler, workers, memory_limit) as client,
     ):
-        yield client, progress
+        limit = memory_limit
         if client is not None and scheduler is None:
-            peak, limit = launching.workers_peak(client), launching.workers_limit(client)
+            limit = launching.workers_limit(client)
+        yield client, limit, progress
+        if client is not None and scheduler is None:
+            peak = launching.workers_peak(client)
     click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)
-
-
-def check_scheduler(scheduler: str | None, workers: int | None, memory_limit: int | None) -> None:
-    """Refuse options that a scheduler cannot follow."""
-    if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
-        raise click.UsageError("--workers is for a cluster on this machine, not for an ADDRESS.")
-    if scheduler is not None and memory_limit is not None:
-        raise click.UsageError("--memory-limit is for a cluster on this machine, not for others.")
-
-
-def one_or_all(paths: tuple[str, ...]) -> Any:
-    """No path, the path, or the list of those of several models."""
-    return None if not paths else paths[0] if len(paths) == 1 else list(paths)
 
 
 def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
@@ -180,25 +73,31 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
         return found
     import fsspec
 
-    try:
-        with fsspec.open(path, encoding="utf-8", mode="r", **(storage_options or {})) as file:
-            text = file.read()
-    except OSError as error:
-        raise EstimateError(
-            f"expected an estimate's JSON in {path!r}, which cannot be read: {error}"
-        ) from error
+    with (
+        locations.storage_errors("read the estimate in", locations.redacted(path), storage_options),
+        fsspec.open(
+            path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
+        ) as file,
+    ):
+        text = file.read()
     return daskal.Estimate.from_json(text)
 
 
 def write_batch(batch: pd.DataFrame, path: str) -> None:
     """Write a batch in the format its path names."""
     suffix = Path(path).suffix
-    if suffix == ".csv":
-        batch.to_csv(path, index=False)
-    elif suffix == ".json":
-        batch.to_json(path, orient="records", indent=2)
-    else:
-        batch.to_parquet(path, index=False)
+    try:
+        if suffix == ".csv":
+            batch.to_csv(path, index=False)
+        elif suffix == ".json":
+            batch.to_json(path, orient="records", indent=2)
+        else:
+            batch.to_parquet(path, index=False)
+    except OSError as error:
+        raise StorageError(
+            f"the batch cannot be written to {path!r}: {error}. Name a file in a folder that is "
+            "there and may be written to."
+        ) from error
 
 
 # --- the commands -----------------------------------------------------------------------------
@@ -290,7 +189,7 @@ def demo(
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )
-    with timed_work(None, workers, memory_limit) as (client, progress):
+    with timed_work(None, workers, memory_limit) as (client, limit, progress):
         daskal.demo.make(crowd, out, client, progress)
         run = daskal.run(
             labels=out / "labels.zarr",
@@ -299,6 +198,7 @@ def demo(
             out=out / "scores.zarr",
             batch_size=batch_size,
             convention=convention,
+            memory_limit=limit,
             progress=progress,
         )
         judgements = {
@@ -315,29 +215,15 @@ def demo(
 
 
 @main.command()
-@click.option("--labels", metavar="L", help="Labels, an (N, M) Zarr array.")
-@click.option(
-    "--pred-probs",
-    metavar="P",
-    multiple=True,
-    help="Probabilities of the same examples, (N, K) or (P, N, K); once a model.",
-)
-@click.option(
-    "--unlabeled",
-    metavar="U",
-    multiple=True,
-    help="Probabilities of the pool, (U, K) or (P, U, K); once a model.",
-)
+@inputs_options
 @click.option("--out", required=True, metavar="OUT.zarr", help="The store to write.")
-@click.option(
-    "--estimate", metavar="E.json|OLD.zarr", help="Score with this estimate, without pass 1."
-)
 @scheduler_option
 @workers_option
 @memory_option
 @convention_option
 @batch_size_option
-@click.option("--overwrite", is_flag=True, help="Replace what is stored under OUT.")
+@click.option("--overwrite", is_flag=True, help="Replace the result stored under OUT.zarr.")
+@click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
 @click.option("--labeled-ids", metavar="I", help="Ids of the labelled examples, a Zarr array.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool, a Zarr array.")
 @storage_option
@@ -355,6 +241,7 @@ def score(
     convention: str,
     batch_size: int,
     overwrite: bool,
+    resume: bool,
     labeled_ids: str | None,
     unlabeled_ids: str | None,
     storage_options: dict[str, Any] | None,
@@ -364,13 +251,12 @@ def score(
     Labels with their probabilities, a pool, or both. A pool alone is scored with an earlier
     estimate, or with none: then by the model's probabilities only.
     """
-    if (labels is None) != (not pred_probs):
-        raise click.UsageError("Pass --labels and --pred-probs together.")
-    if labels is None and not unlabeled:
-        raise click.UsageError("Pass --labels and --pred-probs, --unlabeled, or all three.")
-    check_scheduler(scheduler, workers, memory_limit)
+    check_inputs(labels, pred_probs, unlabeled)
+    check_scheduler(scheduler, workers)
+    if overwrite and resume:
+        raise click.UsageError("Choose --overwrite or --resume.")
     known = None if estimate is None else read_estimate(estimate, storage_options)
-    with timed_work(scheduler, workers, memory_limit) as (_, progress):
+    with timed_work(scheduler, workers, memory_limit) as (_, limit, progress):
         run = daskal.run(
             labels=labels,
             pred_probs=one_or_all(pred_probs),
@@ -382,12 +268,58 @@ def score(
             labeled_ids=labeled_ids,
             unlabeled_ids=unlabeled_ids,
             overwrite=overwrite,
+            resume=resume,
+            memory_limit=limit,
             storage_options=storage_options,
             progress=progress,
         )
     output = console.open_console()
     console.show_run(output, run)
     console.show_stored(output, run)
+
+
+@main.command()
+@inputs_options
+@memory_option
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Tasks a worker runs at once; `daskal score` runs one on a cluster of its own.",
+)
+@batch_size_option
+@storage_option
+@reports_errors
+def plan(
+    *,
+    labels: str | None,
+    pred_probs: tuple[str, ...],
+    unlabeled: tuple[str, ...],
+    estimate: str | None,
+    memory_limit: int | None,
+    threads: int,
+    batch_size: int,
+    storage_options: dict[str, Any] | None,
+) -> None:
+    """Tell what `daskal score` would do with these inputs; reads no data.
+
+    Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
+    that is beyond --memory-limit.
+    """
+    check_inputs(labels, pred_probs, unlabeled)
+    found = daskal.plan(
+        labels=labels,
+        pred_probs=one_or_all(pred_probs),
+        pred_probs_unlabeled=one_or_all(unlabeled),
+        estimate=None if estimate is None else read_estimate(estimate, storage_options),
+        batch_size=batch_size,
+        memory_limit=memory_limit,
+        threads_per_worker=threads,
+        storage_options=storage_options,
+    )
+    click.echo(repr(found))
+    found.check()
 
 
 @main.command()
@@ -424,6 +356,19 @@ def batch(
         console.show_batch(console.open_console(), chosen, shown=25)
     else:
         click.echo(chosen.to_csv(index=False), nl=False)
+
+
+@main.command()
+@click.argument("store", metavar="OUT.zarr")
+@click.option(
+    "--out", default="report.html", show_default=True, metavar="FILE", help="The page to write."
+)
+@storage_option
+@reports_errors
+def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
+    """Write a result store's report: one HTML page that needs no network."""
+    page = daskal.Run.open(store, storage_options=storage_options).report(out)
+    click.echo(f"{planning.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
 
 
 @main.command("import")
@@ -471,10 +416,10 @@ def import_votes(
     VOTES are paths or URLs. The labels are stored sparse, one row a task; `daskal score --labels`
     takes them.
     """
-    check_scheduler(scheduler, workers, memory_limit)
+    check_scheduler(scheduler, workers)
     names = None if classes is None else [name.strip() for name in classes.split(",")]
-    with timed_work(scheduler, workers, memory_limit) as (_, progress):
-        made = daskal.importing.import_votes(
+    with timed_work(scheduler, workers, memory_limit) as (_, _, progress):
+        made = daskal.import_votes(
             one_or_all(votes),
             classes=names,
             progress=lambda stage, done, total: progress(daskal.Progress(stage, done, total, 0, 0)),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskal.errors import DataWarning
+from daskal.planning import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ class Meter:
     def __init__(self, first: Progress, clock: Callable[[], float]) -> None:
         self.began = clock()
         self.clock = clock
-        self.before = first.rows if first.done < first.total else 0
+        self.before = first.rows
 
     def describe(self, progress: Progress) -> str:
         """Blocks done, rows a second, time left or, at the end, time taken."""
@@ -312,12 +313,7 @@ def describe_cost(seconds: float, peak: int | None, limit: int | None) -> str:
     """What a run took, in words."""
     text = f"Done in {seconds:.1f} s"
     if peak is not None:
-        text += f"; no worker held more than {show_bytes(peak)}"
+        text += f"; no worker held more than {format_bytes(peak)}"
         if limit:
-            text += f" of its {show_bytes(limit)}"
+            text += f" of its {format_bytes(limit)}"
     return text
-
-
-def show_bytes(size: int) -> str:
-    """Bytes as people read them."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

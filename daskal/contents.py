@@ -44,6 +44,11 @@ class Contents:
         """Rows of the pool."""
         return int(self.attrs["num_unlabeled_rows"])
 
+    @property
+    def estimate_given(self) -> bool:
+        """Whether the run scored with an estimate from elsewhere."""
+        return self.attrs["fingerprint"]["estimate"] is not None
+
     def class_name(self, code: int) -> str:
         """A class as people know it."""
         names = None if self.estimate is None else self.estimate.class_names

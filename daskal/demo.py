@@ -242,6 +242,7 @@ def make(crowd: Crowd, folder: Path, client: Client, progress: Report) -> None:
             make_chunk, cuts, crowd=crowd, section=section, folder=str(folder), pure=False
         )
         rows = 0
+        progress(Progress(stage, 0, len(cuts), rows, crowd.rows(section)))
         for done, (_, num_rows) in enumerate(as_completed(made, with_results=True), start=1):
             rows += num_rows
             progress(Progress(stage, done, len(cuts), rows, crowd.rows(section)))

@@ -15,7 +15,7 @@ from daskal.gathering import Columns, ConfidenceSums, Gathered, Largest, ModelVo
 from daskal.kernels import Floats, Ints, LabeledScores, Rule, TieBreak, Tile
 from daskal.scoring import score_tile
 from daskal.statistics import Block, checked_probs, checked_tiles, row_bounds
-from daskal.tallies import AnnotatorStatistics
+from daskal.tallies import AnnotatorStatistics, merge_in_pairs
 from daskal.votes import SparseLabels
 
 POOL = "pred_probs_unlabeled"
@@ -117,12 +117,16 @@ def gather_block(
     """All that is asked of a block, in one read; columns only where wanted."""
     parts = []
     findings = Findings()
-    annotators = AnnotatorStatistics.zero(num_annotators)
-    for answer in answers(block, question):
-        columns = quality_columns(answer, question.suffixes) if quality else {}
-        parts.append(columns | vote_columns(answer) if votes else columns)
-        findings = findings.merge(answer.findings)
-        annotators = annotators.merge(annotator_statistics(answer, num_annotators))
+
+    def statistics() -> Iterator[AnnotatorStatistics]:
+        nonlocal findings
+        for answer in answers(block, question):
+            columns = quality_columns(answer, question.suffixes) if quality else {}
+            parts.append(columns | vote_columns(answer) if votes else columns)
+            findings = findings.merge(answer.findings)
+            yield annotator_statistics(answer, num_annotators)
+
+    annotators = merge_in_pairs(statistics(), AnnotatorStatistics.zero(num_annotators))
     return Gathered(((block.first_row, join(parts, {})),), findings, annotators)
 
 

@@ -42,6 +42,10 @@ class StorageError(DaskalError):
     """A store that cannot be reached, read or written."""
 
 
+class ChangedInputError(StorageError):
+    """An input that was not the same each time a run read it."""
+
+
 class StoreExistsError(DaskalError, FileExistsError):
     """The result store is there already, and neither ``overwrite`` nor ``resume`` was given."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal import kernels, votes
-from daskal.errors import InvalidDataError
+from daskal.errors import ChangedInputError, InvalidDataError
 from daskal.kernels import Floats, Ints
 
 FIRST_ROWS = 10
@@ -208,3 +208,12 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
         }
         for finding in findings.faults
     ]
+
+
+def raise_changed(rows: str = "some rows") -> NoReturn:
+    """Say that the labelled data was not the same each time it was read."""
+    raise ChangedInputError(
+        f"labels or pred_probs: {rows} were not the same each time they were read. Either a chunk "
+        "has vanished from storage, which Zarr reads as fill values, or an array was written to. "
+        "Restore it and resume, or, if it was changed on purpose, begin anew with overwrite=True."
+    )

@@ -9,7 +9,14 @@ import numpy as np
 
 from daskal import calibration
 from daskal.statistics import ConsensusStatistics, LabelStatistics
-from daskal.weights import WEIGHT_FLOOR, ConsensusWeights, Draft, Estimate, agreement_with_others
+from daskal.weights import (
+    WEIGHT_FLOOR,
+    ConsensusWeights,
+    Draft,
+    Estimate,
+    agreement_with_others,
+    compared_places,
+)
 
 # Classes that a flag lists.
 FIRST_CLASSES = 10
@@ -30,7 +37,10 @@ def finish(
     losses = None
     if draft.options.temperature == "fit" and statistics.num_multiple:
         unit = calibration.LOSS_UNIT / statistics.num_labeled
-        losses = np.array([[loss * unit for loss in model] for model in statistics.losses])
+        losses = np.full((len(statistics.losses), len(calibration.PLACES)), np.nan)
+        # What else is known depends on how rows were cut into blocks.
+        for place in compared_places(statistics.losses):
+            losses[:, place] = [curve[place] * unit for curve in statistics.losses]
     estimate = Estimate(
         options=draft.options,
         ensemble=ensemble,

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from daskal import sparse
+from daskal.choices import check_storage_options
 from daskal.errors import InputError
 from daskal.locations import open_zarr, storage_errors
-from daskal.options import check_storage_options
 from daskal.redaction import redacted
 from daskal.sources import RowIds, Source, StoredIds, check_known_chunks, make_source
 

@@ -290,11 +290,14 @@ def majority_vote(
     tied = counts == top
     labels = first_true(tied)
     columns = np.flatnonzero((count_true(tied) > 1) & (bare | (tile.num_annotations > 0)))
-    if not len(columns):
-        return labels, columns
-    left = tied[:, columns]
+    left = tied.take(columns, axis=1)
     if mean_probs is not None:
-        left = narrow(left, mean_probs[:, columns])
+        left = narrow(left, mean_probs.take(columns, axis=1))
+        labels[columns] = left.argmax(axis=0)
+    several = np.flatnonzero(count_true(left) > 1)
+    if not len(several):
+        return labels, several
+    columns, left = columns[several], left.take(several, axis=1)
     left = narrow(left, -tie_break.class_counts[:, np.newaxis].astype(np.float64))
     if (left.sum(axis=0) > 1).any():
         left = narrow(left, voters_agreement(tile, columns, tie_break.agreement))

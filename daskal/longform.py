@@ -91,15 +91,15 @@ class Tally:
         )
 
     def split(self, buckets: int) -> list[Tally]:
-        """Deal the values out to buckets, by the value alone; the first one keeps the faults."""
+        """Deal the values out to buckets, by the value alone; each one keeps all faults."""
         bucket = _bucket_of(self.values, buckets)
         return [
             Tally(
                 self.values.filter(pa.array(bucket == number)),
                 self.votes[bucket == number],
                 self.kinds,
-                0 if number else self.missing,
-                () if number else self.missing_rows,
+                self.missing,
+                self.missing_rows,
             )
             for number in range(buckets)
         ]

@@ -12,6 +12,7 @@ import pandas as pd
 from daskal import api, describing, inputs, mirror, quality, reduction, scoring
 from daskal.annotators import annotator_table
 from daskal.blocks import as_array, cut_rows
+from daskal.choices import CONSENSUS_METHODS, QUALITY_METHODS, check_choice
 from daskal.confidence import METHODS, Scorer, class_thresholds
 from daskal.describing import PoolRule, Question
 from daskal.errors import ArgumentTypeError, InputError
@@ -19,7 +20,6 @@ from daskal.findings import describe
 from daskal.gathering import ConfidenceSums, Gathered, ModelVotes
 from daskal.kernels import TieBreak
 from daskal.mirror import LABELS, POOL, PROBS, Given
-from daskal.options import CONSENSUS_METHODS, QUALITY_METHODS, check_choice
 from daskal.sources import LazySource, MemorySource, StoredSource
 from daskal.weights import Draft, Estimate, impute_mean, ratio
 

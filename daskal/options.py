@@ -1,107 +1,178 @@
-"""The choices a caller makes, and the refusal of those that mean nothing."""
+"""What the commands share: their options, and how they fail."""
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import functools
+import json
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from daskal.errors import InputError
+import click
 
-CONVENTIONS = ("paper", "cleanlab")
-CONSENSUS_METHODS = ("best_quality", "majority_vote")
-QUALITY_METHODS = ("crowdlab", "agreement")
-# "keep", which scores rows at fault as they are, is for the cleanlab mirror alone.
-ON_INVALID = ("raise", "nan")
+from daskal import console, launching, planning
+from daskal.errors import DaskalError, InputError
 
-
-class Options(NamedTuple):
-    """The choices an estimate is made under."""
-
-    convention: str
-    temperature: str | float | None
-    consensus_method: str
-    quality_method: str
-    random_state: int
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is one real number, and no bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+INTERRUPTED = 130
+# Arguments that errors advise, as they are typed here.
+TYPED = {
+    "overwrite=True": "--overwrite",
+    "resume=True": "--resume",
+    "on_duplicate='last'": "--on-duplicate last",
+    "memory_limit=": "--memory-limit ",
+}
+BATCH_FORMATS = (".csv", ".parquet", ".json")
 
 
-def is_whole(value: Any) -> bool:
-    """Whether a value is one whole number, and no bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--debug``, and end it with one message and exit status 1 where it fails."""
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def run(*, debug: bool, **options: Any) -> None:
+        try:
+            with console.show_warnings():
+                command(**options)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            resume = " The same command with --resume continues." if "resume" in options else ""
+            click.echo(f"Interrupted.{resume}", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if debug:
+                click.echo(traceback.format_exc(), err=True)
+            text = as_typed(str(error))
+            if not isinstance(error, DaskalError):
+                hint = "" if debug else " (run again with --debug for the traceback)"
+                text = f"{type(error).__name__}: {text}{hint}"
+            raise click.ClickException(text) from error
+
+    return run
 
 
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices."""
-    if not isinstance(value, str) or value not in choices:
-        raise InputError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}.")
+def as_typed(text: str) -> str:
+    """An error's text with the options of the command line in place of Python's."""
+    for argument, option in TYPED.items():
+        text = text.replace(argument, option)
+    return text
 
 
-def check_options(options: Options, on_invalid: str) -> Options:
-    """The options as plain Python values; those that mean nothing are refused."""
-    check_choice("on_invalid", on_invalid, ON_INVALID)
-    check_choice("convention", options.convention, CONVENTIONS)
-    check_choice("consensus_method", options.consensus_method, CONSENSUS_METHODS)
-    check_choice("quality_method", options.quality_method, QUALITY_METHODS)
-    if not is_whole(options.random_state):
-        raise InputError(
-            f"random_state: expected a whole number, got {options.random_state!r}. It keys the "
-            "last tie-break, so that every run breaks ties alike."
-        )
-    return options._replace(
-        temperature=checked_temperature(options.temperature),
-        random_state=int(options.random_state),
-    )
-
-
-def checked_temperature(given: Any) -> str | float | None:
-    """The temperature to use, or how to find it."""
-    if given is None or (isinstance(given, str) and given == "fit"):
-        return given
+def parse_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Bytes from text such as 2GiB."""
     try:
-        temperature = float(given) if is_number(given) else math.nan
-    except OverflowError:
-        temperature = math.inf
-    # Of the smallest numbers there is no reciprocal.
-    if not (0 < temperature < math.inf and math.isfinite(1 / temperature)):
-        raise InputError(
-            "temperature: expected 'fit', a positive number, or None for the probabilities as "
-            f"they are, got {shown(given)}."
-        )
-    return temperature
+        return planning.parse_memory(value)
+    except InputError:
+        raise click.BadParameter(f"expected a size such as 2GiB or 500MB, got {value!r}.") from None
 
 
-def check_size(size: Any, max_relabel_fraction: Any = None, *, name: str = "size") -> None:
-    """Refuse sizes and fractions that mean nothing."""
-    if not (is_whole(size) and size >= 1):
-        raise InputError(f"{name}: expected a whole number of at least 1, got {shown(size)}.")
-    if max_relabel_fraction is None:
-        return
-    if not (is_number(max_relabel_fraction) and 0 <= max_relabel_fraction <= 1):
-        raise InputError(
-            "max_relabel_fraction: expected a number from 0 to 1, got "
-            f"{shown(max_relabel_fraction)}."
-        )
-
-
-def check_storage_options(given: Any) -> None:
-    """Refuse storage options that are no mapping; what they hold is never shown."""
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(
-            "storage_options: expected a mapping of what the file system takes, such as "
-            f"{{'anon': True}}, got {type(given).__name__}."
-        )
-
-
-def shown(value: Any) -> str:
-    """A value in an error: short, whatever it is."""
+def parse_storage(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Options of the storage from JSON; what was given may hold secrets and is not repeated."""
+    if value is None:
+        return None
     try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = f"an {type(value).__name__} too large to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+        options = json.loads(value)
+    except ValueError as error:
+        # json's own error repeats the text; its place in it is enough.
+        place = getattr(error, "pos", 0)
+        raise click.BadParameter(
+            f"expected a JSON object such as '{{\"anon\": true}}', got text that is no JSON at "
+            f"character {place}."
+        ) from None
+    if not isinstance(options, dict):
+        raise click.BadParameter("expected a JSON object, got another kind of JSON value.")
+    return options
+
+
+def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """A path whose ending names a format."""
+    if value is not None and Path(value).suffix not in BATCH_FORMATS:
+        raise click.BadParameter(f"expected a name in {', '.join(BATCH_FORMATS)}, got {value!r}.")
+    return value
+
+
+# --- options ----------------------------------------------------------------------------------
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]"
+)
+memory_option = click.option(
+    "--memory-limit",
+    callback=parse_memory,
+    metavar="SIZE",
+    help="Memory of each worker, such as 2GiB.  [default: the machine's, shared out]",
+)
+storage_option = click.option(
+    "--storage-options",
+    callback=parse_storage,
+    metavar="JSON",
+    help="Options for the storage behind URLs, as a JSON object; never stored.",
+)
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Examples in the next batch.",
+)
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDRESS|threads|processes",
+    help="Run on this Dask scheduler.  [default: a cluster on this machine, for this run only]",
+)
+convention_option = click.option(
+    "--convention",
+    type=click.Choice(["paper", "cleanlab"]),
+    default="paper",
+    show_default=True,
+    help="Count an example's labels by class, or as cleanlab 2.9.0 does.",
+)
+
+
+INPUTS = (
+    click.option("--labels", metavar="L", help="Labels, (N, M), or imported votes; a Zarr path."),
+    click.option(
+        "--pred-probs",
+        metavar="P",
+        multiple=True,
+        help="Their probabilities, (N, K) or (P, N, K); several times for several models.",
+    ),
+    click.option(
+        "--unlabeled",
+        metavar="U",
+        multiple=True,
+        help="The pool's probabilities, (U, K) or (P, U, K); several times for several models.",
+    ),
+    click.option(
+        "--estimate", metavar="E.json|OLD.zarr", help="Score with this estimate, without pass 1."
+    ),
+)
+
+
+def inputs_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that name what is scored."""
+    for option in reversed(INPUTS):
+        command = option(command)
+    return command
+
+
+def check_scheduler(scheduler: str | None, workers: int | None) -> None:
+    """Refuse to ask for workers of a cluster that is there already."""
+    if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
+        raise click.UsageError("--workers is for work on this machine, not for an ADDRESS.")
+
+
+def check_inputs(
+    labels: str | None, pred_probs: tuple[str, ...], unlabeled: tuple[str, ...]
+) -> None:
+    """Refuse inputs that do not make up something to score."""
+    if (labels is None) != (not pred_probs):
+        raise click.UsageError("Pass --labels and --pred-probs together.")
+    if labels is None and not unlabeled:
+        raise click.UsageError("Pass --labels and --pred-probs, --unlabeled, or all three.")
+
+
+def one_or_all(paths: tuple[str, ...]) -> Any:
+    """No path, the path, or the list of those of several models."""
+    return None if not paths else paths[0] if len(paths) == 1 else list(paths)

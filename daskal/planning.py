@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from daskal.errors import InputError, MemoryLimitError
+from daskal.markup import summary_table
 
 MIB = 2**20
 TARGET_BLOCK_BYTES = 128 * MIB
@@ -259,35 +260,49 @@ class Plan:
             f"({largest.reason}). A way out: {', or '.join(ways)}."
         )
 
-    def __repr__(self) -> str:
-        lines = ["Plan:"]
-        for section in self.sections:
-            lines += describe_section(section)
+    def summary(self) -> list[tuple[str, str]]:
+        """The plan in a few lines of (name, value), for people."""
+        lines = [line for section in self.sections for line in describe_section(section)]
         lines += [
-            f"  tasks         {self.num_tasks:,} over {self.num_blocks:,} blocks",
-            f"  read          {format_bytes(self.bytes_to_read)} (decoded)",
-            f"  write         {format_bytes(self.bytes_to_write)} (before compression)",
-            f"  peak          {format_bytes(self.task_bytes)} a task, "
-            f"{format_bytes(self.worker_bytes)} a worker of {self.threads} thread(s)",
+            ("tasks", f"{self.num_tasks:,} over {self.num_blocks:,} blocks"),
+            ("read", f"{format_bytes(self.bytes_to_read)} (decoded)"),
+            ("write", f"{format_bytes(self.bytes_to_write)} (before compression)"),
+            (
+                "peak",
+                f"{format_bytes(self.task_bytes)} a task, {format_bytes(self.worker_bytes)} a "
+                f"worker of {self.threads} thread(s)",
+            ),
         ]
         if self.memory_limit is not None:
             verdict = "fits" if self.fits else "does not fit"
-            lines.append(f"  limit         {format_bytes(self.memory_limit)} a worker: {verdict}")
-        return "\n".join(lines)
+            lines.append(("limit", f"{format_bytes(self.memory_limit)} a worker: {verdict}"))
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(["Plan:", *(f"  {name:<13} {value}" for name, value in self.summary())])
+
+    def _repr_html_(self) -> str:
+        return summary_table("daskal.Plan", self.summary())
 
 
-def describe_section(section: SectionPlan) -> list[str]:
-    """Lines of a plan's repr on one pool."""
+def describe_section(section: SectionPlan) -> list[tuple[str, str]]:
+    """Lines of a plan on one pool."""
     lines = [
-        f"  {section.name:<13} {section.num_rows:,} rows in {section.num_blocks:,} block(s) of "
-        f"{section.block_rows:,} rows, {format_bytes(section.block_bytes)}: {section.reason}"
+        (
+            section.name,
+            f"{section.num_rows:,} rows in {section.num_blocks:,} block(s) of "
+            f"{section.block_rows:,} rows, {format_bytes(section.block_bytes)}: {section.reason}",
+        )
     ]
     for array in section.arrays:
         first, second = array.pass_bytes
         lines.append(
-            f"    {array.name}: {array.kind} {array.shape} {array.dtype}, "
-            f"{format_bytes(first)} in pass 1 ({array.reads[0]}x), "
-            f"{format_bytes(second)} in pass 2 ({array.reads[1]}x)"
+            (
+                f"  {array.name}:",
+                f"{array.kind} {array.shape} {array.dtype}, "
+                f"{format_bytes(first)} in pass 1 ({array.reads[0]}x), "
+                f"{format_bytes(second)} in pass 2 ({array.reads[1]}x)",
+            )
         )
     return lines
 

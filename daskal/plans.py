@@ -9,8 +9,8 @@ import numpy as np
 
 from daskal import planning
 from daskal.blocks import RowBlocks
+from daskal.choices import CONSENSUS_METHODS, check_choice, check_size
 from daskal.clusters import worker_threads
-from daskal.options import CONSENSUS_METHODS, check_choice, check_size
 from daskal.planning import ArrayPlan, Plan, SectionPlan
 from daskal.reduction import SPLIT_EVERY
 from daskal.runinputs import RunInputs

@@ -12,11 +12,11 @@ from daskal import describing, inputs, reduction
 from daskal.annotators import annotator_table
 from daskal.api import Storage, check_fits, labeled_blocks, match_annotators
 from daskal.blocks import RowBlocks, new_name
+from daskal.choices import ON_INVALID, check_choice
 from daskal.confidence import METHODS, Scorer
 from daskal.describing import Question
 from daskal.findings import raise_invalid
 from daskal.gathering import Gathered
-from daskal.options import ON_INVALID, check_choice
 from daskal.sources import RowIds
 from daskal.weights import Estimate
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from daskal import findings, statistics, tallies
 from daskal.errors import StorageError
-from daskal.store import RECORDS, Claim, get_bytes, join_key, list_keys, put_bytes
+from daskal.redaction import explain
+from daskal.store import RECORDS, Claim, get_bytes, join_key, list_keys, put_bytes, remove_key
 
 KINDS = {
     kind.__name__: kind
@@ -77,6 +78,13 @@ def decode(content: bytes) -> Any:
         return restore(json.loads(arrays["state"].tobytes()), arrays)
 
 
+def has_faults(state: Any) -> bool:
+    """Whether a block's state tells of rows at fault."""
+    if isinstance(state, tallies.LabeledTally):
+        state = state.scores
+    return bool(getattr(state, "findings", None))
+
+
 def finished_blocks(store: Any, prefix: str) -> frozenset[int]:
     """The blocks that have a record below a prefix."""
     found = (
@@ -93,16 +101,21 @@ def stage_prefix(root: Any, stage: str) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """The records of one stage of a run; travels to the workers."""
+    """The records of one stage of a run; travels to the workers.
+
+    With ``faultless``, a block with rows at fault counts as unfinished: they may be corrected
+    before the run is resumed.
+    """
 
     store: Any
     prefix: str
     claim: Claim
+    faultless: bool
 
     @classmethod
-    def of_stage(cls, root: Any, claim: Claim, stage: str) -> Records:
+    def of_stage(cls, root: Any, claim: Claim, stage: str, *, faultless: bool) -> Records:
         """The records of a stage of the run that has the claim."""
-        return cls(root.store, stage_prefix(root, stage), claim)
+        return cls(root.store, stage_prefix(root, stage), claim, faultless)
 
     def key(self, block: int) -> str:
         """Key of a block's record."""
@@ -110,6 +123,8 @@ class Records:
 
     def put(self, block: int, state: Any) -> None:
         """Record that a block is finished."""
+        if self.faultless and has_faults(state):
+            return
         self.claim.check()
         put_bytes(self.store, self.key(block), encode(state))
 
@@ -124,9 +139,13 @@ class Records:
         except Exception as error:
             raise StorageError(
                 f"the record {key} of a finished block in {self.store} cannot be read: "
-                f"{type(error).__name__}: {error}. Remove that object and resume, to have the "
+                f"{explain(error)}. Remove that object and resume, to have the "
                 "block computed again."
             ) from error
+
+    def forget(self, block: int) -> None:
+        """Take a block for unfinished."""
+        remove_key(self.store, self.key(block))
 
     def finished(self) -> frozenset[int]:
         """The blocks that have a record."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -12,19 +12,10 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from daskal.blocks import Ledger, RowBlocks, new_name
 from daskal.errors import LostWorkersError
 from daskal.progress import Listener, Report, compute
+from daskal.tallies import State
 
 # States merged by one task: few enough to be held at once, enough to keep the tree flat.
 SPLIT_EVERY = 8
-
-
-class Mergeable(Protocol):
-    """A state that merges with others of its kind."""
-
-    def merge(self, other: Self) -> Self:
-        """Both together."""
-
-
-State = TypeVar("State", bound=Mergeable)
 
 
 def merge_all(states: Sequence[State]) -> State:

@@ -10,27 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from daskal import plots, sections, store
+from daskal.batches import read_batch
 from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
-from daskal.errors import StorageError
+from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.markup import Markup, Page, join, tag
 from daskal.weights import Estimate
 
 
 def gather(path: str, root: Any) -> Contents:
     """The small tables of a finished store; no score is read."""
+    attrs = root.attrs[store.ATTRS]
+    if attrs["status"] != store.FINISHED:
+        raise UnfinishedStoreError(
+            f"the run that writes {path!r} has not finished: its report is made of what is known "
+            "at its end. Continue it with resume=True (daskal score --resume)."
+        )
     text = store.read_estimate(root)
     histograms = store.read_table(root, "histograms")
-    batch = store.read_table(root, "batch")
     assert histograms is not None
-    assert batch is not None
     return Contents(
         path=path,
-        attrs=root.attrs[store.ATTRS],
+        attrs=attrs,
         estimate=None if text is None else Estimate.from_json(text),
         annotators=store.read_table(root, "annotators"),
         classes=store.read_table(root, "classes"),
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
-        batch=batch.sort_values("rank", ignore_index=True),
+        batch=read_batch(root),
     )
 
 

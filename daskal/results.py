@@ -13,13 +13,13 @@ import pandas as pd
 
 from daskal import report, selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
+from daskal.batches import read_batch
 from daskal.markup import Page, summary_table
 from daskal.records import finished_blocks, stage_prefix
 from daskal.weights import Estimate
 
 # Stage of pass 2 that fills each section.
 SCORE_STAGES = {"labeled": "score labeled", "unlabeled": "score pool"}
-BATCH_COLUMNS = ("rank", "pool", "row", "id", "score")
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,23 @@ class Run:
 
     def summary(self) -> list[tuple[str, str]]:
         """The run in a few lines of (name, value), for people."""
-        attrs, counts = self.attrs, self.batch["pool"].value_counts()
-        lines = [
-            ("path", self.path),
-            ("labelled examples", f"{attrs['num_labeled_rows']:,}"),
-            ("pool", f"{attrs['num_unlabeled_rows']:,}"),
-            (
-                "next batch",
-                f"{len(self.batch):,} ({counts.get('labeled', 0):,} labelled, "
-                f"{counts.get('unlabeled', 0):,} of the pool)",
-            ),
-        ]
-        if attrs["num_invalid_rows"]:
-            lines.append(("rows at fault", f"{attrs['num_invalid_rows']:,}"))
+        sizes = {
+            "labelled examples": ("labeled", self.scores),
+            "pool": ("unlabeled", self.pool),
+        }
+        lines = [("path", self.path)]
+        finished = self.attrs["status"] == store.FINISHED
+        for name, (section, scores) in sizes.items():
+            if scores is None:
+                continue
+            done = sum(stop - start for start, stop in self.finished_rows(section))
+            lines.append((name, f"{len(scores):,}" + ("" if finished else f", {done:,} scored")))
+        if finished:
+            counts = self.batch["pool"].value_counts()
+            parts = f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} new"
+            lines.append(("next batch", f"{len(self.batch):,} ({parts})"))
+            invalid = self.attrs["num_invalid_rows"]
+            lines += [("rows at fault", f"{invalid:,}")] if invalid else []
         if self.estimate is not None:
             wanted = ("annotators, classes", "temperature", "model weight", "annotator weight")
             lines += [line for line in self.estimate.summary() if line[0] in wanted]
@@ -157,12 +161,20 @@ class Run:
     @cached_property
     def batch(self) -> pd.DataFrame:
         """The next batch."""
-        table = store.read_table(self.root, "batch")
-        assert table is not None
-        return table[[name for name in BATCH_COLUMNS if name in table]]
+        return read_batch(self.root)
 
-    def next_batch(self, *, size: int, max_relabel_fraction: float | None = None) -> pd.DataFrame:
-        """Return a batch of another size, from the stored scores."""
+    def next_batch(
+        self,
+        *,
+        size: int,
+        max_relabel_fraction: float | None = None,
+        exclude: Any = None,
+        max_annotations: int | None = None,
+    ) -> pd.DataFrame:
+        """Return another batch, from the stored scores: :func:`daskal.next_batch` says how.
+
+        ``max_annotations`` and ``max_relabel_fraction`` go by the stored number of annotations.
+        """
         return selection.next_batch(
             self.scores,
             self.pool,
@@ -170,6 +182,9 @@ class Run:
             labeled_ids=self.ids("labeled"),
             unlabeled_ids=self.ids("unlabeled"),
             max_relabel_fraction=max_relabel_fraction,
+            exclude=exclude,
+            num_annotations=self.root.get("labeled/num_annotations"),
+            max_annotations=max_annotations,
         )
 
     def report(self, out: str | os.PathLike[str] | None = None) -> Page:
@@ -190,6 +205,8 @@ class Run:
 
         Raises
         ------
+        UnfinishedStoreError
+            If the run has not finished.
         StorageError
             If the file cannot be written.
 

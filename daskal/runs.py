@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from daskal import api, findings, fingerprint, plans, reduction, scoring, store
 from daskal.blocks import RowBlocks
+from daskal.choices import Options, check_options, check_size
 from daskal.clusters import check_cluster
-from daskal.errors import DataWarning, InputError, ResumeError, StoreExistsError
-from daskal.options import Options, check_options, check_size
+from daskal.errors import ChangedInputError, DataWarning, InputError, ResumeError, StoreExistsError
 from daskal.progress import Report
 from daskal.records import Records
 from daskal.redaction import redacted
+from daskal.rereads import forget_changed
 from daskal.results import SCORE_STAGES, Run
 from daskal.runinputs import RunInputs, describe_input
 from daskal.store import Claim, SectionWriter
@@ -227,7 +230,7 @@ class ScoringPass:
 
     def records(self, stage: str) -> Records:
         """The records of a stage."""
-        return Records.of_stage(self.root, self.claim, stage)
+        return Records.of_stage(self.root, self.claim, stage, faultless=self.on_invalid == "raise")
 
     def estimate(self, options: Options) -> Estimate:
         """Pass 1."""
@@ -235,16 +238,29 @@ class ScoringPass:
         assert given.labels is not None
         assert given.probs is not None
         assert given.labeled is not None
-        return api.estimate_blocks(
-            given.labels,
-            given.probs,
-            given.labeled,
-            options,
-            self.on_invalid,
-            self.progress,
-            self.records,
-            self.given.names,
-        )
+        try:
+            return api.estimate_blocks(
+                given.labels,
+                given.probs,
+                given.labeled,
+                options,
+                self.on_invalid,
+                self.progress,
+                self.records,
+                given.names,
+            )
+        except ChangedInputError:
+            for stage in ("ties", "consensus"):
+                self.compare_reads(stage)
+            raise
+
+    def compare_reads(self, stage: str) -> None:
+        """Refuse a stage that saw other votes than the first read, and forget where it did."""
+        assert self.given.labeled is not None
+        first, later = self.records("labels"), self.records(stage)
+        changed = forget_changed(first, later, self.given.labeled.row_chunks)
+        if changed:
+            findings.raise_changed(changed)
 
     def score(self, blocks: RowBlocks, section: str, function: Any, **options: Any) -> Any:
         """Score the blocks of a section."""
@@ -271,6 +287,9 @@ class ScoringPass:
         tally: LabeledTally = self.score(
             self.given.labeled, "labeled", scoring.store_labeled_block, rule=rule
         )
+        if not np.array_equal(tally.annotators.num, estimate.votes):
+            # An estimate that was given counts the votes of other data.
+            self.compare_reads(SCORE_STAGES["labeled"])
         return tally
 
     def unlabeled(self, estimate: Estimate | None) -> PoolTally | None:

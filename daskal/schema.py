@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from daskal.calibration import TEMPERATURE_GRID
+from daskal.choices import ON_INVALID, Options, check_options, shown
 from daskal.errors import EstimateError, InputError
 from daskal.kernels import Floats
-from daskal.options import ON_INVALID, Options, check_options, shown
 
 SCHEMA = "daskal.Estimate/1"
 DIGEST = "sha256"
@@ -188,7 +188,7 @@ def check_temperatures(content: Plain, num_models: int) -> None:
                 f"losses[{model}]",
                 curve,
                 len(TEMPERATURE_GRID),
-                lambda loss: is_finite(loss) and loss >= 0,
+                lambda loss: loss is None or (is_finite(loss) and loss >= 0),
             )
 
 

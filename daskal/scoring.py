@@ -13,7 +13,7 @@ from daskal.errors import InvalidDataError
 from daskal.findings import FIRST_ROWS, Findings, raise_invalid
 from daskal.kernels import LOW_TOLERANCE, Floats, Rule
 from daskal.statistics import Block, CheckedTile, checked_probs, checked_tiles, row_bounds
-from daskal.tallies import LabeledTally, PoolTally, Smallest
+from daskal.tallies import Candidates, LabeledTally, PoolTally, Smallest, merge_in_pairs
 
 # --- blocks to scores -------------------------------------------------------------------------
 
@@ -102,11 +102,26 @@ def score_unlabeled_block(
     return joined((score for score, _ in tiles), block)
 
 
-def smallest_of_block(block: Block, *, size: int) -> Smallest:
-    """The smallest of a block of scores."""
+def candidates_of_block(
+    block: Block, *, size: int, max_annotations: int | None = None
+) -> Candidates:
+    """The smallest of a block of scores, with the annotations of each row where they are known.
+
+    Rows that have ``max_annotations`` already are left out.
+    """
     scores: NDArray[np.float64] = np.asarray(block.probs[0], dtype=np.float64)
     rows = np.arange(block.first_row, block.first_row + len(scores))
-    return Smallest.from_scores(scores, rows, size)
+    if len(block.probs) == 1:
+        return Candidates(Smallest.from_scores(scores, rows, size), Smallest.zero(size))
+    num: NDArray[np.integer] = np.asarray(block.probs[1], dtype=np.int64)
+    voted = num > 0
+    if max_annotations is not None:
+        voted &= num < max_annotations
+    bare = num <= 0
+    return Candidates(
+        Smallest.from_scores(scores[voted], rows[voted], size),
+        Smallest.from_scores(scores[bare], rows[bare], size),
+    )
 
 
 # --- blocks to a store ------------------------------------------------------------------------
@@ -124,15 +139,16 @@ def store_labeled_block(
 ) -> LabeledTally:
     """Score a labelled block, write its columns, and return its tally."""
     num_annotators = len(rule.tie_break.agreement)
-    tally = LabeledTally.zero(batch_size, num_annotators)
     parts: list[tuple[NDArray[Any], ...]] = []
-    # Faults of a run are merged over all blocks before they are raised.
-    policy = "nan" if on_invalid == "raise" else on_invalid
-    for tile, scores, findings in labeled_tiles(block, rule, policy):
-        parts.append((*scores[:4], tile.num_annotations))
-        tally = tally.merge(
-            LabeledTally.from_tile(tile, scores, findings, batch_size, num_annotators)
-        )
+
+    def tallies() -> Iterator[LabeledTally]:
+        # Faults of a run are merged over all blocks before they are raised.
+        policy = "nan" if on_invalid == "raise" else on_invalid
+        for tile, scores, findings in labeled_tiles(block, rule, policy):
+            parts.append((*scores[:4], tile.num_annotations))
+            yield LabeledTally.from_tile(tile, scores, findings, batch_size, num_annotators)
+
+    tally = merge_in_pairs(tallies(), LabeledTally.zero(batch_size, num_annotators))
     if parts:
         names = (*kernels.LabeledScores._fields[:4], "num_annotations")
         columns = {

@@ -127,7 +127,7 @@ def batch_table(contents: Contents) -> Markup:
     )
     columns = [Column("Rank", "integer", shown["rank"].tolist())]
     if "id" in shown:
-        ids = ["–" if value is None else str(value) for value in shown["id"].tolist()]
+        ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
         columns.append(Column("Id", "text", ids))
     columns += [
         Column("From", "text", shown["pool"].map(POOL_NAMES).tolist()),
@@ -257,7 +257,7 @@ def repeat(contents: Contents) -> Markup:
     lines = ["import daskal", "", "run = daskal.run("]
     for name, value in contents.attrs["inputs"].items():
         lines.append(f"    {name}={as_code(value)}")
-    if contents.num_labeled == 0 and contents.estimate is not None:
+    if contents.estimate_given:
         lines.append("    estimate=estimate,  # estimate.json in the store")
     lines += [
         f"    {name}={value!r},"
@@ -304,7 +304,7 @@ def command_line(contents: Contents) -> str | None:
     words = ["daskal", "score"]
     for name, value in given.items():
         words += [flags[name], value]
-    if contents.num_labeled == 0 and contents.estimate is not None:
+    if contents.estimate_given:
         words += ["--estimate", contents.path]
     for name, value in changed.items():
         words += [told[name], str(value)]

@@ -2,36 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from daskal import inputs, reduction, scoring
 from daskal.blocks import cut_rows
+from daskal.choices import check_size
 from daskal.errors import InputError
-from daskal.options import check_size
-from daskal.sources import make_source
-from daskal.tallies import Smallest
+from daskal.sources import Source, make_source
+from daskal.tallies import Candidates, Smallest
 
 LABELED, UNLABELED = "labeled", "unlabeled"
 
+Storage = Mapping[str, Any] | None
 
-def smallest(
-    name: str, scores: Any, size: int, storage_options: Mapping[str, Any] | None
-) -> Smallest | None:
-    """The smallest of a 1-D array of scores, read once."""
-    if scores is None:
-        return None
-    opened = inputs.open_argument(name, scores, storage_options)
+
+# --- what is left out -------------------------------------------------------------------------
+
+
+class Pool(NamedTuple):
+    """One of the two pools to choose from: its scores, and what is known of its examples."""
+
+    name: str
+    scores: Any
+    ids: Any = None
+    num_annotations: Any = None
+
+
+class Excluded(NamedTuple):
+    """Examples that are not to be chosen: ids of either pool, and (pool, row, id) of a batch."""
+
+    ids: frozenset[Any] = frozenset()
+    batch: tuple[tuple[str, int, Any], ...] = ()
+
+    @classmethod
+    def from_argument(cls, exclude: Any) -> Excluded:
+        """Ids, or an earlier batch."""
+        if exclude is None:
+            return cls()
+        if isinstance(exclude, pd.DataFrame):
+            missing = {"pool", "row"} - set(exclude.columns)
+            if missing:
+                raise InputError(
+                    "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
+                    f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}."
+                )
+            ids = exclude["id"] if "id" in exclude else pd.Series(None, exclude.index, dtype=object)
+            plain = ids.astype(object).where(ids.notna(), None).tolist()
+            pairs = zip(exclude["pool"].tolist(), exclude["row"].tolist(), plain, strict=True)
+            return cls(batch=tuple(pairs))
+        if isinstance(exclude, str | bytes):
+            raise InputError(f"exclude: expected a list of ids, got the text {exclude!r}.")
+        return cls(frozenset(np.asarray(exclude).ravel().tolist()))
+
+    def of_pool(self, pool: Pool) -> tuple[frozenset[Any], frozenset[int]]:
+        """Ids and rows that are left out of a pool; a batch goes by ids where both sides know."""
+        mine = [(row, key) for name, row, key in self.batch if name == pool.name]
+        if pool.ids is None:
+            return frozenset(), frozenset(row for row, _ in mine)
+        ids = self.ids | {key for _, key in mine if key is not None}
+        return ids, frozenset(row for row, key in mine if key is None)
+
+    def check(self, pools: Sequence[Pool]) -> None:
+        """Refuse ids that cannot be those of any example."""
+        known = [pool for pool in pools if pool.ids is not None]
+        if self.ids and not known:
+            raise InputError(
+                "exclude: expected ids that the examples have, but neither pool has ids. Pass "
+                "labeled_ids or unlabeled_ids, or exclude an earlier batch (a DataFrame)."
+            )
+        kinds = {
+            isinstance(pick_rows(pool.ids, np.zeros(1, dtype=np.int64))[0], str)
+            for pool in known
+            if pool.ids.shape[0]
+        }
+        given = {isinstance(key, str) for key in self.ids}
+        if given and kinds and not given & kinds:
+            wanted, got = ("text", "numbers") if True in kinds else ("numbers", "text")
+            raise InputError(
+                f"exclude: expected ids that are {wanted}, as the examples', got {got}."
+            )
+
+
+def drop(state: Smallest, pool: Pool, ids: frozenset[Any], rows: frozenset[int]) -> Smallest:
+    """The candidates that are not left out."""
+    keep = np.array([row not in rows for row in state.rows.tolist()], dtype=bool)
+    if ids and len(keep):
+        order = np.argsort(state.rows)
+        names = pick_rows(pool.ids, state.rows[order])
+        keep[order] &= np.array([name not in ids for name in names], dtype=bool)
+    return Smallest(state.size, state.scores[keep], state.rows[keep])
+
+
+# --- the smallest -----------------------------------------------------------------------------
+
+
+def open_scores(name: str, given: Any, kinds: str, storage_options: Storage) -> Source:
+    """A 1-D array, as a source of blocks."""
+    opened = inputs.open_argument(name, given, storage_options)
     if len(opened.array.shape) != 1:
         raise InputError(f"{name}: expected shape (N,), got {tuple(opened.array.shape)}.")
     source = make_source(name, opened.array, row_axis=0)
-    inputs.check_numeric(name, source, "fiu")
-    blocks = cut_rows([source], has_labels=False)
-    state: Smallest = reduction.tree(blocks, scoring.smallest_of_block, size=size).compute("batch")
-    return state
+    inputs.check_numeric(name, source, kinds)
+    return source
+
+
+def choose(
+    pool: Pool,
+    name: str,
+    size: int,
+    excluded: Excluded,
+    max_annotations: int | None,
+    storage_options: Storage,
+) -> Candidates:
+    """The smallest of a pool that are not left out.
+
+    Read once with room for all that may be left out, and again only where ids are not unique.
+    """
+    sources = [open_scores(name, pool.scores, "fiu", storage_options)]
+    if pool.num_annotations is not None:
+        num = open_scores("num_annotations", pool.num_annotations, "iu", storage_options)
+        if num.shape != sources[0].shape:
+            raise InputError(
+                f"num_annotations: expected one number a score, {sources[0].shape[0]:,}, got "
+                f"{num.shape[0]:,}."
+            )
+        sources.append(num)
+    blocks = cut_rows(sources, has_labels=False)
+    ids, rows = excluded.of_pool(pool)
+    wanted = size + len(ids) + len(rows)
+    while True:
+        found: Candidates = reduction.tree(
+            blocks, scoring.candidates_of_block, size=wanted, max_annotations=max_annotations
+        ).compute("batch")
+        states = (found.voted, found.bare)
+        kept = [drop(state, pool, ids, rows) for state in states]
+        if all(
+            len(left.rows) >= size or len(state.rows) < wanted
+            for left, state in zip(kept, states, strict=True)
+        ):
+            return Candidates(*kept)
+        wanted *= 2
 
 
 def rank(
@@ -64,6 +178,9 @@ def rank(
     return frame[["rank", "pool", "row", "score"]]
 
 
+# --- ids ---------------------------------------------------------------------------------------
+
+
 def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.DataFrame:
     """Put the examples' ids beside their rows, where they are known."""
     if labeled_ids is None and unlabeled_ids is None:
@@ -76,8 +193,15 @@ def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.Dat
             # Stored ids are read at these rows only, in ascending order.
             order = np.argsort(rows)
             ids[at[order]] = pick_rows(known, rows[order])
-    frame.insert(3, "id", pd.Series(ids, index=frame.index).infer_objects())
+    frame.insert(3, "id", as_id_column(ids.tolist()).set_axis(frame.index))
     return frame
+
+
+def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
+    """Ids as a column; whole numbers stay whole beside unknown ones."""
+    column = pd.Series(ids, dtype=object)
+    whole = [isinstance(value, int) for value in ids if value is not None]
+    return column if any(whole) and len(whole) < len(ids) else column.infer_objects()
 
 
 def pick_rows(ids: Any, rows: np.ndarray[Any, Any]) -> list[Any]:
@@ -89,7 +213,7 @@ def pick_rows(ids: Any, rows: np.ndarray[Any, Any]) -> list[Any]:
     return list(np.asarray(ids)[rows].tolist())
 
 
-def known_ids(name: str, given: Any, scores: Any, storage_options: Any) -> Any:
+def known_ids(name: str, given: Any, scores: Any, storage_options: Storage) -> Any:
     """Ids as an array: those given, or the coords of the scores."""
     if given is None:
         coords = getattr(scores, "coords", None)
@@ -110,11 +234,14 @@ def next_batch(
     labeled_ids: Any = None,
     unlabeled_ids: Any = None,
     max_relabel_fraction: float | None = None,
-    storage_options: Mapping[str, Any] | None = None,
+    exclude: Any = None,
+    num_annotations: Any = None,
+    max_annotations: int | None = None,
+    storage_options: Storage = None,
 ) -> pd.DataFrame:
     """Return the examples to label next: the smallest scores over both pools (runs now).
 
-    Reads the scores once; never more than ``size`` of them are held in a place. Ties go by
+    Reads the scores once, and holds only as many of them in a place as may be chosen. Ties go by
     (score, pool, row), so that every run and chunking gives the same batch.
 
     Parameters
@@ -129,6 +256,14 @@ def next_batch(
         Ids of the examples; by default the xarray coords of the scores, if any.
     max_relabel_fraction : float, optional
         Greatest share of ``size`` that may come from ``scores``.
+    exclude : array_like or pandas.DataFrame, optional
+        What is out for labelling already: ids, of either pool, or an earlier batch. The examples of
+        a batch go by id where it and this call have ids, else by pool and row.
+    num_annotations : array_like of shape (N,), int, optional
+        Votes of each labelled example. Those without one do not count as labelled for
+        ``max_relabel_fraction``.
+    max_annotations : int, optional
+        Leave out labelled examples that have so many votes; needs ``num_annotations``.
     storage_options : mapping, optional
 
     Returns
@@ -140,27 +275,55 @@ def next_batch(
     Raises
     ------
     InputError
-        If there are no scores, or their shape or the size makes no sense.
+        If there are no scores, or their shape or the size makes no sense, or ids are excluded and
+        none are known.
 
     Examples
     --------
     >>> import numpy as np, daskal
-    >>> daskal.next_batch(np.array([0.9, 0.2]), np.array([0.5, 0.1]), size=2)
+    >>> scores, pool = np.array([0.9, 0.2]), np.array([0.5, 0.1])
+    >>> first = daskal.next_batch(scores, pool, size=2)
+    >>> first
        rank       pool  row  score
     0     1  unlabeled    1    0.1
     1     2    labeled    1    0.2
+    >>> daskal.next_batch(scores, pool, size=2, exclude=first)
+       rank       pool  row  score
+    0     1  unlabeled    0    0.5
+    1     2    labeled    0    0.9
     """
     check_size(size, max_relabel_fraction)
     if scores is None and pool is None:
         raise InputError("expected scores of labelled examples, of a pool, or of both; got none.")
+    if max_annotations is not None:
+        check_size(max_annotations, name="max_annotations")
+    if num_annotations is None and max_annotations is not None:
+        raise InputError("max_annotations: expected num_annotations beside it, got none.")
+    pools = {
+        "scores": Pool(
+            LABELED,
+            scores,
+            known_ids("labeled_ids", labeled_ids, scores, storage_options),
+            num_annotations,
+        ),
+        "pool": Pool(
+            UNLABELED, pool, known_ids("unlabeled_ids", unlabeled_ids, pool, storage_options)
+        ),
+    }
+    pools = {name: given for name, given in pools.items() if given.scores is not None}
+    excluded = Excluded.from_argument(exclude)
+    excluded.check(list(pools.values()))
+    found = {
+        given.name: choose(given, name, int(size), excluded, max_annotations, storage_options)
+        for name, given in pools.items()
+    }
+    ids = {given.name: given.ids for given in pools.values()}
+    labeled, unlabeled = found.get(LABELED), found.get(UNLABELED)
     frame = rank(
         int(size),
-        smallest("scores", scores, int(size), storage_options),
-        smallest("pool", pool, int(size), storage_options),
+        None if labeled is None else labeled.voted,
+        None if unlabeled is None else unlabeled.voted,
+        None if labeled is None else labeled.bare,
         max_relabel_fraction=max_relabel_fraction,
     )
-    return add_ids(
-        frame,
-        known_ids("labeled_ids", labeled_ids, scores, storage_options),
-        known_ids("unlabeled_ids", unlabeled_ids, pool, storage_options),
-    )
+    return add_ids(frame, ids.get(LABELED), ids.get(UNLABELED))

@@ -24,6 +24,10 @@ ProbBlocks = Sequence[NDArray[np.generic]]
 # Rows left tied until pass 1 knows its temperature are kept up to this many numbers (32 MiB).
 PENDING_LIMIT = 2**22
 
+# Labelled rows of a block after which its best temperature is guessed: fewer than its first tile
+# has, unless there are many classes.
+SAMPLE_ROWS = 512
+
 # Half of a float64's exact integers: two sums below it fit one float64.
 HALF_FLOAT = 2**26
 
@@ -311,6 +315,8 @@ class LabelStatistics:
         Votes for each class.
     losses : tuple of p tuples of t int
         Temperature losses in units of ``calibration.LOSS_UNIT``.
+    fitted : tuple of t int
+        Labelled rows whose loss at that temperature is in the sum.
     undefined : (p,) int64
         Rows whose loss is no number (only where rows at fault are kept).
     consensus : ConsensusStatistics
@@ -329,6 +335,7 @@ class LabelStatistics:
     untied: Ints
     class_counts: Ints
     losses: tuple[tuple[int, ...], ...]
+    fitted: tuple[int, ...]
     undefined: Ints
     consensus: ConsensusStatistics
     pending: PendingRows
@@ -341,7 +348,8 @@ class LabelStatistics:
         return cls(
             *(0, 0, 0, none, none, none, none, none),
             np.zeros(num_classes, np.int64),
-            ((0,) * len(calibration.TEMPERATURE_GRID),) * num_models,
+            ((0,) * len(calibration.PLACES),) * num_models,
+            (0,) * len(calibration.PLACES),
             np.zeros(num_models, np.int64),
             ConsensusStatistics.zero(num_models, num_classes),
             PendingRows.zero(num_models, num_classes),
@@ -350,9 +358,9 @@ class LabelStatistics:
 
     @classmethod
     def from_tile(
-        cls, checked: CheckedTile, *, num_annotators: int, miscount: bool, fit: bool
+        cls, checked: CheckedTile, *, num_annotators: int, miscount: bool, places: Sequence[int]
     ) -> LabelStatistics:
-        """Statistics of one tile; the temperature's only with ``fit``."""
+        """Statistics of one tile; the temperature's at ``places`` of the grid."""
         tile = checked.tile
         num = tile.num_annotations
         counts = kernels.count_votes(tile)
@@ -368,16 +376,18 @@ class LabelStatistics:
             clear = kernels.clear_leader(tied[:, left], tile.probs[:, :, left])
             majority[left] = clear.argmax(axis=0)
             left = left[clear.sum(axis=0) > 1]
-        losses, undefined = tile_losses(checked, counts, miscount) if fit else no_losses(tile)
+        num_labeled = int(np.count_nonzero(num))
+        losses, undefined = tile_losses(checked, counts, miscount, places)
         return cls(
             len(num),
-            int(np.count_nonzero(num)),
+            num_labeled,
             int(np.count_nonzero(num > 1)),
             np.bincount(tile.annotators, minlength=num_annotators),
             *sum_both(tile.annotators, agreeing_pairs, (num - 1).take(tile.rows), num_annotators),
             *sum_both(tile.annotators, agrees, untied.take(tile.rows), num_annotators),
             counts.sum(axis=1),
             losses,
+            tuple(num_labeled if place in places else 0 for place in calibration.PLACES),
             undefined,
             ConsensusStatistics.from_tile(tile, majority, counts, tile.probs, left),
             PendingRows.from_tile(tile, left),
@@ -392,19 +402,27 @@ class LabelStatistics:
         num_annotators: int,
         miscount: bool = False,
         fit: bool = True,
+        guess: bool = True,
         keep_faulty: bool = False,
     ) -> LabelStatistics:
         """Statistics of a block.
 
         ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
-        wanted at all, ``keep_faulty`` leaves rows with faulty probabilities as they are.
+        wanted at all, and ``guess`` whether the rows after the first ``SAMPLE_ROWS`` may leave out
+        temperatures that look far from the best; ``keep_faulty`` leaves rows with faulty
+        probabilities as they are.
         """
         num_classes = block.probs[0].shape[1]
         state = cls.zero(len(block.probs), num_annotators, num_classes)
+        places = calibration.PLACES if fit else ()
         for checked in checked_tiles(block, keep_faulty=keep_faulty):
             state = state.merge(
-                cls.from_tile(checked, num_annotators=num_annotators, miscount=miscount, fit=fit)
+                cls.from_tile(
+                    checked, num_annotators=num_annotators, miscount=miscount, places=places
+                )
             )
+            if fit and guess and state.num_labeled >= SAMPLE_ROWS:
+                places, guess = calibration.likely_places(state.losses), False
         return state
 
     def merge(self, other: LabelStatistics) -> LabelStatistics:
@@ -424,6 +442,7 @@ class LabelStatistics:
             self.untied + other.untied,
             self.class_counts + other.class_counts,
             losses,
+            tuple(a + b for a, b in zip(self.fitted, other.fitted, strict=True)),
             self.undefined + other.undefined,
             self.consensus.merge(other.consensus),
             self.pending.merge(other.pending),
@@ -431,21 +450,16 @@ class LabelStatistics:
         )
 
 
-def no_losses(tile: Tile) -> tuple[tuple[tuple[int, ...], ...], Ints]:
-    """Losses where no temperature is fitted."""
-    num_models = len(tile.probs)
-    none = ((0,) * len(calibration.TEMPERATURE_GRID),) * num_models
-    return none, np.zeros(num_models, dtype=np.int64)
-
-
 def tile_losses(
-    checked: CheckedTile, counts: Ints, miscount: bool
+    checked: CheckedTile, counts: Ints, miscount: bool, places: Sequence[int]
 ) -> tuple[tuple[tuple[int, ...], ...], Ints]:
-    """Temperature losses of each model, and the rows of each that have none."""
+    """Losses of each model at ``places`` of the grid, and the rows of each that have none."""
     tile = checked.tile
+    undefined = np.zeros(len(tile.probs), dtype=np.int64)
+    if not places:
+        return ((0,) * len(calibration.PLACES),) * len(tile.probs), undefined
     counted_as = kernels.miscounted_classes(counts, tile) if miscount else tile.classes
     losses = []
-    undefined = np.zeros(len(tile.probs), dtype=np.int64)
     for model, probs in enumerate(tile.probs):
         # A NaN that is kept counts as zero here.
         ratios = calibration.log_ratios(np.fmax(probs, 0) if len(checked.faulty) else probs)
@@ -458,5 +472,5 @@ def tile_losses(
                 rows=tile.rows[keep], num_annotations=np.where(bare, 0, tile.num_annotations)
             )
             counted = counted_as[keep]
-        losses.append(tuple(calibration.temperature_losses(ratios, fitted, counted)))
+        losses.append(tuple(calibration.temperature_losses(ratios, fitted, counted, places)))
     return tuple(losses), undefined

@@ -36,6 +36,8 @@ ROOT_KEY = "zarr.json"
 ESTIMATE_KEY = "estimate.json"
 RECORDS = "records"
 ATTRS = "daskal"
+# Rows of a chunk of a table or of ids.
+COLUMN_CHUNK = 2**20
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 LABELED_COLUMNS = {
     "score": "float64",
@@ -323,20 +325,24 @@ def write_table(
         write_column(group, column, values, dimension)
 
 
-def write_column(group: Any, name: str, values: np.ndarray[Any, Any], dimension: str) -> None:
-    """Write one whole array; names as strings of any length."""
+def write_column(group: Any, name: str, values: Any, dimension: str) -> None:
+    """Write one whole array, stored values chunk by chunk; names as strings of any length."""
     text = values.dtype.kind in "OUT"
+    num_rows = values.shape[0]
+    step = max(1, min(num_rows, COLUMN_CHUNK))
 
     def write() -> None:
         array = group.create_array(
             name,
             shape=values.shape,
-            chunks=(max(1, min(len(values), 2**20)),),
+            chunks=(step,),
             dtype=str if text else values.dtype,
             dimension_names=(dimension,),
             overwrite=True,
         )
-        array[:] = values.astype(object) if text else values
+        for start in range(0, num_rows, step):
+            part = np.asarray(values[start : start + step])
+            array[start : start + step] = part.astype(object) if text else part
 
     attempt(write, f"{name!r} of {group.store_path} cannot be written")
 
@@ -345,7 +351,14 @@ def read_table(root: Any, name: str) -> pd.DataFrame | None:
     """One of the small tables, None where there is none."""
     if name not in root:
         return None
-    return pd.DataFrame({column: array[:] for column, array in root[name].arrays()})
+    columns = {column: array[:] for column, array in root[name].arrays()}
+    # Text as pandas itself would have it, whatever Zarr hands out.
+    return pd.DataFrame(
+        {
+            column: values.tolist() if values.dtype.kind in "OUT" else values
+            for column, values in columns.items()
+        }
+    )
 
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:

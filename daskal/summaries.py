@@ -9,6 +9,7 @@ import pandas as pd
 
 from daskal import selection, store
 from daskal.annotators import annotator_table
+from daskal.batches import write_batch
 from daskal.runinputs import RunInputs
 from daskal.tallies import LabeledTally, PoolTally
 from daskal.weights import Estimate
@@ -17,7 +18,7 @@ from daskal.weights import Estimate
 def write_ids(root: Any, given: RunInputs) -> None:
     """Store the examples' ids where they are known."""
     for section, ids in given.ids.items():
-        store.write_column(root[section], "example", np.asarray(ids[:]), "example")
+        store.write_column(root[section], "example", ids, "example")
 
 
 def write_tables(
@@ -64,7 +65,4 @@ def write_tables(
         None if unlabeled is None else unlabeled.smallest,
         None if labeled is None else labeled.bare,
     )
-    section_ids = {section: root.get(f"{section}/example") for section in ("labeled", "unlabeled")}
-    batch = selection.add_ids(batch, section_ids["labeled"], section_ids["unlabeled"])
-    columns = {str(name): batch[name].to_numpy() for name in batch}
-    store.write_table(root, "batch", columns, "rank")
+    write_batch(root, batch)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,30 @@ from daskal.kernels import Floats, Ints, LabeledScores, Tile
 
 QUALITY_BITS = 40
 LIMB_BITS = 20
+
+
+class Mergeable(Protocol):
+    """A state that merges with others of its kind."""
+
+    def merge(self, other: Self) -> Self:
+        """Both together."""
+
+
+State = TypeVar("State", bound=Mergeable)
+
+
+def merge_in_pairs(states: Iterable[State], zero: State) -> State:
+    """Merge states as they come, equal numbers of them with each other.
+
+    Tables of many cells grow as they are merged: here each cell is moved log n times, not n.
+    """
+    piles: list[tuple[int, State]] = []
+    for state in states:
+        num, pile = 1, state
+        while piles and piles[-1][0] == num:
+            num, pile = 2 * num, piles.pop()[1].merge(pile)
+        piles.append((num, pile))
+    return functools.reduce(lambda merged, pile: pile[1].merge(merged), reversed(piles), zero)
 
 
 def fixed_sums(groups: NDArray[np.integer], values: Floats, num_groups: int) -> Ints:
@@ -172,6 +198,18 @@ class Smallest:
             np.concatenate([self.rows, other.rows]),
             self.size,
         )
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The smallest scores of examples that have votes, and of those that have none."""
+
+    voted: Smallest
+    bare: Smallest
+
+    def merge(self, other: Candidates) -> Candidates:
+        """Both together."""
+        return Candidates(self.voted.merge(other.voted), self.bare.merge(other.bare))
 
 
 # --- the outcome of pass 2 --------------------------------------------------------------------

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from daskal import calibration, schema
+from daskal.choices import Options
 from daskal.errors import InvalidDataError
 from daskal.kernels import Floats, Ints, Rule, TieBreak, VoteWeights
 from daskal.markup import summary_table
-from daskal.options import Options
 from daskal.schema import as_floats
 from daskal.statistics import ConsensusStatistics, LabelStatistics
 
@@ -75,15 +75,27 @@ def choose_temperature(losses: Sequence[int], undefined: int) -> tuple[float, bo
     if undefined:
         # A row without a loss leaves none to compare: the first of the grid, as a search would.
         return float(grid[0]), False
-    if min(losses) == max(losses):
+    compared = compared_places([losses])
+    if len({losses[place] for place in compared}) == 1:
         return 1.0, True
-    step = calibration.FINE_STEPS
-    best = step * int(np.argmin(np.array(losses[::step], dtype=object)))
-    start = max(best - step, 0)
-    # The far end of the coarse grid is compared with its left neighbours, never chosen itself.
-    stop = best if best == len(grid) - 1 else best + step + 1
-    window = losses[start:stop]
-    return float(grid[start + window.index(min(window))]), False
+    window = calibration.window_around(calibration.coarse_order(losses)[0])
+    return float(grid[min(window, key=lambda place: losses[place])]), False
+
+
+def compared_places(curves: Sequence[Sequence[int]]) -> list[int]:
+    """Places of the grid that the models' temperatures depend on, by their losses."""
+    places = set(calibration.COARSE_PLACES)
+    for losses in curves:
+        places.update(calibration.window_around(calibration.coarse_order(losses)[0]))
+    return sorted(places)
+
+
+def is_settled(statistics: LabelStatistics) -> bool:
+    """Whether every row's loss is known wherever the temperatures depend on it."""
+    return all(
+        statistics.fitted[place] == statistics.num_labeled
+        for place in compared_places(statistics.losses)
+    )
 
 
 # --- weights ----------------------------------------------------------------------------------
@@ -211,7 +223,8 @@ class Estimate:
     class_counts : numpy.ndarray of shape (K,), int64
         Votes for each class.
     temperature_curve : pandas.DataFrame
-        Mean soft cross-entropy by temperature, one column a model; empty where none was fitted.
+        Mean soft cross-entropy by temperature, one column a model, at the temperatures that were
+        compared; empty where none was fitted.
     flags : tuple of str
         What is unusual in the data, in words.
 
@@ -325,7 +338,7 @@ class Estimate:
         index = pd.Index(calibration.TEMPERATURE_GRID, name="temperature")
         if self.losses is None:
             return pd.DataFrame(index=index[:0])
-        return pd.DataFrame(self.losses.T.copy(), index=index)
+        return pd.DataFrame(self.losses.T.copy(), index=index).dropna()
 
     # scoring
 

@@ -19,7 +19,7 @@ ORDER = (
     "redaction",
     "retries",
     "markup",
-    "options",
+    "choices",
     "kernels",
     "calibration",
     "confidence",
@@ -45,10 +45,13 @@ ORDER = (
     "describing",
     "store",
     "records",
+    "rereads",
     "api",
     "annotators",
     "quality",
     "selection",
+    "batches",
+    "export",
     "charts",
     "tables",
     "contents",
@@ -68,9 +71,10 @@ ORDER = (
     "votes_store",
     "alignment",
     "importing",
-    "console",
     "demo",
+    "console",
     "launching",
+    "options",
     "cli",
 )
 NO_ENGINE = (
@@ -127,8 +131,10 @@ def test_every_module_has_its_place() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_one_way(module: str) -> None:
-    above = ORDER[: ORDER.index(module)]
-    assert own_modules(parse(module)) <= set(above)
+    above = {*ORDER[: ORDER.index(module)]}
+    if module == ORDER[-1]:
+        above.add("")  # the command line takes public names from the package itself, lazily
+    assert own_modules(parse(module)) <= above
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -99,15 +99,15 @@ def test_first_largest_is_argmax(seed, num_classes, num_rows):
 
 def test_halving_chains_hold_the_grid_once():
     chains = calibration.CHAINS
-    places = [place for chain in chains for place in chain if place is not None]
+    places = [place for chain in chains for place in chain if place >= 0]
     assert sorted(places) == list(range(len(calibration.TEMPERATURE_GRID)))
     grid = calibration.TEMPERATURE_GRID
     for chain in chains:
         for power, place in enumerate(chain):
-            if place is not None:
+            if place != calibration.BETWEEN:
                 assert grid[place] * 2**power == pytest.approx(grid[chain[0]], rel=1e-12)
     # 8, 4, 2, 1, 0.5, (0.25 is not in the grid), 0.125
-    assert (32, 26, 20, 16, 8, None, 1) in chains
+    assert (32, 26, 20, 16, 8, calibration.BETWEEN, 1) in chains
 
 
 def test_scaled_probabilities():

@@ -134,7 +134,7 @@ def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
     assert table["Score"] == run.batch["score"].tolist()
     names = {"labeled": "labelled", "unlabeled": "pool"}
     assert table["From"] == [names[pool] for pool in run.batch["pool"]]
-    assert table["Id"] == ["–" if value is None else value for value in run.batch["id"]]
+    assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
 
 
 def test_annotators_are_the_stored_ones(run: daskal.Run, outline: Outline) -> None:
@@ -393,7 +393,8 @@ def browse(page: str, steps: str, profile: Path, width: int = 1200) -> dict[str,
         timeout=120,
         check=True,
     )
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not told, "\n".join(told)
     said = re.findall(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)[0]
     result = json.loads(html.unescape(said))
     assert "error" not in result

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -450,3 +452,36 @@ def test_ids_that_do_not_fit_the_votes(tmp_path: Path) -> None:
     group.create_array("annotators", data=np.arange(2))
     with pytest.raises(InputError, match=r"expected 3 ids in annotators.*got 2"):
         daskal.estimate(group, PROBS)
+
+
+# --- cost -------------------------------------------------------------------------------------
+
+
+def crowd(num_rows: int, num_annotators: int) -> tuple[sp.csr_array, np.ndarray]:
+    """Three votes a row, and probabilities of ten classes."""
+    rng = np.random.default_rng(0)
+    annotators = np.sort(rng.integers(0, num_annotators - 2, (num_rows, 3)), axis=1) + [0, 1, 2]
+    truth = rng.integers(0, 10, num_rows)
+    right = rng.random((num_rows, 3)) < 0.7
+    classes = np.where(right, truth[:, None], rng.integers(0, 10, (num_rows, 3)))
+    votes = sp.csr_array(
+        (classes.ravel().astype(np.int8), annotators.ravel(), np.arange(0, num_rows * 3 + 1, 3)),
+        shape=(num_rows, num_annotators),
+    )
+    probs = rng.random((num_rows, 10)) + 3 * (np.arange(10) == truth[:, None])
+    return votes, probs / probs.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_vote_hardly_grows_with_annotators() -> None:
+    def seconds(votes: sp.csr_array, probs: np.ndarray) -> float:
+        start = time.process_time()
+        estimate = daskal.estimate(votes, probs)
+        daskal.score_labeled(votes, probs, estimate).compute()
+        return time.process_time() - start
+
+    few, many = crowd(300_000, 50), crowd(300_000, 50_000)
+    with dask.config.set(scheduler="sync"):
+        # The least of several: whatever else runs here only adds to it.
+        least = [min(seconds(*given) for _ in range(4)) for given in (few, many)]
+    assert least[1] < 1.5 * least[0]

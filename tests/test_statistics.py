@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskal import calibration
-from daskal.options import Options
+from daskal.choices import Options
 from daskal.statistics import Block, ConsensusStatistics, LabelStatistics, PendingRows
 from daskal.weights import Draft, consensus_weights
 from tests.problems import chunkings, make_problem

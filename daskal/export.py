@@ -1,0 +1,151 @@
+"""A batch as a file that a labelling tool takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from daskal.batches import COLUMNS
+from daskal.errors import InputError, StorageError
+from daskal.version import __version__
+
+
+def to_tasks(batch: pd.DataFrame, *, id_key: str = "id") -> list[dict[str, Any]]:
+    """Return a batch as Label Studio tasks, in the order of the batch.
+
+    Parameters
+    ----------
+    batch : pandas.DataFrame
+        As :func:`daskal.next_batch` returns it; any columns joined to it go into a task's data.
+    id_key : str
+        Name of the ids in a task's data, as the labelling interface asks for them: ``"image"``
+        where it says ``$image`` and ids are addresses of images.
+
+    Returns
+    -------
+    list of dict
+        For each example ``data`` (its id, pool and row, and further columns), ``meta`` (rank, score
+        and daskal's version) and one of ``predictions`` without a result, whose ``score`` is that
+        of the batch: Label Studio shows tasks with the lowest prediction score first.
+    """
+    missing = {"rank", "pool", "row", "score"} - set(batch.columns)
+    if missing:
+        raise InputError(
+            "batch: expected the DataFrame of next_batch, got one without "
+            f"{', '.join(sorted(missing))}."
+        )
+    more = [name for name in batch.columns if name not in COLUMNS]
+    names = {**({"id": id_key} if "id" in batch else {}), "pool": "pool", "row": "row"}
+    names |= {name: str(name) for name in more}
+    if len(set(names.values())) < len(names):
+        raise InputError(f"id_key: {id_key!r} is the name of another column: choose another.")
+    plain = batch.astype(object).where(batch.notna(), None)
+    columns = {name: plain[name].tolist() for name in plain}
+    return [
+        {
+            "data": {key: columns[name][at] for name, key in names.items()},
+            "meta": {
+                "rank": columns["rank"][at],
+                "score": columns["score"][at],
+                "source": f"daskal {__version__}",
+            },
+            "predictions": [
+                {"model_version": f"daskal {__version__}", "score": score, "result": []}
+            ],
+        }
+        for at, score in enumerate(columns["score"])
+    ]
+
+
+def write_csv(batch: pd.DataFrame, file: Any, id_key: str) -> None:
+    """Write a batch as CSV."""
+    batch.to_csv(file, index=False, lineterminator="\n")
+
+
+def write_parquet(batch: pd.DataFrame, file: Any, id_key: str) -> None:
+    """Write a batch as Parquet."""
+    batch.to_parquet(file, index=False)
+
+
+def write_json(batch: pd.DataFrame, file: Any, id_key: str) -> None:
+    """Write a batch as Label Studio tasks."""
+    tasks = to_tasks(batch, id_key=id_key)
+    text = json.dumps(tasks, ensure_ascii=False, indent=1, allow_nan=False, default=str)
+    file.write(f"{text}\n".encode())
+
+
+WRITERS: dict[str, Callable[[pd.DataFrame, Any, str], None]] = {
+    ".csv": write_csv,
+    ".parquet": write_parquet,
+    ".json": write_json,
+}
+
+
+def export_batch(
+    batch: pd.DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    id_key: str = "id",
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a batch to a CSV, Parquet or JSON file, as its name ends; the JSON is for Label Studio.
+
+    Parameters
+    ----------
+    batch : pandas.DataFrame
+        As :func:`daskal.next_batch` returns it. Columns joined to it, an image's address or a text,
+        are written too.
+    path : str or path
+        File or URL, ending in ``.csv``, ``.parquet`` or ``.json``.
+    id_key : str
+        Name of the ids in the tasks of a JSON file, as the labelling interface asks for them.
+    storage_options : mapping, optional
+
+    Raises
+    ------
+    InputError
+        If the name ends otherwise, or the batch lacks columns.
+    StorageError
+        If the file cannot be written.
+
+    Notes
+    -----
+    The JSON is a list of Label Studio's tasks::
+
+        {"data": {"id": "img/7.jpg", "pool": "unlabeled", "row": 7},
+         "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.1.0"},
+         "predictions": [{"model_version": "daskal 0.1.0", "score": 0.21, "result": []}]}
+
+    The score is there twice: as the prediction's, by which Label Studio orders tasks (the lowest
+    first, which is what a score of daskal means), and in ``meta``, for everything else.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile, numpy as np, daskal
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "next.json"
+    >>> batch = daskal.next_batch(None, np.array([0.5, 0.1]), size=1)
+    >>> daskal.export_batch(batch, file)
+    >>> json.loads(file.read_text())[0]["data"]
+    {'pool': 'unlabeled', 'row': 1}
+    """
+    import fsspec
+
+    target = os.fspath(path)
+    write = next((write for end, write in WRITERS.items() if target.lower().endswith(end)), None)
+    if write is None:
+        raise InputError(
+            f"path: expected a name that ends in {', '.join(WRITERS)}, got {target!r}."
+        )
+    try:
+        with fsspec.open(target, "wb", **dict(storage_options or {})) as file:
+            write(batch, file, id_key)
+    except InputError:
+        raise
+    except Exception as error:
+        raise StorageError(
+            f"the batch cannot be written to {target!r}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,52 @@
+"""A batch comes back from its store as it was chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import daskal
+from tests.problems import make_problem
+
+BIG = 2**60
+NAMES = np.array([f"img/{row}" for row in range(40)], dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("labeled_ids", "unlabeled_ids"),
+    [
+        (None, None),
+        (None, NAMES),
+        (None, np.arange(BIG, BIG + 40)),
+        (np.arange(BIG, BIG + 80), np.arange(40)),
+        (np.arange(80), NAMES),
+        (NAMES.repeat(2), NAMES),
+    ],
+)
+def test_ids_of_every_kind_come_back(tmp_path: Path, labeled_ids: Any, unlabeled_ids: Any) -> None:
+    problem = make_problem(1)
+    run = daskal.run(
+        labels=problem.labels,
+        pred_probs=problem.pred_probs,
+        pred_probs_unlabeled=problem.pool,
+        labeled_ids=labeled_ids,
+        unlabeled_ids=unlabeled_ids,
+        out=tmp_path / "s.zarr",
+        batch_size=30,
+    )
+    assert set(run.batch["pool"]) == {"labeled", "unlabeled"}
+    pd.testing.assert_frame_equal(run.batch, run.next_batch(size=30))
+    if unlabeled_ids is None:
+        assert "id" not in run.batch
+        return
+    known = {"labeled": labeled_ids, "unlabeled": unlabeled_ids}
+    for pool, row, found in run.batch[["pool", "row", "id"]].itertuples(index=False):
+        if known[pool] is None:
+            assert pd.isna(found)
+        else:
+            assert found == known[pool][row]
+            assert isinstance(found, str) == isinstance(known[pool][row], str)

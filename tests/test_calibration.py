@@ -1,0 +1,103 @@
+"""The temperature's search: what a block leaves out changes no bit of the estimate."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import daskal
+from daskal import calibration, kernels, reduction, statistics, weights
+from daskal.statistics import Block, LabelStatistics
+from tests.problems import make_problem
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Blocks of several tiles, the first of which is the sample."""
+    monkeypatch.setattr(kernels, "MIN_TILE_ROWS", 100)
+    monkeypatch.setattr(kernels, "MAX_TILE_ROWS", 100)
+    monkeypatch.setattr(statistics, "SAMPLE_ROWS", 100)
+
+
+def mixed_problem():
+    """Timid probabilities in the first half of the rows, far too sure ones in the second."""
+    problem = make_problem(3, num_examples=1200, num_classes=4, pool=None)
+    probs = problem.pred_probs.copy()
+    probs[:600] **= 0.2
+    probs /= probs.sum(axis=1, keepdims=True)
+    return problem.labels, probs
+
+
+def whole(labels, probs, **options):
+    return LabelStatistics.from_block(
+        Block(labels, [probs], 0), num_annotators=labels.shape[1], **options
+    )
+
+
+def test_windows():
+    # Around T = 1 (place 16): from 0.8 (12) to 2 (20); the ends of the grid have one side.
+    assert calibration.window_around(16) == tuple(range(12, 21))
+    assert calibration.window_around(0) == tuple(range(5))
+    assert calibration.window_around(32) == tuple(range(28, 32))
+    losses = [9] * 33
+    losses[16], losses[20] = 1, 2
+    assert set(calibration.likely_places([losses])) == {0, 4, 8, *range(12, 25), 28, 32}
+
+
+def test_places_left_out_change_nothing_of_the_others():
+    labels, probs = mixed_problem()
+    tile = next(statistics.checked_tiles(Block(labels, [probs], 0))).tile
+    ratios = calibration.log_ratios(tile.probs[0])
+    every = calibration.temperature_losses(ratios, tile, tile.classes)
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 20):
+        places = sorted(rng.choice(33, size, replace=False).tolist())
+        some = calibration.temperature_losses(ratios, tile, tile.classes, places)
+        assert some == [loss if at in places else 0 for at, loss in enumerate(every)]
+
+
+def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):
+    labels, probs = mixed_problem()
+    labels, probs = labels[:600], probs[:600]
+    every, some = whole(labels, probs, guess=False), whole(labels, probs)
+    assert set(every.fitted) == {every.num_labeled}
+    assert set(some.fitted) == {every.num_labeled, np.count_nonzero((labels[:100] >= 0).any(1))}
+    assert weights.is_settled(some)
+    for place in weights.compared_places(some.losses):
+        assert some.losses[0][place] == every.losses[0][place]
+    assert whole(labels, probs, fit=False).fitted == (0,) * 33
+
+
+def test_a_wrong_guess_costs_one_read_and_no_bit(small_tiles):
+    labels, probs = mixed_problem()
+    with mock.patch.object(statistics, "SAMPLE_ROWS", 10**9):
+        expected = daskal.estimate(labels, probs)
+    for rows, rounds in ((600, 3), (1200, 3), (100, 2)):
+        with mock.patch.object(
+            reduction, "reduce_blocks", side_effect=reduction.reduce_blocks
+        ) as reduce_blocks:
+            found = daskal.estimate(
+                da.from_array(labels, chunks=(rows, -1)), da.from_array(probs, chunks=(rows, -1))
+            )
+        assert found.to_json() == expected.to_json()
+        assert reduce_blocks.call_count == rounds
+    curve = expected.temperature_curve
+    assert len(curve) < 33
+    assert not curve.isna().to_numpy().any()
+    assert curve[0].idxmin() == expected.temperature
+
+
+def test_several_models_share_the_places_compared(small_tiles):
+    labels, probs = mixed_problem()
+    both = np.stack([probs, probs[:, ::-1]])
+    chunks = [
+        daskal.estimate(
+            da.from_array(labels, chunks=(rows, -1)), da.from_array(both, chunks=(-1, rows, -1))
+        )
+        for rows in (1200, 300, 35)
+    ]
+    assert chunks[0].to_json() == chunks[1].to_json() == chunks[2].to_json()
+    assert chunks[0].temperature_curve.shape[1] == 2

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
-from daskal import findings, inputs, reduction, scoring, weights
+from daskal import findings, flags, inputs, reduction, scoring, weights
 from daskal.blocks import Ledger, RowBlocks, as_array, cut_rows
-from daskal.errors import DataWarning, EstimateError, InputError
+from daskal.choices import ON_INVALID, Options, check_choice, check_options, shown
+from daskal.errors import DataWarning, EstimateError
 from daskal.progress import Report
 from daskal.statistics import ConsensusStatistics, LabelStatistics
-from daskal.weights import Draft, Estimate, Options
+from daskal.weights import Draft, Estimate
 
 Storage = Mapping[str, Any] | None
-
-
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices."""
-    if value not in choices:
-        raise InputError(f"{name}: expected one of {', '.join(choices)}, got {value!r}.")
-
-
-def check_options(options: Options, on_invalid: str) -> None:
-    """Refuse options that mean nothing."""
-    check_choice("convention", options.convention, weights.CONVENTIONS)
-    check_choice("consensus_method", options.consensus_method, weights.CONSENSUS_METHODS)
-    check_choice("quality_method", options.quality_method, weights.QUALITY_METHODS)
-    check_choice("on_invalid", on_invalid, scoring.ON_INVALID)
-    temperature = options.temperature
-    if temperature is None or temperature == "fit":
-        return
-    if isinstance(temperature, str) or not (np.isfinite(temperature) and temperature > 0):
-        raise InputError(
-            "temperature: expected 'fit', a positive number, or None for the probabilities as "
-            f"they are, got {temperature!r}."
-        )
 
 
 def estimate(
@@ -102,9 +81,21 @@ def estimate(
     8
     """
     options = Options(convention, temperature, consensus_method, quality_method, random_state)
-    check_options(options, on_invalid)
+    options = check_options(options, on_invalid)
     given_labels, probs, blocks = labeled_blocks(labels, pred_probs, storage_options)
-    return estimate_blocks(given_labels, probs, blocks, options, on_invalid)
+    statistics = read_labels(given_labels, blocks, options, on_invalid)
+    names = row_names(given_labels, probs)
+    if on_invalid == "raise":
+        findings.raise_invalid(statistics.findings, names)
+    elif statistics.findings:
+        warnings.warn(findings.left_out(statistics.findings, names), DataWarning, stacklevel=2)
+    return settle(statistics, given_labels, probs, blocks, options, on_invalid)
+
+
+def row_names(labels: inputs.Labels, probs: inputs.Probs) -> findings.Names:
+    """What finds the ids of labelled examples."""
+    ids = probs.row_ids if labels.row_ids is None else labels.row_ids
+    return {} if ids is None else dict.fromkeys(("labels", "pred_probs"), ids.__getitem__)
 
 
 def labeled_blocks(
@@ -133,11 +124,12 @@ def estimate_blocks(
     on_invalid: str,
     report: Report | None = None,
     ledger: Callable[[str], Ledger] | None = None,
+    names: findings.Names | None = None,
 ) -> Estimate:
-    """Pass 1 over blocks; ``ledger`` gives the one of a stage."""
+    """Pass 1 over blocks; ``ledger`` gives the one of a stage, ``names`` the ids of rows."""
     statistics = read_labels(labels, blocks, options, on_invalid, report, ledger)
     if on_invalid == "raise":
-        findings.raise_invalid(statistics.findings)
+        findings.raise_invalid(statistics.findings, names)
     return settle(statistics, labels, probs, blocks, options, on_invalid, report, ledger)
 
 
@@ -226,7 +218,7 @@ def settle(
         if options.consensus_method == "best_quality":
             consensus = read_again("consensus", draft.rule(majority))
             final = weights.consensus_weights(statistics, consensus)
-    return weights.finish(
+    return flags.finish(
         draft,
         majority,
         final,
@@ -240,19 +232,31 @@ def settle(
 # --- pass 2 -----------------------------------------------------------------------------------
 
 
-def check_fits(estimate: Estimate, probs: inputs.Probs, name: str) -> None:
+def check_fits(estimate: Any, probs: inputs.Probs, name: str) -> None:
     """Refuse an estimate made for other classes or models."""
+    if not isinstance(estimate, Estimate):
+        raise EstimateError(
+            f"estimate: expected a daskal.Estimate, got {shown(estimate)}. Make one with "
+            "daskal.estimate, or read one with daskal.Estimate.from_json(text)."
+        )
     if estimate.num_classes != probs.num_classes:
         raise EstimateError(
-            f"{name}: expected {estimate.num_classes} classes (columns), as the estimate has, got "
-            f"{probs.num_classes}."
+            f"{name}: expected {estimate.num_classes:,} classes (columns), as the estimate has, "
+            f"got {probs.num_classes:,}. Estimate again with this model's probabilities."
         )
     if (estimate.ensemble, estimate.num_models) != (probs.ensemble, probs.num_models):
-        expected = f"(P, N, K) with P = {estimate.num_models}" if estimate.ensemble else "(N, K)"
-        got = f"(P, N, K) with P = {probs.num_models}" if probs.ensemble else "(N, K)"
+        models = estimate.num_models
+        expected = f"an ensemble's, (P, N, K) with P = {models:,}" if estimate.ensemble else "one's"
         raise EstimateError(
-            f"{name}: expected probabilities of shape {expected}, as the estimate was made with, "
-            f"got {got}."
+            f"{name}: expected the probabilities of the model(s) the estimate was made with, "
+            f"{expected}, got {probs.form}."
+        )
+    if None not in (estimate.class_names, probs.class_names) and (
+        estimate.class_names != probs.class_names
+    ):
+        raise EstimateError(
+            f"{name}: expected the classes in the estimate's order, {estimate.class_names!r}, got "
+            f"{probs.class_names!r}. Put the columns into that order."
         )
 
 
@@ -264,6 +268,14 @@ def match_annotators(estimate: Estimate, labels: inputs.Labels) -> list[int] | N
             return None
         places = list(range(estimate.num_annotators))[: labels.num_annotators]
         places += [-1] * (labels.num_annotators - len(places))
+        if len(places) < estimate.num_annotators:
+            warnings.warn(
+                f"labels: taken for the first {len(places):,} of the estimate's "
+                f"{estimate.num_annotators:,} annotators, for one side has no ids. Name the "
+                "columns (a DataFrame) when estimating and when scoring to match them by id.",
+                DataWarning,
+                stacklevel=4,
+            )
     elif known == given:
         return None
     else:
@@ -338,7 +350,7 @@ def score_labeled(
     >>> int(scores.compute().argmin())
     2
     """
-    check_choice("on_invalid", on_invalid, scoring.ON_INVALID)
+    check_choice("on_invalid", on_invalid, ON_INVALID)
     given_labels, probs, blocks = labeled_blocks(labels, pred_probs, storage_options)
     check_fits(estimate, probs, "pred_probs")
     rule = estimate.rule(match_annotators(estimate, given_labels))
@@ -398,7 +410,7 @@ def score_unlabeled(
     >>> daskal.score_unlabeled(np.array([[0.9, 0.1], [0.5, 0.5]])).compute()
     array([0.7, 0.5])
     """
-    check_choice("on_invalid", on_invalid, scoring.ON_INVALID)
+    check_choice("on_invalid", on_invalid, ON_INVALID)
     probs = inputs.open_probs("pred_probs_unlabeled", pred_probs_unlabeled, storage_options)
     temperature, model_weight, mean_weight = pool_weights(estimate, probs)
     scores = as_array(

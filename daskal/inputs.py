@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from daskal import sparse
+from daskal.choices import check_storage_options
 from daskal.errors import InputError
 from daskal.locations import open_zarr, storage_errors
 from daskal.redaction import redacted
@@ -22,6 +23,9 @@ Storage = Mapping[str, Any] | None
 COMPARE_IDS = 2**18
 # Members of a group that an error lists.
 LIST_MEMBERS = 20
+ONE_COLUMN = (
+    " The probabilities p of the second of two classes are written np.column_stack([1 - p, p])."
+)
 LONG_COLUMNS = {"task", "annotator", "label"}
 
 
@@ -40,6 +44,7 @@ class Opened(NamedTuple):
 
 def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
     """The bare array behind any argument daskal takes."""
+    check_storage_options(storage_options)
     if isinstance(given, str | os.PathLike):
         given = open_zarr(name, os.fspath(given), storage_options)
     if sparse.is_sparse(given):
@@ -55,7 +60,9 @@ def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
             return Opened(np.asanyarray(given))
         except ValueError as error:
             raise InputError(
-                f"{name}: expected rows of one length, got a list that is no array ({error})."
+                f"{name}: expected rows of one length, as an array has, got a list of others. "
+                "Fill missing labels up with NaN, or pass votes in long format to "
+                "daskal.import_votes."
             ) from error
     raise refuse(name, given)
 
@@ -91,15 +98,16 @@ def open_pandas(name: str, given: Any) -> Opened:
 
 def frame_values(name: str, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
     """Values of a DataFrame of numbers, missing ones as NaN."""
-    kinds = {dtype.kind for dtype in frame.dtypes}
+    kinds = {str(dtype) for dtype in frame.dtypes}
+    is_whole = all(dtype.kind in "iub" for dtype in frame.dtypes)
     try:
-        if kinds <= set("iub") and not frame.isna().to_numpy().any():
+        if is_whole and not frame.isna().to_numpy().any():
             return frame.to_numpy()
         return float_values(frame)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{name}: expected numbers, got a DataFrame with columns of {set(frame.dtypes)!r} "
-            f"({error}). Turn class names into codes 0 to K - 1 first: "
+            f"{name}: expected numbers, got columns of {', '.join(sorted(kinds))} ({error}). Turn "
+            "class names into codes 0 to K - 1 first: "
             "daskal.multiannotator.format_multiannotator_labels does."
         ) from error
 
@@ -194,6 +202,14 @@ class Probs(NamedTuple):
     template: Any
     class_names: tuple[str, ...] | None = None
 
+    @property
+    def form(self) -> str:
+        """How many models and classes there are, in words."""
+        classes = f"{self.num_classes:,} classes"
+        if not self.ensemble:
+            return f"one model's probabilities, (N, K), of {classes}"
+        return f"an ensemble's, (P, N, K), of {self.num_models:,} model(s) and {classes}"
+
 
 def open_probs(name: str, given: Any, storage_options: Storage, *, least_classes: int = 2) -> Probs:
     """Probabilities as (N, K), as (P, N, K), or as a list of P separate (N, K)."""
@@ -210,7 +226,7 @@ def open_probs(name: str, given: Any, storage_options: Storage, *, least_classes
     if ndim not in (2, 3):
         raise InputError(
             f"{name}: expected shape (N, K), or (P, N, K) for P models, got "
-            f"{tuple(first.array.shape)}."
+            f"{tuple(first.array.shape)}.{ONE_COLUMN if ndim == 1 else ''}"
         )
     source = make_source(name, first.array, row_axis=ndim - 2)
     num_models = source.shape[0] if ndim == 3 else 1
@@ -334,7 +350,7 @@ def labels_source(array: Any) -> Source:
     if len(array.shape) != 2:
         raise InputError(
             "labels: expected an (N, M) matrix, one row an example and one column an annotator, "
-            f"got shape {tuple(array.shape)}."
+            f"got shape {tuple(array.shape)}. One annotator's labels are labels.reshape(-1, 1)."
         )
     if is_sparse_kind(array):
         return sparse.SparseLazySource("labels", array)
@@ -362,7 +378,7 @@ def check_aligned(labels: Labels, probs: Probs) -> None:
     if labels.num_rows != probs.num_rows:
         raise InputError(
             "expected labels and pred_probs with the same number of rows, got "
-            f"{labels.num_rows:,} and {probs.num_rows:,}."
+            f"{labels.num_rows:,} and {probs.num_rows:,}.{advice_on_rows(labels, probs)}"
         )
     if labels.template is not None and probs.template is not None:
         check_dims(labels.template.dims, probs.template.dims)
@@ -373,6 +389,17 @@ def check_aligned(labels: Labels, probs: Probs) -> None:
             f"expected the classes of labels and pred_probs in one order, got {named[0]!r} and "
             f"{named[1]!r}. Put the columns of pred_probs into the order of the labels' classes."
         )
+
+
+def advice_on_rows(labels: Labels, probs: Probs) -> str:
+    """What may be turned round where numbers of rows disagree."""
+    if probs.ensemble and labels.num_rows == probs.num_models:
+        return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
+    if labels.num_rows == probs.num_classes:
+        return " pred_probs seems to be turned round: rows are examples, columns classes."
+    if labels.num_annotators == probs.num_rows:
+        return " labels seems to be turned round: rows are examples, columns annotators."
+    return " Each row of both is the same example."
 
 
 def check_dims(labels: Sequence[Hashable], probs: Sequence[Hashable]) -> None:

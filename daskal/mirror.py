@@ -17,11 +17,12 @@ import pandas as pd
 
 from daskal import api, describing, inputs, quality, reduction
 from daskal.blocks import RowBlocks, cut_rows
+from daskal.choices import Options
 from daskal.errors import ArgumentTypeError, DataWarning, InputError, InvalidDataError
 from daskal.findings import FIRST_ROWS, Findings, describe, raise_invalid
 from daskal.sources import RowIds
 from daskal.statistics import LabelStatistics
-from daskal.weights import Estimate, Options
+from daskal.weights import Estimate
 
 LAZY_PACKAGES = ("dask", "zarr", "xarray", "daskal")
 LABELS, PROBS, POOL = "labels_multiannotator", "pred_probs", "pred_probs_unlabeled"

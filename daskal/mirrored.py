@@ -12,6 +12,7 @@ import pandas as pd
 from daskal import api, describing, inputs, mirror, quality, reduction, scoring
 from daskal.annotators import annotator_table
 from daskal.blocks import as_array, cut_rows
+from daskal.choices import CONSENSUS_METHODS, QUALITY_METHODS, check_choice
 from daskal.confidence import METHODS, Scorer, class_thresholds
 from daskal.describing import PoolRule, Question
 from daskal.errors import ArgumentTypeError, InputError
@@ -20,7 +21,7 @@ from daskal.gathering import ConfidenceSums, Gathered, ModelVotes
 from daskal.kernels import TieBreak
 from daskal.mirror import LABELS, POOL, PROBS, Given
 from daskal.sources import LazySource, MemorySource, StoredSource
-from daskal.weights import CONSENSUS_METHODS, QUALITY_METHODS, Draft, Estimate, impute_mean, ratio
+from daskal.weights import Draft, Estimate, impute_mean, ratio
 
 logger = logging.getLogger("daskal")
 
@@ -125,8 +126,8 @@ def label_quality_info(
     if not methods:
         raise InputError("consensus_method: expected at least one method, got an empty list.")
     for method in methods:
-        api.check_choice("consensus_method", method, CONSENSUS_METHODS)
-    api.check_choice("quality_method", quality_method, QUALITY_METHODS)
+        check_choice("consensus_method", method, CONSENSUS_METHODS)
+    check_choice("quality_method", quality_method, QUALITY_METHODS)
     options = given.options(
         temperature="fit" if calibrate else None,
         quality_method=quality_method,
@@ -167,7 +168,7 @@ def make_question(
             f"{unknown} too."
         )
     method = score_options.get("method", "self_confidence")
-    api.check_choice("label_quality_score_kwargs['method']", method, METHODS)
+    check_choice("label_quality_score_kwargs['method']", method, METHODS)
     scorers = [Scorer(method)] * len(estimates)
     rules = [estimate.rule() for estimate in estimates]
     if score_options.get("adjust_pred_probs", False):

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from daskal import planning
-from daskal.api import check_choice
 from daskal.blocks import RowBlocks
+from daskal.choices import CONSENSUS_METHODS, check_choice, check_size
 from daskal.clusters import worker_threads
 from daskal.planning import ArrayPlan, Plan, SectionPlan
 from daskal.reduction import SPLIT_EVERY
 from daskal.runinputs import RunInputs
 from daskal.sources import Source
 from daskal.store import LABELED_COLUMNS, UNLABELED_COLUMNS
-from daskal.weights import CONSENSUS_METHODS
 
 Storage = Mapping[str, Any] | None
 
@@ -66,6 +65,7 @@ def plan(
     >>> plan.num_blocks, plan.fits
     (32, True)
     """
+    check_size(batch_size, name="batch_size")
     check_choice("consensus_method", consensus_method, CONSENSUS_METHODS)
     given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
     return plan_run(

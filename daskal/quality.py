@@ -10,19 +10,13 @@ import pandas as pd
 
 from daskal import describing, inputs, reduction
 from daskal.annotators import annotator_table
-from daskal.api import (
-    Storage,
-    check_choice,
-    check_fits,
-    labeled_blocks,
-    match_annotators,
-)
+from daskal.api import Storage, check_fits, labeled_blocks, match_annotators
 from daskal.blocks import RowBlocks, new_name
+from daskal.choices import ON_INVALID, check_choice
 from daskal.confidence import METHODS, Scorer
 from daskal.describing import Question
 from daskal.findings import raise_invalid
 from daskal.gathering import Gathered
-from daskal.scoring import ON_INVALID
 from daskal.sources import RowIds
 from daskal.weights import Estimate
 

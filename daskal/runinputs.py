@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daskal import api, fingerprint, inputs, store
+from daskal import api, findings, fingerprint, inputs, selection, store
 from daskal.blocks import RowBlocks, cut_rows
 from daskal.errors import InputError
 from daskal.redaction import redacted
@@ -79,6 +80,16 @@ class RunInputs:
         if self.pool is not None:
             api.check_fits(estimate, self.pool, "pred_probs_unlabeled")
 
+    @property
+    def names(self) -> findings.Names:
+        """What finds the ids of examples."""
+        arrays = {"labels": "labeled", "pred_probs": "labeled", "pred_probs_unlabeled": "unlabeled"}
+        return {
+            array: functools.partial(selection.pick_rows, self.ids[section])
+            for array, section in arrays.items()
+            if section in self.ids
+        }
+
     def sections(self) -> list[Section]:
         """Sections of the store."""
         parts = (
@@ -114,11 +125,19 @@ class RunInputs:
 
 def check_same_model(probs: inputs.Probs, pool: inputs.Probs) -> None:
     """Refuse a pool with other classes or models than the labelled data."""
-    if (probs.num_classes, probs.num_models) != (pool.num_classes, pool.num_models):
+    ours, theirs = (
+        (given.ensemble, given.num_models, given.num_classes, given.class_names)
+        for given in (probs, pool)
+    )
+    if ours[:3] != theirs[:3]:
         raise InputError(
             "expected pred_probs and pred_probs_unlabeled from the same model(s), got "
-            f"{probs.num_models} model(s) with {probs.num_classes} classes and "
-            f"{pool.num_models} model(s) with {pool.num_classes} classes."
+            f"{probs.form} and {pool.form}."
+        )
+    if None not in (ours[3], theirs[3]) and ours[3] != theirs[3]:
+        raise InputError(
+            "expected the classes of pred_probs and pred_probs_unlabeled in one order, got "
+            f"{ours[3]!r} and {theirs[3]!r}. Put the columns of one into the order of the other."
         )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from daskal import api, findings, fingerprint, plans, reduction, scoring, selection, store
+from daskal import api, findings, fingerprint, plans, reduction, scoring, store
 from daskal.blocks import RowBlocks
+from daskal.choices import Options, check_options, check_size
 from daskal.clusters import check_cluster
 from daskal.errors import ChangedInputError, DataWarning, InputError, ResumeError, StoreExistsError
 from daskal.progress import Report
@@ -24,7 +25,7 @@ from daskal.store import Claim, SectionWriter
 from daskal.summaries import write_ids, write_tables
 from daskal.tallies import LabeledTally, PoolTally
 from daskal.version import __version__
-from daskal.weights import Estimate, Options
+from daskal.weights import Estimate
 
 Storage = Mapping[str, Any] | None
 
@@ -117,8 +118,8 @@ def run(
     2
     """
     options = Options(convention, temperature, consensus_method, quality_method, random_state)
-    api.check_options(options, on_invalid)
-    selection.check_size(batch_size, None)
+    options = check_options(options, on_invalid)
+    check_size(batch_size, name="batch_size")
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
     given = RunInputs.open(
@@ -166,7 +167,7 @@ def run(
     if estimate is not None and known is None:
         store.write_estimate(root, estimate.to_json())
     labeled, unlabeled = scoring_pass.labeled(estimate), scoring_pass.unlabeled(estimate)
-    report_findings(labeled, unlabeled, on_invalid)
+    report_findings(labeled, unlabeled, on_invalid, given.names)
     write_ids(root, given)
     write_tables(root, given, estimate, labeled, unlabeled, batch_size)
     claim.check()
@@ -246,6 +247,7 @@ class ScoringPass:
                 self.on_invalid,
                 self.progress,
                 self.records,
+                given.names,
             )
         except ChangedInputError:
             for stage in ("ties", "consensus"):
@@ -308,20 +310,20 @@ class ScoringPass:
 
 
 def report_findings(
-    labeled: LabeledTally | None, unlabeled: PoolTally | None, on_invalid: str
+    labeled: LabeledTally | None,
+    unlabeled: PoolTally | None,
+    on_invalid: str,
+    names: findings.Names,
 ) -> None:
     """Raise or warn of the rows at fault, and warn of workers that round differently."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
-    found = findings.Findings()
-    levels: set[str] = set()
-    for tally in tallies:
-        found = found.merge(tally.findings)
-        levels.update(tally.cpu_levels)
+    found = findings.merge_all(tally.findings for tally in tallies)
+    levels = {level for tally in tallies for level in tally.cpu_levels}
     if on_invalid == "raise":
-        findings.raise_invalid(found)
+        findings.raise_invalid(found, names)
     elif found:
-        warnings.warn(findings.describe(found), DataWarning, stacklevel=3)
+        warnings.warn(findings.left_out(found, names), DataWarning, stacklevel=3)
     if len(levels) > 1:
         warnings.warn(
             f"the workers' CPUs differ ({'; '.join(sorted(levels))}): last bits of scores may "
@@ -336,10 +338,12 @@ def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[s
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
     levels = {level for tally in tallies for level in tally.cpu_levels}
-    invalid = sum(finding.num_rows for tally in tallies for finding in tally.findings.faults)
+    found = findings.merge_all(tally.findings for tally in tallies)
     return {
         "num_labeled_rows": 0 if labeled is None else labeled.scores.num_rows,
         "num_unlabeled_rows": 0 if unlabeled is None else unlabeled.num_rows,
-        "num_invalid_rows": invalid,
+        # A row at fault has no score, however many faults it has.
+        "num_invalid_rows": sum(tally.num_rows - int(tally.histogram.sum()) for tally in tallies),
+        "invalid": findings.summarize(found),
         "cpu_levels": sorted(levels),
     }

@@ -15,10 +15,6 @@ from daskal.kernels import LOW_TOLERANCE, Floats, Rule
 from daskal.statistics import Block, CheckedTile, checked_probs, checked_tiles, row_bounds
 from daskal.tallies import Candidates, LabeledTally, PoolTally, Smallest, merge_in_pairs
 
-# "keep", which scores rows at fault as they are, is for the cleanlab mirror alone.
-ON_INVALID = ("raise", "nan")
-
-
 # --- blocks to scores -------------------------------------------------------------------------
 
 

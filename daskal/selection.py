@@ -10,6 +10,7 @@ import pandas as pd
 
 from daskal import inputs, reduction, scoring
 from daskal.blocks import cut_rows
+from daskal.choices import check_size
 from daskal.errors import InputError
 from daskal.sources import Source, make_source
 from daskal.tallies import Candidates, Smallest
@@ -121,7 +122,7 @@ def choose(
 
     Read once with room for all that may be left out, and again only where ids are not unique.
     """
-    sources = [open_scores(name, pool.scores, "f", storage_options)]
+    sources = [open_scores(name, pool.scores, "fiu", storage_options)]
     if pool.num_annotations is not None:
         num = open_scores("num_annotations", pool.num_annotations, "iu", storage_options)
         if num.shape != sources[0].shape:
@@ -212,21 +213,6 @@ def pick_rows(ids: Any, rows: np.ndarray[Any, Any]) -> list[Any]:
     return list(np.asarray(ids)[rows].tolist())
 
 
-def check_size(size: Any, max_relabel_fraction: float | None) -> None:
-    """Refuse sizes and fractions that mean nothing."""
-    check_count("size", size)
-    if max_relabel_fraction is not None and not 0 <= max_relabel_fraction <= 1:
-        raise InputError(
-            f"max_relabel_fraction: expected a number from 0 to 1, got {max_relabel_fraction!r}."
-        )
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse what is no count of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}.")
-
-
 def known_ids(name: str, given: Any, scores: Any, storage_options: Storage) -> Any:
     """Ids as an array: those given, or the coords of the scores."""
     if given is None:
@@ -310,7 +296,7 @@ def next_batch(
     if scores is None and pool is None:
         raise InputError("expected scores of labelled examples, of a pool, or of both; got none.")
     if max_annotations is not None:
-        check_count("max_annotations", max_annotations)
+        check_size(max_annotations, name="max_annotations")
     if num_annotations is None and max_annotations is not None:
         raise InputError("max_annotations: expected num_annotations beside it, got none.")
     pools = {

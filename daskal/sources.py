@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from daskal.errors import BlockError, InputError
+from daskal.errors import BlockError, InputError, StorageError
 from daskal.redaction import explain, redacted
 from daskal.retries import with_retries
 
@@ -86,9 +86,10 @@ class Source(Protocol):
 def plain_block(name: str, block: Any) -> Any:
     """A block as a plain array; what a masked array masks is missing."""
     if isinstance(block, np.ma.MaskedArray):
-        if block.dtype.kind == "f":
-            return block.filled(np.nan)
-        return np.ma.filled(block.astype(np.int64), MISSING_CODE)
+        if block.dtype.kind == "i":
+            return block.filled(MISSING_CODE)
+        # Unsigned ones have no code for missing.
+        return np.ma.filled(block if block.dtype.kind == "f" else block.astype(float), np.nan)
     if not isinstance(block, np.ndarray) and hasattr(block, "tocsr"):
         raise InputError(
             f"{name}: expected dense blocks, as the Dask array's meta says, got "
@@ -116,10 +117,21 @@ class GivenReader:
     """The task is handed the block itself."""
 
     name: str
+    shape: tuple[int, ...]
+    row_axis: int
 
     def __call__(self, argument: Any, start: int, stop: int) -> Any:
         """Rows ``start:stop``."""
-        return plain_block(self.name, argument)
+        block = plain_block(self.name, argument)
+        expected = list(self.shape)
+        expected[self.row_axis] = stop - start
+        if block.shape != tuple(expected) or block.dtype.kind not in "fiub":
+            raise InputError(
+                f"{self.name}: expected a block of numbers of shape {tuple(expected)} for rows "
+                f"{start:,} to {stop:,}, as the Dask array says, got {block.dtype} of shape "
+                f"{block.shape}. Give map_blocks the right dtype= and chunks=."
+            )
+        return block
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ class MemorySource:
     @property
     def reader(self) -> Reader:
         """What a worker needs to read a block."""
-        return GivenReader(self.name)
+        return GivenReader(self.name, self.shape, self.row_axis)
 
     def arguments(self, edges: Sequence[int]) -> tuple[Iterable[Any], list[da.Array]]:
         """Views of the rows."""
@@ -263,7 +275,7 @@ class LazySource:
     @property
     def reader(self) -> Reader:
         """What a worker needs to read a block."""
-        return GivenReader(self.name)
+        return GivenReader(self.name, self.shape, self.row_axis)
 
     def arguments(self, edges: Sequence[int]) -> tuple[Iterable[Any], list[da.Array]]:
         """Keys of the blocks."""
@@ -289,6 +301,37 @@ def check_known_chunks(name: str, array: da.Array) -> None:
         )
 
 
+def check_stored(name: str, array: Any) -> None:
+    """Refuse a stored array that could run code when read, or whose metadata makes no sense.
+
+    Nothing of it has been read so far.
+    """
+    where = redacted(str(array.store_path))
+    metadata = array.metadata.to_dict()
+    codecs = [metadata.get(key) for key in ("codecs", "filters", "compressor")]
+    if any("pickle" in codec.lower() for codec in codec_names(codecs)):
+        raise InputError(
+            f"{name}: expected an array of numbers, got {where}, whose codecs include pickle: "
+            "reading it could run any code. Write it anew without filters of objects."
+        )
+    if not all(size > 0 for size in array.chunks):
+        raise StorageError(
+            f"{name}: expected chunks of at least one value, got {array.chunks} in the metadata of "
+            f"{where}. Write the array anew."
+        )
+
+
+def codec_names(metadata: Any) -> Iterator[str]:
+    """Names of the codecs in part of an array's metadata, of codecs in codecs too."""
+    if isinstance(metadata, Mapping):
+        yield from (str(metadata[key]) for key in ("id", "name") if key in metadata)
+        metadata = metadata.values()
+    elif not isinstance(metadata, list | tuple):
+        return
+    for part in metadata:
+        yield from codec_names(part)
+
+
 def make_source(name: str, array: Any, row_axis: int) -> Source:
     """The source behind a dense array."""
     if isinstance(array, np.ndarray):
@@ -296,6 +339,7 @@ def make_source(name: str, array: Any, row_axis: int) -> Source:
     if isinstance(array, da.Array):
         check_known_chunks(name, array)
         return LazySource(name, array, row_axis)
+    check_stored(name, array)
     return StoredSource(name, array, row_axis)
 
 

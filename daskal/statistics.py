@@ -62,7 +62,7 @@ def checked_probs(
     for model, (found, values) in enumerate(zip(faults, probs, strict=True)):
         rows = np.flatnonzero(found)
         with np.errstate(invalid="ignore", over="ignore"):
-            low, high, total = values.min(0), values.max(0), values.sum(0)
+            low, high, total = values.min(0), values.max(0), kernels.sum_classes(values)
         seen = np.where(found == kernels.BELOW_ZERO, low, total)
         seen = np.where(found == kernels.ABOVE_ONE, high, seen)
         array = name if len(probs) == 1 else f"{name}[{model}]"

@@ -392,7 +392,7 @@ def tidy(root: Any) -> None:
 def read_estimate(root: Any) -> str | None:
     """Text of the estimate a store holds."""
     content = get_bytes(root.store, join_key(root, ESTIMATE_KEY))
-    return None if content is None else content.decode()
+    return None if content is None else content.decode(errors="replace")
 
 
 def write_estimate(root: Any, text: str) -> None:

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from daskal import calibration
-from daskal.errors import EstimateError, InvalidDataError
+from daskal import calibration, schema
+from daskal.choices import Options
+from daskal.errors import InvalidDataError
 from daskal.kernels import Floats, Ints, Rule, TieBreak, VoteWeights
 from daskal.markup import summary_table
+from daskal.schema import as_floats
 from daskal.statistics import ConsensusStatistics, LabelStatistics
 
-SCHEMA = "daskal.Estimate/1"
 # No weight and no error rate falls below this.
 WEIGHT_FLOOR = 1e-6
-CONVENTIONS = ("paper", "cleanlab")
-CONSENSUS_METHODS = ("best_quality", "majority_vote")
-QUALITY_METHODS = ("crowdlab", "agreement")
-
-
-class Options(NamedTuple):
-    """The choices an estimate is made under."""
-
-    convention: str
-    temperature: str | float | None
-    consensus_method: str
-    quality_method: str
-    random_state: int
 
 
 class ConsensusWeights(NamedTuple):
@@ -161,10 +148,11 @@ class Draft:
         num_models = len(statistics.losses)
         flat: tuple[bool, ...] = (False,) * num_models
         if statistics.num_labeled == 0:
+            left_out = ", those at fault left out" if statistics.findings else ""
             raise InvalidDataError(
-                "expected labels with at least one vote, got none in "
-                f"{statistics.num_examples} rows. Check how missing labels are coded: NaN in a "
-                "float matrix, any negative number in an integer one."
+                "labels: expected at least one vote, got none in "
+                f"{statistics.num_examples:,} rows{left_out}. Check how missing labels are coded: "
+                "NaN in a float matrix, any negative number in an integer one."
             )
         if statistics.num_multiple == 0:
             return cls(statistics, np.ones(num_models), flat, options)
@@ -365,7 +353,7 @@ class Estimate:
         )
         tie_break = TieBreak(self.class_counts, self.tie_agreement, self.options.random_state)
         if annotators is not None:
-            place = np.asarray(annotators)
+            place = np.asarray(annotators, dtype=np.int64)
 
             def pick(values: Floats) -> Floats:
                 known = mean_of_known(values)
@@ -390,10 +378,7 @@ class Estimate:
 
     def to_json(self) -> str:
         """Return the estimate as canonical JSON: equal estimates give equal text."""
-        content: dict[str, Any] = {"schema": SCHEMA}
-        for field in fields(self):
-            content[field.name] = as_plain(getattr(self, field.name))
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return schema.write({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_json(cls, text: str) -> Estimate:
@@ -402,22 +387,10 @@ class Estimate:
         Raises
         ------
         EstimateError
-            If the text is no estimate of this version of the format.
+            If the text is no estimate, is one of another version of daskal's format, or was cut or
+            changed since it was written.
         """
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise EstimateError(
-                f"expected the JSON text of an estimate, got text that is no JSON ({error}). "
-                "Pass what Estimate.to_json() returned."
-            ) from error
-        if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
-            seen = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
-            raise EstimateError(
-                f"expected an estimate of schema {SCHEMA!r}, got {seen!r}. "
-                "Estimate again with this version of daskal."
-            )
-        return from_plain(content)
+        return from_plain(schema.read(text))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Estimate):
@@ -464,28 +437,8 @@ class Estimate:
         return lines + [("note", flag) for flag in self.flags]
 
 
-def as_plain(value: Any) -> Any:
-    """A field as JSON has it: arrays as lists, NaN as null."""
-    if isinstance(value, np.ndarray):
-        return as_plain(value.tolist())
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: as_plain(item) for name, item in value._asdict().items()}
-    if isinstance(value, list | tuple):
-        return [as_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return as_plain(value.item())
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
-
-
-def as_floats(values: Any) -> Floats:
-    """Numbers and nulls as float64."""
-    return np.array(values, dtype=np.float64)
-
-
 def from_plain(content: Mapping[str, Any]) -> Estimate:
-    """The estimate that ``as_plain`` made ``content`` of."""
+    """The estimate behind content that has been checked."""
 
     def weights(name: str) -> ConsensusWeights:
         values = content[name]
@@ -500,107 +453,21 @@ def from_plain(content: Mapping[str, Any]) -> Estimate:
     def optional(name: str, make: Any) -> Any:
         return None if content[name] is None else make(content[name])
 
-    try:
-        return Estimate(
-            options=Options(**content["options"]),
-            ensemble=bool(content["ensemble"]),
-            num_examples=int(content["num_examples"]),
-            num_labeled=int(content["num_labeled"]),
-            num_multiple=int(content["num_multiple"]),
-            temperatures=optional("temperatures", as_floats),
-            losses=optional("losses", as_floats),
-            class_counts=np.array(content["class_counts"], dtype=np.int64),
-            votes=np.array(content["votes"], dtype=np.int64),
-            agreement=as_floats(content["agreement"]),
-            tie_agreement=as_floats(content["tie_agreement"]),
-            majority=weights("majority"),
-            final=weights("final"),
-            flags=tuple(content["flags"]),
-            annotator_ids=optional("annotator_ids", tuple),
-            class_names=optional("class_names", tuple),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise EstimateError(
-            f"expected a complete estimate, got one that was cut or changed ({error!r}). "
-            "Pass the whole text that Estimate.to_json() returned."
-        ) from error
-
-
-def finish(
-    draft: Draft,
-    majority: ConsensusWeights,
-    final: ConsensusWeights,
-    consensus: ConsensusStatistics,
-    *,
-    ensemble: bool,
-    annotator_ids: tuple[Hashable, ...] | None = None,
-    class_names: tuple[str, ...] | None = None,
-) -> Estimate:
-    """The estimate, once the weights are known."""
-    statistics = draft.statistics
-    losses = None
-    if draft.options.temperature == "fit" and statistics.num_multiple:
-        unit = calibration.LOSS_UNIT / statistics.num_labeled
-        losses = np.full((len(statistics.losses), len(calibration.PLACES)), np.nan)
-        # What else is known depends on how rows were cut into blocks.
-        for place in compared_places(statistics.losses):
-            losses[:, place] = [curve[place] * unit for curve in statistics.losses]
-    estimate = Estimate(
-        options=draft.options,
-        ensemble=ensemble,
-        num_examples=statistics.num_examples,
-        num_labeled=statistics.num_labeled,
-        num_multiple=statistics.num_multiple,
-        temperatures=draft.temperature,
-        losses=losses,
-        class_counts=statistics.class_counts.copy(),
-        votes=statistics.votes.copy(),
-        agreement=agreement_with_others(statistics),
-        tie_agreement=draft.tie_break.agreement,
-        majority=majority,
-        final=final,
-        flags=(),
-        annotator_ids=annotator_ids,
-        class_names=class_names,
+    return Estimate(
+        options=Options(**content["options"]),
+        ensemble=content["ensemble"],
+        num_examples=content["num_examples"],
+        num_labeled=content["num_labeled"],
+        num_multiple=content["num_multiple"],
+        temperatures=optional("temperatures", as_floats),
+        losses=optional("losses", as_floats),
+        class_counts=np.array(content["class_counts"], dtype=np.int64),
+        votes=np.array(content["votes"], dtype=np.int64),
+        agreement=as_floats(content["agreement"]),
+        tie_agreement=as_floats(content["tie_agreement"]),
+        majority=weights("majority"),
+        final=weights("final"),
+        flags=tuple(content["flags"]),
+        annotator_ids=optional("annotator_ids", tuple),
+        class_names=optional("class_names", tuple),
     )
-    return replace(estimate, flags=quality_flags(estimate, draft, consensus))
-
-
-def quality_flags(
-    estimate: Estimate, draft: Draft, consensus: ConsensusStatistics
-) -> tuple[str, ...]:
-    """What is unusual in the data, in words."""
-    statistics = draft.statistics
-    flags = []
-    silent = int(np.count_nonzero(estimate.votes == 0))
-    if silent:
-        flags.append(f"{silent:,} annotator(s) have no label and take no part")
-    if estimate.single_label:
-        flags.append("every example has one label: temperature 1, all weights 1")
-        return tuple(flags)
-    single = statistics.num_labeled - statistics.num_multiple
-    if single:
-        share = single / statistics.num_labeled
-        flags.append(f"{single:,} labelled example(s), {share:.1%}, have a single label")
-    alone = int(np.count_nonzero((estimate.votes > 0) & (statistics.pairs == 0)))
-    if alone:
-        flags.append(f"{alone:,} annotator(s) share no example with another: they get the mean")
-    if any(draft.flat):
-        flags.append("the temperature has no influence on the loss: 1 is taken")
-    elif draft.options.temperature == "fit" and draft.temperature is not None:
-        # 7.25 is the last of the grid that can be chosen.
-        ends = {float(calibration.TEMPERATURE_GRID[0]), float(calibration.TEMPERATURE_GRID[-2])}
-        if ends & set(draft.temperature.tolist()):
-            flags.append("a temperature lies at the end of its grid")
-    low = int(np.count_nonzero(estimate.final.annotator_weight <= WEIGHT_FLOOR))
-    if low:
-        flags.append(f"{low:,} annotator(s) weigh the least possible: no better than chance")
-    if (estimate.final.model_error >= estimate.final.class_error).any():
-        flags.append("a model weighs the least possible: no better than the commonest class")
-    chosen = np.count_nonzero(consensus.consensus_counts)
-    if chosen == 1:
-        flags.append("all consensus labels are of one class")
-    gone = int(np.count_nonzero((consensus.consensus_counts == 0) & (estimate.class_counts > 0)))
-    if gone:
-        flags.append(f"{gone:,} class(es) with votes are never the consensus of several votes")
-    return tuple(flags)

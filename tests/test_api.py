@@ -339,7 +339,13 @@ def test_all_faults_are_told_at_once_under_any_chunking():
     assert "and 7 more" in text
     assert "beyond the last class: 22 (3)" in text
     assert "no whole number: 24 (0.5)" in text
-    estimate = daskal.estimate(labels, probs, on_invalid="nan")
+    with pytest.warns(daskal.DataWarning) as told:
+        estimate = daskal.estimate(labels, probs, on_invalid="nan")
+    assert len(told) == 1
+    assert str(told[0].message).splitlines()[:-1] == text.splitlines()[:-1]
+    assert "labels: 1 row(s) at fault, where the row has a label beyond the last class" in (
+        estimate.flags
+    )
     kept = np.setdiff1d(np.arange(27), [*range(3, 20), 21, 22, 24])
     alone = daskal.estimate(labels[kept], probs[kept])
     assert estimate.annotator_weight.equals(alone.annotator_weight)
@@ -382,7 +388,7 @@ def test_an_estimate_of_other_classes_or_models():
     estimate = daskal.estimate(GOOD_LABELS, GOOD_PROBS)
     with pytest.raises(EstimateError, match="expected 3 classes"):
         daskal.score_unlabeled(np.full((4, 2), 0.5), estimate)
-    with pytest.raises(EstimateError, match=r"got \(P, N, K\) with P = 2"):
+    with pytest.raises(EstimateError, match=r"got an ensemble's, \(P, N, K\), of 2 model"):
         daskal.score_unlabeled(np.stack([GOOD_PROBS] * 2), estimate)
 
 

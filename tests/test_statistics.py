@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskal import calibration
+from daskal.choices import Options
 from daskal.statistics import Block, ConsensusStatistics, LabelStatistics, PendingRows
-from daskal.weights import Draft, Options, consensus_weights
+from daskal.weights import Draft, consensus_weights
 from tests.problems import chunkings, make_problem
 
 OPTIONS = Options("paper", "fit", "best_quality", "crowdlab", 0)

@@ -74,7 +74,7 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
     import fsspec
 
     with (
-        locations.storage_errors("read the estimate in", locations.redacted(path), storage_options),
+        locations.storage_errors("read the estimate in", path, storage_options),
         fsspec.open(
             path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
         ) as file,

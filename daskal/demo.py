@@ -245,7 +245,9 @@ def make(crowd: Crowd, folder: Path, client: Client, progress: Report) -> None:
         )
         rows = 0
         progress(Progress(stage, 0, len(cuts), rows, crowd.rows(section)))
-        for done, (_, num_rows) in enumerate(as_completed(made, with_results=True), start=1):
+        for done, (_, num_rows) in enumerate(
+            as_completed(made, client.loop, with_results=True), start=1
+        ):
             rows += num_rows
             progress(Progress(stage, done, len(cuts), rows, crowd.rows(section)))
 
@@ -289,7 +291,7 @@ def judge(
     cuts, stage = list(crowd.cuts(section)), f"judge {SHORT[section]}"
     parts = client.map(tally_chunk, cuts, section=section, folder=str(folder), pure=False)
     progress(Progress(stage, 0, len(cuts), 0, crowd.rows(section)))
-    for done, (_, part) in enumerate(as_completed(parts, with_results=True), start=1):
+    for done, (_, part) in enumerate(as_completed(parts, client.loop, with_results=True), start=1):
         tally += part
         progress(Progress(stage, done, len(cuts), int(tally[0].sum()), crowd.rows(section)))
     return read_off(tally, share)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from daskal import report, selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
-from daskal.batches import read_batch
+from daskal.batches import stored_batch
 from daskal.markup import Page, summary_table
 from daskal.records import finished_blocks, stage_prefix
 from daskal.weights import Estimate
@@ -161,7 +161,7 @@ class Run:
     @cached_property
     def batch(self) -> pd.DataFrame:
         """The next batch."""
-        return read_batch(self.root)
+        return stored_batch(self.root)
 
     def next_batch(
         self,

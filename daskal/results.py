@@ -122,7 +122,9 @@ class Run:
             lines.append((name, f"{len(scores):,}" + ("" if finished else f", {done:,} scored")))
         if finished:
             counts = self.batch["pool"].value_counts()
-            parts = f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} new"
+            parts = (
+                f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} of the pool"
+            )
             lines.append(("next batch", f"{len(self.batch):,} ({parts})"))
             invalid = self.attrs["num_invalid_rows"]
             lines += [("rows at fault", f"{invalid:,}")] if invalid else []

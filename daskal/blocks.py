@@ -15,6 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 from daskal import planning
 from daskal.errors import BlockError, ClusterError, DaskalError, InputError
 from daskal.progress import announce
+from daskal.redaction import explain, showable
 from daskal.sources import Reader, Source
 from daskal.statistics import Block
 from daskal.version import __version__
@@ -65,8 +66,8 @@ class BlockJob:
         except Exception as error:
             names = ", ".join(reader.name for reader in self.readers)
             raise BlockError(
-                f"rows {start:,} to {stop:,} of {names} failed: {type(error).__name__}: {error}"
-            ) from error
+                f"rows {start:,} to {stop:,} of {names} failed: {explain(error)}"
+            ) from showable(error)
 
 
 def run_block(job: BlockJob, block: int, start: int, stop: int, arguments: Sequence[Any]) -> Any:

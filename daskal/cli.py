@@ -31,6 +31,7 @@ from daskal.options import (
     storage_option,
     workers_option,
 )
+from daskal.redaction import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,14 +68,14 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
         found = daskal.Run.open(path, storage_options=storage_options).estimate
         if found is None:
             raise EstimateError(
-                f"expected a store with an estimate, {path!r} has none: it holds scores of a pool "
-                "that were made without one."
+                f"expected a store with an estimate, {redacted(path)!r} has none: it holds scores "
+                "of a pool that were made without one."
             )
         return found
     import fsspec
 
     with (
-        locations.storage_errors("read the estimate in", locations.redacted(path), storage_options),
+        locations.storage_errors("read the estimate in", path, storage_options),
         fsspec.open(
             path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
         ) as file,

@@ -13,11 +13,15 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
 from daskal import planning
-from daskal.errors import BlockError, ClusterError, DaskalError
+from daskal.errors import BlockError, ClusterError, DaskalError, InputError
 from daskal.progress import announce
+from daskal.redaction import explain, showable
 from daskal.sources import Reader, Source
 from daskal.statistics import Block
 from daskal.version import __version__
+
+# More tasks than that no scheduler holds; a petabyte of probabilities has fewer.
+MAX_BLOCKS = 2**23
 
 logger = logging.getLogger("daskal")
 
@@ -62,8 +66,8 @@ class BlockJob:
         except Exception as error:
             names = ", ".join(reader.name for reader in self.readers)
             raise BlockError(
-                f"rows {start:,} to {stop:,} of {names} failed: {type(error).__name__}: {error}"
-            ) from error
+                f"rows {start:,} to {stop:,} of {names} failed: {explain(error)}"
+            ) from showable(error)
 
 
 def run_block(job: BlockJob, block: int, start: int, stop: int, arguments: Sequence[Any]) -> Any:
@@ -159,6 +163,12 @@ def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = Fal
             return RowBlocks(tuple(sources), tuple(edges), has_labels)
     row_bytes = sum(source.row_bytes for source in sources)
     rows = planning.block_rows(num_rows, row_bytes, [source.chunk_rows for source in sources])
+    if num_rows / rows > MAX_BLOCKS:
+        names = ", ".join(source.name for source in sources)
+        raise InputError(
+            f"{names}: expected at most {MAX_BLOCKS:,} blocks of rows, got {num_rows:,} rows in "
+            f"blocks of {rows:,}. Check the shape, or score it in parts."
+        )
     return RowBlocks(tuple(sources), tuple(planning.block_edges(num_rows, rows)), has_labels)
 
 

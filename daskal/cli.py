@@ -32,6 +32,7 @@ from daskal.options import (
     storage_option,
     workers_option,
 )
+from daskal.redaction import redacted
 
 if TYPE_CHECKING:
     from daskal.progress import Report
@@ -66,8 +67,8 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
         found = daskal.Run.open(path, storage_options=storage_options).estimate
         if found is None:
             raise EstimateError(
-                f"expected a store with an estimate, {path!r} has none: it holds scores of a pool "
-                "that were made without one."
+                f"expected a store with an estimate, {redacted(path)!r} has none: it holds scores "
+                "of a pool that were made without one."
             )
         return found
     import fsspec

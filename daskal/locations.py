@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
-from daskal.redaction import explain, redacted
+from daskal.redaction import explain, redacted, showable
 
 # Clients of object stores retry for minutes; whoever waits at the door is told sooner.
 OPEN_SECONDS = 20.0
@@ -39,16 +39,18 @@ def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) ->
     except FileNotFoundError as error:
         raise MissingPathError(
             f"cannot {doing} {where!r}: nothing is stored there. Check the path."
-        ) from error
+        ) from showable(error, options)
     except TimeoutError as error:
         raise StorageError(
             f"cannot {doing} {where!r}: no answer in {OPEN_SECONDS:.0f} seconds. Check the address "
             "and that this machine can reach it."
-        ) from error
+        ) from showable(error, options)
     except Exception as error:  # each file system has exceptions of its own, beside OSError
         if isinstance(error, MemoryError) or type(error).__module__.startswith("distributed"):
             raise
-        raise StorageError(f"cannot {doing} {where!r}: {explain(error, options)}") from error
+        raise StorageError(f"cannot {doing} {where!r}: {explain(error, options)}") from showable(
+            error, options
+        )
 
 
 def options_for(path: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ def _as_paths(votes: Any) -> list[str]:
         # Dask takes a folder that is not there for one without files.
         if not is_url(path) and not _is_glob(path) and not Path(path).exists():
             raise MissingPathError(
-                f"cannot read votes from {path}: nothing is stored there. Check the path."
+                f"cannot read votes from {redacted(path)}: nothing is stored there. Check the path."
             )
     return paths
 

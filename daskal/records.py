@@ -16,7 +16,7 @@ import numpy as np
 
 from daskal import findings, statistics, tallies
 from daskal.errors import StorageError
-from daskal.redaction import explain
+from daskal.redaction import explain, redacted
 from daskal.store import RECORDS, Claim, get_bytes, join_key, list_keys, put_bytes, remove_key
 
 KINDS = {
@@ -138,8 +138,8 @@ class Records:
             return decode(content)
         except Exception as error:
             raise StorageError(
-                f"the record {key} of a finished block in {self.store} cannot be read: "
-                f"{explain(error)}. Remove that object and resume, to have the "
+                f"the record {key} of a finished block in {redacted(str(self.store))} cannot be "
+                f"read: {explain(error)}. Remove that object and resume, to have the "
                 "block computed again."
             ) from error
 

@@ -12,6 +12,8 @@ _SECRET_NAME = re.compile("key|secret|token|pass|cred|auth|sas|connection", re.I
 def redacted(text: str) -> str:
     """A text without the users, passwords and signatures that URLs in it hold."""
     text = re.sub(r"://[^/@\s'\"]*@", "://...@", text)
+    # File systems name a bucket without its scheme, and take user and password for part of it.
+    text = re.sub(r"(?<![\w.])[^/:@\s'\"()]+:[^/@\s'\"()]+@", "...@", text)
     return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)
 
 
@@ -26,8 +28,27 @@ def secrets_of(options: Any, name: str = "") -> Iterator[str]:
 
 def explain(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
     """Kind and text of an error, without secrets."""
-    text = redacted(str(error)).strip()
-    for secret in secrets_of(options):
-        text = text.replace(secret, "...")
+    text = without_secrets(str(error), options).strip()
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
+
+
+def without_secrets(text: str, options: Mapping[str, Any] | None = None) -> str:
+    """A text without secrets, those among storage options too."""
+    text = redacted(text)
+    for secret in secrets_of(options):
+        text = text.replace(secret, "...")
+    return text
+
+
+def showable(
+    error: BaseException, options: Mapping[str, Any] | None = None
+) -> BaseException | None:
+    """An error to raise another one from: None if its traceback would show a secret."""
+    found: BaseException | None = error
+    while found is not None:
+        text = str(found)
+        if without_secrets(text, options) != text:
+            return None
+        found = found.__cause__ or found.__context__
+    return error

@@ -14,16 +14,18 @@ from daskal.batches import stored_batch
 from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.markup import Markup, Page, join, tag
+from daskal.redaction import redacted
 from daskal.weights import Estimate
 
 
 def gather(path: str, root: Any) -> Contents:
     """The small tables of a finished store; no score is read."""
+    path = redacted(path)
     attrs = root.attrs[store.ATTRS]
     if attrs["status"] != store.FINISHED:
         raise UnfinishedStoreError(
-            f"the run that writes {path!r} has not finished: its report is made of what is known "
-            "at its end. Continue it with resume=True (daskal score --resume)."
+            f"the run that writes {path!r} has not finished: its report is made of what is "
+            "known at its end. Continue it with resume=True (daskal score --resume)."
         )
     text = store.read_estimate(root)
     histograms = store.read_table(root, "histograms")

@@ -16,6 +16,7 @@ from daskal.annotators import ANNOTATOR_COLUMNS
 from daskal.batches import stored_batch
 from daskal.markup import Page, summary_table
 from daskal.records import finished_blocks, stage_prefix
+from daskal.redaction import redacted
 from daskal.weights import Estimate
 
 # Stage of pass 2 that fills each section.
@@ -113,7 +114,7 @@ class Run:
             "labelled examples": ("labeled", self.scores),
             "pool": ("unlabeled", self.pool),
         }
-        lines = [("path", self.path)]
+        lines = [("path", redacted(self.path))]
         finished = self.attrs["status"] == store.FINISHED
         for name, (section, scores) in sizes.items():
             if scores is None:

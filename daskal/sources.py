@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.errors import BlockError, InputError, StorageError
-from daskal.redaction import explain, redacted
+from daskal.redaction import explain, redacted, showable
 from daskal.retries import with_retries
 
 Chunks = tuple[int, ...]
@@ -109,7 +109,7 @@ def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> A
         raise BlockError(
             f"{name}: {what} {part.start:,} to {part.stop:,} of {redacted(str(array.store_path))} "
             f"cannot be read: {explain(error)}"
-        ) from error
+        ) from showable(error)
 
 
 @dataclass(frozen=True)
@@ -363,7 +363,7 @@ class StoredIds:
         except Exception as error:
             raise BlockError(
                 f"ids in {redacted(str(self.array.store_path))} cannot be read: {explain(error)}"
-            ) from error
+            ) from showable(error)
         # pandas takes NumPy's strings of any length only as objects.
         return pd.Index(values.astype(object) if values.dtype.kind == "T" else values)
 

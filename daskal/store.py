@@ -29,7 +29,7 @@ from daskal.errors import (
     UnfinishedStoreError,
 )
 from daskal.locations import is_url, options_for, reach, storage_errors
-from daskal.redaction import explain, redacted
+from daskal.redaction import explain, redacted, showable
 from daskal.retries import with_retries
 
 ROOT_KEY = "zarr.json"
@@ -66,10 +66,11 @@ class Section(NamedTuple):
 
 def attempt(operation: Callable[[], Result], what: str) -> Result:
     """Return what a storage operation returns; its error as a :class:`StorageError`."""
+    what = redacted(what)
     try:
         return with_retries(operation, what)
     except Exception as error:
-        raise StorageError(f"{what}: {explain(error)}") from error
+        raise StorageError(f"{what}: {explain(error)}") from showable(error)
 
 
 def put_bytes(store: Any, key: str, content: bytes) -> None:
@@ -130,8 +131,8 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
 
     if path.endswith(".zip"):
         raise InputError(
-            f"out: expected a directory or a URL, got {path!r}: parts of a ZIP file cannot be "
-            "written at the same time."
+            f"out: expected a directory or a URL, got {redacted(path)!r}: parts of a ZIP "
+            "file cannot be written at the same time."
         )
     if not is_url(path):
         return LocalStore(Path(path).expanduser(), read_only=read_only)
@@ -225,8 +226,8 @@ class Claim:
         attrs = {} if content is None else json.loads(content)["attributes"]
         if attrs.get(ATTRS, {}).get("claim") != self.token:
             raise StorageError(
-                f"{self.store} has been taken over by another run since this one began: nothing "
-                "more is written to it. Let the other run end."
+                f"{redacted(str(self.store))} has been taken over by another run since this one "
+                "began: nothing more is written to it. Let the other run end."
             )
 
 

@@ -115,3 +115,10 @@ def test_llm_judges() -> None:
     assert set(judges) == {"lenient", "large", "medium", "medium-b", "medium-copy"}
     whole, first = (float(share) for share in re.findall(r": (\d+\.\d)%", printed))
     assert first < whole
+
+
+def test_billion() -> None:
+    printed = run_short("billion", "--batch-size", "20")
+    assert len(re.findall(r"(?m)^ +\d+ (?:un)?labeled +\d+ +0\.\d+$", printed)) == 10
+    assert "1,200,000 examples ranked" in printed
+    assert "100% Completed" in printed

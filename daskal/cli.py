@@ -6,17 +6,14 @@ Whatever is slow to import waits until a command needs it, so that help comes at
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import daskal
-from daskal import console, launching, locations, planning
-from daskal.errors import EstimateError, StorageError
+from daskal import console, locations, planning
+from daskal.errors import EstimateError
 from daskal.options import (
     batch_size_option,
     check_inputs,
@@ -26,39 +23,17 @@ from daskal.options import (
     memory_option,
     one_or_all,
     parse_batch_path,
+    parse_earlier_paths,
+    read_batches,
     reports_errors,
     scheduler_option,
     storage_option,
+    timed_work,
     workers_option,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from daskal.progress import Report
-
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
-
-
-@contextmanager
-def timed_work(
-    scheduler: str | None, workers: int | None, memory_limit: int | None
-) -> Iterator[tuple[Any, int | None, Report]]:
-    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
-    began = time.monotonic()
-    peak = None
-    with (
-        console.show_progress() as progress,
-        launching.scheduler(scheduler, workers, memory_limit) as client,
-    ):
-        limit = memory_limit
-        if client is not None and scheduler is None:
-            limit = launching.workers_limit(client)
-        yield client, limit, progress
-        if client is not None and scheduler is None:
-            peak = launching.workers_peak(client)
-    click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)
 
 
 def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
@@ -81,23 +56,6 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
     ):
         text = file.read()
     return daskal.Estimate.from_json(text)
-
-
-def write_batch(batch: pd.DataFrame, path: str) -> None:
-    """Write a batch in the format its path names."""
-    suffix = Path(path).suffix
-    try:
-        if suffix == ".csv":
-            batch.to_csv(path, index=False)
-        elif suffix == ".json":
-            batch.to_json(path, orient="records", indent=2)
-        else:
-            batch.to_parquet(path, index=False)
-    except OSError as error:
-        raise StorageError(
-            f"the batch cannot be written to {path!r}: {error}. Name a file in a folder that is "
-            "there and may be written to."
-        ) from error
 
 
 # --- the commands -----------------------------------------------------------------------------
@@ -331,10 +289,23 @@ def plan(
     help="Greatest share of labelled examples, to be labelled again.",
 )
 @click.option(
+    "--max-annotations",
+    type=click.IntRange(min=1),
+    help="Leave out examples that have so many labels.",
+)
+@click.option(
+    "--exclude",
+    metavar="EARLIER.csv|.parquet",
+    multiple=True,
+    callback=parse_earlier_paths,
+    help="Leave out an earlier batch, which is out for labelling; several times for several.",
+)
+@click.option(
     "--out",
     callback=parse_batch_path,
     metavar="next.csv|.parquet|.json",
-    help="Write the batch here.  [default: show its first examples; all of it as CSV into a pipe]",
+    help="Write the batch here, the JSON as Label Studio tasks.  "
+    "[default: show its first examples; all of it as CSV into a pipe]",
 )
 @storage_option
 @reports_errors
@@ -343,14 +314,22 @@ def batch(
     store: str,
     size: int,
     max_relabel_fraction: float | None,
+    max_annotations: int | None,
+    exclude: tuple[str, ...],
     out: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Choose the examples to label next from a result store, lowest score first."""
     run = daskal.Run.open(store, storage_options=storage_options)
-    chosen = run.next_batch(size=size, max_relabel_fraction=max_relabel_fraction)
+    chosen = run.next_batch(
+        size=size,
+        max_relabel_fraction=max_relabel_fraction,
+        max_annotations=max_annotations,
+        exclude=read_batches(exclude, run, storage_options),
+    )
     if out is not None:
-        write_batch(chosen, out)
+        options = locations.options_for(out, storage_options)
+        daskal.export_batch(chosen, out, storage_options=options)
         click.echo(f"{len(chosen):,} examples written to {out}", err=True)
     elif sys.stdout.isatty():
         console.show_batch(console.open_console(), chosen, shown=25)

@@ -1,18 +1,26 @@
-"""What the commands share: their options, and how they fail."""
+"""What the commands share: how they fail, their options, what they work on."""
 
 from __future__ import annotations
 
 import functools
 import json
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskal import console, launching, planning
+from daskal import console, launching, locations, planning
 from daskal.errors import DaskalError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from daskal.progress import Report
+    from daskal.results import Run
 
 INTERRUPTED = 130
 # Arguments that errors advise, as they are typed here.
@@ -23,6 +31,7 @@ TYPED = {
     "memory_limit=": "--memory-limit ",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
+READABLE_FORMATS = BATCH_FORMATS[:2]
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -90,6 +99,17 @@ def parse_batch_path(context: click.Context, parameter: click.Parameter, value: 
     if value is not None and Path(value).suffix not in BATCH_FORMATS:
         raise click.BadParameter(f"expected a name in {', '.join(BATCH_FORMATS)}, got {value!r}.")
     return value
+
+
+def parse_earlier_paths(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Any:
+    """Paths whose endings name formats that a batch is read back from."""
+    for value in values:
+        if Path(value).suffix not in READABLE_FORMATS:
+            names = ", ".join(READABLE_FORMATS)
+            raise click.BadParameter(f"expected a name in {names}, got {value!r}.")
+    return values
 
 
 # --- options ----------------------------------------------------------------------------------
@@ -176,3 +196,49 @@ def check_inputs(
 def one_or_all(paths: tuple[str, ...]) -> Any:
     """No path, the path, or the list of those of several models."""
     return None if not paths else paths[0] if len(paths) == 1 else list(paths)
+
+
+# --- what they work on ------------------------------------------------------------------------
+
+
+@contextmanager
+def timed_work(
+    scheduler: str | None, workers: int | None, memory_limit: int | None
+) -> Iterator[tuple[Any, int | None, Report]]:
+    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
+    began = time.monotonic()
+    peak = None
+    with (
+        console.show_progress() as progress,
+        launching.scheduler(scheduler, workers, memory_limit) as client,
+    ):
+        limit = memory_limit
+        if client is not None and scheduler is None:
+            limit = launching.workers_limit(client)
+        yield client, limit, progress
+        if client is not None and scheduler is None:
+            peak = launching.workers_peak(client)
+    click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)
+
+
+def read_batches(
+    paths: tuple[str, ...], run: Run, storage_options: dict[str, Any] | None
+) -> pd.DataFrame | None:
+    """Earlier batches as one, their ids of the type that the store's have."""
+    if not paths:
+        return None
+    import pandas as pd
+
+    stored = [run.ids(section) for section in ("labeled", "unlabeled")]
+    whole = any(ids is not None and ids.dtype.kind in "iu" for ids in stored)
+    frames = []
+    for path in paths:
+        options = locations.options_for(path, storage_options)
+        with locations.storage_errors("read the batch in", path, storage_options):
+            if path.endswith(".parquet"):
+                frames.append(pd.read_parquet(path, storage_options=options))
+            else:
+                # Ids such as 007 are text unless the store says otherwise.
+                kind = {"id": "Int64" if whole else "str"}
+                frames.append(pd.read_csv(path, dtype=kind, storage_options=options))
+    return pd.concat(frames, ignore_index=True)

@@ -168,8 +168,16 @@ def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
     )
 
 
+def read_csv(file: Any, id_key: str) -> pd.DataFrame:
+    """The examples of a CSV file; ids such as 007 stay text."""
+    found = pd.read_csv(file, dtype={"id": "str"})
+    if "id" in found and found["id"].dropna().str.fullmatch(r"0|-?[1-9]\d*").all():
+        return found.astype({"id": "Int64"})
+    return found
+
+
 READERS: dict[str, Callable[[Any, str], pd.DataFrame]] = {
-    ".csv": lambda file, id_key: pd.read_csv(file),
+    ".csv": read_csv,
     ".parquet": lambda file, id_key: pd.read_parquet(file),
     ".json": read_tasks,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -355,13 +356,19 @@ def scored(arrays: Path) -> daskal.Run:
     )
 
 
+def read_tasks(path: Path) -> pd.DataFrame:
+    """Label Studio tasks as a batch."""
+    tasks = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame([{**task["data"], **task["meta"]} for task in tasks])
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
 def test_batch_is_written_in_each_format(scored: daskal.Run, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"next.{suffix}"
     capped = ("--size", "6", "--max-relabel-fraction", "0.5")
     result = invoke("batch", scored.path, *capped, "--out", path)
     assert (result.exit_code, result.stdout) == (0, "")
-    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[suffix]
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": read_tasks}[suffix]
     chosen = read(path)
     expected = scored.next_batch(size=6, max_relabel_fraction=0.5)
     assert (chosen["pool"] == "labeled").sum() == 3
@@ -377,6 +384,26 @@ def test_batch_into_a_folder_that_is_not_there(scored: daskal.Run, tmp_path: Pat
     result = invoke("batch", scored.path, "--out", tmp_path / "none" / "next.csv")
     assert result.exit_code == 1
     assert "Name a file in a folder that is there" in result.stderr
+
+
+def test_batch_goes_on_after_earlier_ones(scored: daskal.Run, tmp_path: Path) -> None:
+    for name in ("first.json", "second.csv"):
+        earlier = [word for file in tmp_path.glob("*.json") for word in ("--exclude", file)]
+        out = ("--out", tmp_path / name, "--id-key", "task")
+        result = invoke("batch", scored.path, "--size", "5", *earlier, *out)
+        assert result.exit_code == 0, result.stderr
+    both = [daskal.read_batch(tmp_path / "first.json", id_key="task")]
+    both.append(daskal.read_batch(tmp_path / "second.csv"))
+    expected = scored.next_batch(size=10)
+    for column in ("pool", "row"):
+        assert pd.concat(both)[column].tolist() == expected[column].tolist()
+
+
+def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> None:
+    result = invoke("batch", scored.path, "--size", "1000", "--max-annotations", "2")
+    rows = pd.read_csv(io.StringIO(result.stdout)).query("pool == 'labeled'")["row"]
+    num = scored.root["labeled/num_annotations"][:]
+    assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
 
 def test_report_is_written(scored: daskal.Run, tmp_path: Path) -> None:

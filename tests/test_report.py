@@ -267,6 +267,13 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
     assert f"daskal score --unlabeled '{path}' --batch-size 7 --out {out}" in text
 
 
+def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
+    page = report.make("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root).html
+    assert "example.org/s.zarr" in page
+    assert "s3cret" not in page
+    assert "t0ken" not in page
+
+
 def test_inputs_from_memory_are_named_for_filling_in(outline: Outline) -> None:
     assert "labels=..., # pandas.DataFrame of shape (200, 30)" in outline.text
     assert "daskal score" not in outline.text

@@ -520,6 +520,22 @@ def test_browser_reads_bars_and_changes_the_scale(page: str, profile: Path) -> N
 
 
 @in_browser
+def test_browser_stays_on_the_page_in_a_notebook(page: str, profile: Path) -> None:
+    said = browse(
+        page,
+        """
+        page.documentElement.style.scrollBehavior = "auto";
+        page.querySelector('nav a[href="#repeat"]').click();
+        said.scrolled = frame.contentWindow.scrollY;
+        said.address = frame.contentWindow.location.href;
+        """,
+        profile,
+    )
+    assert said["scrolled"] > 500
+    assert said["address"] == "about:srcdoc"
+
+
+@in_browser
 @pytest.mark.parametrize("width", [320, 1600])
 def test_browser_fits_the_width(page: str, profile: Path, width: int) -> None:
     said = browse(page, "said.wide = page.documentElement.scrollWidth;", profile, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -407,6 +408,26 @@ def test_batch_where_no_file_can_be(scored: daskal.Run, tmp_path: Path) -> None:
     result = invoke("batch", scored.path, "--out", tmp_path / "file" / "next.csv")
     assert result.exit_code == 1
     assert "next.csv" in result.stderr
+
+
+def test_batch_goes_on_after_earlier_ones(scored: daskal.Run, tmp_path: Path) -> None:
+    for name in ("first.json", "second.csv"):
+        earlier = [word for file in tmp_path.glob("*.json") for word in ("--exclude", file)]
+        out = ("--out", tmp_path / name, "--id-key", "task")
+        result = invoke("batch", scored.path, "--size", "5", *earlier, *out)
+        assert result.exit_code == 0, result.stderr
+    both = [daskal.read_batch(tmp_path / "first.json", id_key="task")]
+    both.append(daskal.read_batch(tmp_path / "second.csv"))
+    expected = scored.next_batch(size=10)
+    for column in ("pool", "row"):
+        assert pd.concat(both)[column].tolist() == expected[column].tolist()
+
+
+def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> None:
+    result = invoke("batch", scored.path, "--size", "1000", "--max-annotations", "2")
+    rows = pd.read_csv(io.StringIO(result.stdout)).query("pool == 'labeled'")["row"]
+    num = scored.root["labeled/num_annotations"][:]
+    assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
 
 def test_report_is_written(scored: daskal.Run, tmp_path: Path) -> None:

@@ -400,9 +400,9 @@ def advice_on_rows(labels: Labels, probs: Probs) -> str:
     """What may be turned round where numbers of rows disagree."""
     if probs.ensemble and labels.num_rows == probs.num_models:
         return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
-    if labels.num_rows == probs.num_classes:
+    if probs.num_rows < labels.num_rows == probs.num_classes:
         return " pred_probs seems to be turned round: rows are examples, columns classes."
-    if labels.num_annotators == probs.num_rows:
+    if labels.num_rows < probs.num_rows == labels.num_annotators:
         return " labels seems to be turned round: rows are examples, columns annotators."
     return " Each row of both is the same example."
 

@@ -27,15 +27,15 @@ from typing import NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import dask  # noqa: E402
-import numpy as np  # noqa: E402
-from cleanlab import multiannotator as cleanlab_multiannotator  # noqa: E402
-from sklearn.datasets import load_digits  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.model_selection import KFold  # noqa: E402
+import dask
+import numpy as np
+from cleanlab import multiannotator as cleanlab_multiannotator
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
 
-import daskal  # noqa: E402
-from benchmarks.curves import draw, make_table  # noqa: E402
+import daskal
+from benchmarks.curves import draw, make_table
 
 NUM_CLASSES = 10
 NUM_TEST = 500

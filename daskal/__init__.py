@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
     from daskal.export import export_batch as export_batch
+    from daskal.export import read_batch as read_batch
     from daskal.importing import ImportSummary as ImportSummary
     from daskal.importing import import_votes as import_votes
     from daskal.planning import Plan as Plan
@@ -46,6 +47,7 @@ _HOMES = {
     "label_quality": "quality",
     "next_batch": "selection",
     "plan": "plans",
+    "read_batch": "export",
     "run": "runs",
     "score_labeled": "api",
     "score_unlabeled": "api",

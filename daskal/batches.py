@@ -33,7 +33,7 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
     store.write_table(root, "batch", columns, "rank")
 
 
-def read_batch(root: Any) -> pd.DataFrame:
+def stored_batch(root: Any) -> pd.DataFrame:
     """The batch of a store, ids as the examples have them."""
     table = store.read_table(root, "batch")
     assert table is not None

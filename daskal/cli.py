@@ -16,7 +16,7 @@ import click
 
 import daskal
 from daskal import console, launching, locations, planning
-from daskal.errors import EstimateError, StorageError
+from daskal.errors import EstimateError
 from daskal.options import (
     batch_size_option,
     check_inputs,
@@ -26,6 +26,7 @@ from daskal.options import (
     memory_option,
     one_or_all,
     parse_batch_path,
+    parse_batch_paths,
     reports_errors,
     scheduler_option,
     storage_option,
@@ -34,8 +35,6 @@ from daskal.options import (
 from daskal.redaction import redacted
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from daskal.progress import Report
 
 # Share of the lowest scores that the demo judges.
@@ -82,23 +81,6 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
     ):
         text = file.read()
     return daskal.Estimate.from_json(text)
-
-
-def write_batch(batch: pd.DataFrame, path: str) -> None:
-    """Write a batch in the format its path names."""
-    suffix = Path(path).suffix
-    try:
-        if suffix == ".csv":
-            batch.to_csv(path, index=False)
-        elif suffix == ".json":
-            batch.to_json(path, orient="records", indent=2)
-        else:
-            batch.to_parquet(path, index=False)
-    except OSError as error:
-        raise StorageError(
-            f"the batch cannot be written to {path!r}: {error}. Name a file in a folder that is "
-            "there and may be written to."
-        ) from error
 
 
 # --- the commands -----------------------------------------------------------------------------
@@ -203,7 +185,7 @@ def demo(
             progress=progress,
         )
         judgements = {
-            name: daskal.demo.judge(crowd, section, out, client, share=LOWEST)
+            name: daskal.demo.judge(crowd, section, out, client, progress, share=LOWEST)
             for name, section in (
                 ("consensus labels", "labeled"),
                 ("predictions in the pool", "unlabeled"),
@@ -335,7 +317,26 @@ def plan(
     "--out",
     callback=parse_batch_path,
     metavar="next.csv|.parquet|.json",
-    help="Write the batch here.  [default: show its first examples; all of it as CSV into a pipe]",
+    help="Write the batch here, as JSON for Label Studio.  [default: show its first examples; all "
+    "of it as CSV into a pipe]",
+)
+@click.option(
+    "--id-key",
+    default="id",
+    show_default=True,
+    help="Name of the ids in the data of a JSON file's tasks.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    callback=parse_batch_paths,
+    metavar="FILE",
+    help="A batch that is out for labelling already; may be given several times.",
+)
+@click.option(
+    "--max-annotations",
+    type=click.IntRange(min=1),
+    help="Leave out labelled examples that have so many labels.",
 )
 @storage_option
 @reports_errors
@@ -345,13 +346,26 @@ def batch(
     size: int,
     max_relabel_fraction: float | None,
     out: str | None,
+    id_key: str,
+    exclude: tuple[str, ...],
+    max_annotations: int | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Choose the examples to label next from a result store, lowest score first."""
     run = daskal.Run.open(store, storage_options=storage_options)
-    chosen = run.next_batch(size=size, max_relabel_fraction=max_relabel_fraction)
+    import pandas as pd
+
+    earlier = [
+        daskal.read_batch(path, id_key=id_key, storage_options=storage_options) for path in exclude
+    ]
+    chosen = run.next_batch(
+        size=size,
+        max_relabel_fraction=max_relabel_fraction,
+        exclude=pd.concat(earlier, ignore_index=True) if earlier else None,
+        max_annotations=max_annotations,
+    )
     if out is not None:
-        write_batch(chosen, out)
+        daskal.export_batch(chosen, out, id_key=id_key, storage_options=storage_options)
         click.echo(f"{len(chosen):,} examples written to {out}", err=True)
     elif sys.stdout.isatty():
         console.show_batch(console.open_console(), chosen, shown=25)

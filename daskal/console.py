@@ -34,6 +34,8 @@ STAGES = {
     "score pool": "pass 2: pool",
     "make labeled": "making: labelled",
     "make pool": "making: pool",
+    "judge labeled": "judging: labelled",
+    "judge pool": "judging: pool",
     "survey": "reading ids",
     "write": "writing votes",
 }
@@ -210,9 +212,10 @@ def show_stored(output: Console, run: Run) -> None:
     """Print where the run is stored, and what comes next."""
     from rich.markup import escape
 
-    output.print(f"\nStored in [bold]{escape(run.path)}[/bold]. Another batch:", soft_wrap=True)
-    command = f"daskal batch {shlex.quote(run.path)} --size 100 --out next.csv"
-    output.print(f"  {escape(command)}", soft_wrap=True)
+    path = escape(shlex.quote(run.path))
+    output.print(f"Stored in [bold]{escape(run.path)}[/bold]. Next:", soft_wrap=True)
+    output.print(f"  daskal batch {path} --size 100 --out next.csv", soft_wrap=True)
+    output.print(f"  daskal report {path} --out report.html", soft_wrap=True)
 
 
 def show_estimate(output: Console, run: Run) -> None:
@@ -288,6 +291,7 @@ def show_judgements(output: Console, judgements: dict[str, Judgement], share: fl
     print_section(output, "What the scores find (the truth is known here, and was not used)", table)
     for name, judgement in judgements.items():
         output.print(f"The {lowest} hold {judgement.found:.0%} of the wrong {name}.")
+    output.print()
 
 
 def show_import(output: Console, made: ImportSummary) -> None:

@@ -35,6 +35,8 @@ GUESSERS = 10
 LEAST_ACCURACY, MOST_ACCURACY = 0.55, 0.95
 # Bins of the scores' distribution that the judgement is read off.
 SCORE_BINS = 4096
+# Sections of a store, and what the stages of work on them are called.
+SHORT = {"labeled": "labeled", "unlabeled": "pool"}
 MARKER = "demo.json"
 ARRAYS = ("labels.zarr", "pred_probs.zarr", "unlabeled.zarr", "truth.zarr", "scores.zarr")
 
@@ -236,14 +238,16 @@ def make(crowd: Crowd, folder: Path, client: Client, progress: Report) -> None:
     true classes in ``truth.zarr``.
     """
     prepare(crowd, folder)
-    for section, stage in (("labeled", "make labeled"), ("unlabeled", "make pool")):
-        cuts = list(crowd.cuts(section))
+    for section, short in SHORT.items():
+        cuts, stage = list(crowd.cuts(section)), f"make {short}"
         made = client.map(
             make_chunk, cuts, crowd=crowd, section=section, folder=str(folder), pure=False
         )
         rows = 0
         progress(Progress(stage, 0, len(cuts), rows, crowd.rows(section)))
-        for done, (_, num_rows) in enumerate(as_completed(made, with_results=True), start=1):
+        for done, (_, num_rows) in enumerate(
+            as_completed(made, client.loop, with_results=True), start=1
+        ):
             rows += num_rows
             progress(Progress(stage, done, len(cuts), rows, crowd.rows(section)))
 
@@ -276,7 +280,7 @@ def tally_chunk(cut: tuple[int, int], section: str, folder: str) -> Ints:
 
 
 def judge(
-    crowd: Crowd, section: str, folder: Path, client: Client, *, share: float = 0.1
+    crowd: Crowd, section: str, folder: Path, client: Client, progress: Report, *, share: float
 ) -> Judgement:
     """How much more often the class is wrong among the lowest scores.
 
@@ -284,9 +288,12 @@ def judge(
     Holds counts by score, never the scores.
     """
     tally = np.zeros((2, SCORE_BINS), dtype=np.int64)
-    parts = client.map(tally_chunk, list(crowd.cuts(section)), section=section, folder=str(folder))
-    for _, part in as_completed(parts, with_results=True):
+    cuts, stage = list(crowd.cuts(section)), f"judge {SHORT[section]}"
+    parts = client.map(tally_chunk, cuts, section=section, folder=str(folder), pure=False)
+    progress(Progress(stage, 0, len(cuts), 0, crowd.rows(section)))
+    for done, (_, part) in enumerate(as_completed(parts, client.loop, with_results=True), start=1):
         tally += part
+        progress(Progress(stage, done, len(cuts), int(tally[0].sum()), crowd.rows(section)))
     return read_off(tally, share)
 
 

@@ -1,4 +1,4 @@
-"""A batch as a file that a labelling tool takes."""
+"""A batch as a file that a labelling tool takes, and back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from daskal import locations
 from daskal.batches import COLUMNS
-from daskal.errors import InputError, StorageError
+from daskal.errors import InputError
 from daskal.version import __version__
 
 
@@ -135,17 +136,85 @@ def export_batch(
     import fsspec
 
     target = os.fspath(path)
-    write = next((write for end, write in WRITERS.items() if target.lower().endswith(end)), None)
-    if write is None:
+    write = WRITERS[format_of(target)]
+    with (
+        locations.storage_errors("write the batch to", target, storage_options),
+        fsspec.open(target, "wb", **(locations.options_for(target, storage_options) or {})) as file,
+    ):
+        write(batch, file, id_key)
+
+
+def format_of(path: str) -> str:
+    """The format a file's name ends in."""
+    ending = next((ending for ending in WRITERS if path.lower().endswith(ending)), None)
+    if ending is None:
+        raise InputError(f"path: expected a name that ends in {', '.join(WRITERS)}, got {path!r}.")
+    return ending
+
+
+# --- and back ---------------------------------------------------------------------------------
+
+
+def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
+    """The examples of Label Studio tasks."""
+    data = [task["data"] for task in json.load(file)]
+    columns = {"pool": "pool", "row": "row", "id": id_key}
+    return pd.DataFrame(
+        {
+            name: pd.Series([item[key] for item in data], dtype=object).infer_objects()
+            for name, key in columns.items()
+            if all(key in item for item in data)
+        }
+    )
+
+
+READERS: dict[str, Callable[[Any, str], pd.DataFrame]] = {
+    ".csv": lambda file, id_key: pd.read_csv(file),
+    ".parquet": lambda file, id_key: pd.read_parquet(file),
+    ".json": read_tasks,
+}
+
+
+def read_batch(
+    path: str | os.PathLike[str],
+    *,
+    id_key: str = "id",
+    storage_options: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Return the examples of a file that :func:`export_batch` wrote, to exclude them another time.
+
+    Parameters
+    ----------
+    path : str or path
+    id_key : str
+        As it was written.
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the columns ``pool``, ``row`` and, where the batch had ids, ``id``.
+
+    Raises
+    ------
+    InputError
+        If the name ends otherwise, or no batch is in the file.
+    MissingPathError, StorageError
+        If the file cannot be read.
+    """
+    import fsspec
+
+    target = os.fspath(path)
+    read = READERS[format_of(target)]
+    with (
+        locations.storage_errors("read the batch in", target, storage_options),
+        fsspec.open(target, "rb", **(locations.options_for(target, storage_options) or {})) as file,
+    ):
+        found = read(file, id_key)
+    missing = {"pool", "row"} - set(found.columns)
+    if missing:
         raise InputError(
-            f"path: expected a name that ends in {', '.join(WRITERS)}, got {target!r}."
+            f"{target!r}: expected a batch with the columns pool and row, found none called "
+            f"{' or '.join(sorted(missing))}."
         )
-    try:
-        with fsspec.open(target, "wb", **dict(storage_options or {})) as file:
-            write(batch, file, id_key)
-    except InputError:
-        raise
-    except Exception as error:
-        raise StorageError(
-            f"the batch cannot be written to {target!r}: {type(error).__name__}: {error}"
-        ) from error
+    return found

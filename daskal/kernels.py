@@ -36,8 +36,8 @@ LEAST_PLAIN_TEMPERATURE = 0.1
 
 # Posteriors this close count as tied, so that no last bit decides a consensus label.
 TIE_TOLERANCE = 1e-12
-# Two raw probabilities this close may become equal once scaled.
-NEAR_TIE = 1e-14
+# Two raw probabilities this close may count as tied once scaled, at any temperature of the grid.
+NEAR_TIE = 1e-11
 
 SUM_TOLERANCE = 1e-3
 LOW_TOLERANCE = -1e-6
@@ -230,10 +230,10 @@ def miscounted_classes(counts: Ints, tile: Tile) -> Ints:
     return position.reshape(-1).take(vote_cells(tile))
 
 
-def narrow(tied: Bools, values: Floats) -> Bools:
+def narrow(tied: Bools, values: Floats, tolerance: float = 0.0) -> Bools:
     """Of the tied classes, those with the greatest value, column by column."""
     candidates = np.where(tied, values, -np.inf)
-    return tied & (candidates == candidates.max(axis=0))
+    return tied & (candidates >= candidates.max(axis=0) * (1 - tolerance))
 
 
 def clear_leader(tied: Bools, probs: Floats) -> Bools:
@@ -292,7 +292,9 @@ def majority_vote(
     columns = np.flatnonzero((count_true(tied) > 1) & (bare | (tile.num_annotations > 0)))
     left = tied.take(columns, axis=1)
     if mean_probs is not None:
-        left = narrow(left, mean_probs.take(columns, axis=1))
+        # A mean over models is rounded in the order of their sums; one model's p' never is.
+        tolerance = TIE_TOLERANCE if len(tile.probs) > 1 else 0.0
+        left = narrow(left, mean_probs.take(columns, axis=1), tolerance)
         labels[columns] = left.argmax(axis=0)
     several = np.flatnonzero(count_true(left) > 1)
     if not len(several):
@@ -431,6 +433,6 @@ def ensemble_confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Flo
     for model, weight in zip(scaled, model_weight, strict=True):
         weighted += model * weight
     weighted /= model_weight.sum()
-    tied = narrow(counts == counts.max(axis=0), scaled.mean(axis=0))
+    tied = narrow(counts == counts.max(axis=0), scaled.mean(axis=0), TIE_TOLERANCE)
     label = first_largest(np.where(tied, -weighted, -np.inf))
     return label, at_class(weighted, label)

@@ -92,6 +92,13 @@ def parse_batch_path(context: click.Context, parameter: click.Parameter, value: 
     return value
 
 
+def parse_batch_paths(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Any:
+    """Paths whose endings name a format."""
+    return tuple(parse_batch_path(context, parameter, value) for value in values)
+
+
 # --- options ----------------------------------------------------------------------------------
 
 workers_option = click.option(

@@ -133,7 +133,11 @@ def readout(names: Sequence[str], counts: Sequence[Counts], span: tuple[float, f
     data = {"span": span, "names": names, "counts": [count.tolist() for count in counts]}
     return join(
         [
-            tag("p", "Point at a bar to read its numbers.", class_="readout needs-script"),
+            tag(
+                "p",
+                "Point at a bar, or tap it, to read its numbers.",
+                class_="readout needs-script",
+            ),
             tag("script", embed(data), type="application/json"),
             tag("details", tag("summary", "The same in numbers"), numbers(names, counts, span)),
         ]

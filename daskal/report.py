@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daskal import plots, sections, store
-from daskal.batches import read_batch
+from daskal.batches import stored_batch
 from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.markup import Markup, Page, join, tag
@@ -37,7 +37,7 @@ def gather(path: str, root: Any) -> Contents:
         annotators=store.read_table(root, "annotators"),
         classes=store.read_table(root, "classes"),
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
-        batch=read_batch(root),
+        batch=stored_batch(root),
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from daskal import report, selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
-from daskal.batches import read_batch
+from daskal.batches import stored_batch
 from daskal.markup import Page, summary_table
 from daskal.records import finished_blocks, stage_prefix
 from daskal.redaction import redacted
@@ -123,7 +123,9 @@ class Run:
             lines.append((name, f"{len(scores):,}" + ("" if finished else f", {done:,} scored")))
         if finished:
             counts = self.batch["pool"].value_counts()
-            parts = f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} new"
+            parts = (
+                f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} of the pool"
+            )
             lines.append(("next batch", f"{len(self.batch):,} ({parts})"))
             invalid = self.attrs["num_invalid_rows"]
             lines += [("rows at fault", f"{invalid:,}")] if invalid else []
@@ -162,7 +164,7 @@ class Run:
     @cached_property
     def batch(self) -> pd.DataFrame:
         """The next batch."""
-        return read_batch(self.root)
+        return stored_batch(self.root)
 
     def next_batch(
         self,

@@ -51,7 +51,7 @@ def tiles(contents: Contents) -> Markup:
         (
             "Next batch",
             f"{len(contents.batch):,}",
-            f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} new",
+            f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} of the pool",
         )
     ]
     estimate = contents.estimate
@@ -120,7 +120,7 @@ def batch_table(contents: Contents) -> Markup:
     counts = batch["pool"].value_counts()
     summary = text(
         f"{plural(len(batch), 'example')}, the lowest score first: "
-        f"{counts.get('labeled', 0):,} that have labels already and "
+        f"{counts.get('labeled', 0):,} of the labelled data and "
         f"{counts.get('unlabeled', 0):,} of the pool. The lower the score, the more one more label "
         f"is worth; the batch ends at {batch['score'].iloc[-1]:.6f}.",
         f" The first {len(shown):,} are listed." if len(shown) < len(batch) else "",

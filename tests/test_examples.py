@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,3 +60,65 @@ def test_inference_asks_the_model_once_a_block() -> None:
     assert sorted(model.asked) == [10, 30, 30, 30]
     expected = daskal.score_unlabeled(model.predict_proba(features)).compute()
     assert batch["row"].tolist() == np.argsort(expected)[:3].tolist()
+
+
+def run_short(name: str, *arguments: str) -> str:
+    """What an example prints in its short form, started as a user would start it."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py", "--short", *arguments],
+        cwd=EXAMPLES.parent,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart() -> None:
+    printed = run_short("quickstart")
+    assert "<daskal.Estimate>" in printed
+    assert len(re.findall(r"(?m)^ +\d+ (?:un)?labeled +\d+ 0\.\d+$", printed)) == 10
+    whole, doubtful = (float(share) for share in re.findall(r"(\d+\.\d)% of", printed))
+    assert doubtful < whole
+
+
+def test_active_learning() -> None:
+    printed = run_short("active_learning")
+    assert [int(labels) for labels in re.findall(r"(?m)^(\d+) ", printed)] == [200, 250, 300]
+    first, *later = re.findall(r"(?m)^\d+ +([\d.]+)% +([\d.]+)%", printed)
+    assert first[0] == first[1]
+    assert len(later) == 2
+
+
+def test_cluster(tmp_path: Path) -> None:
+    printed = run_short("cluster", "--out", str(tmp_path))
+    assert "score pool: 2 of 2 blocks, 5,000 rows" in printed
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert len(daskal.Run.open(tmp_path / "scores.zarr").batch) == 100
+
+
+def test_s3() -> None:
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    pytest.importorskip("xarray")
+    printed = run_short("s3")
+    assert len(re.findall(r"(?m)^ +\d +(?:un)?labeled +\d+ 0\.\d+$", printed)) == 5
+    assert "Lowest consensus quality: 0." in printed
+
+
+def test_llm_judges() -> None:
+    printed = run_short("llm_judges")
+    judges = re.findall(r"(?m)^([\w-]+) +0\.\d+", printed)
+    assert judges[0] == "lenient"
+    assert set(judges) == {"lenient", "large", "medium", "medium-b", "medium-copy"}
+    whole, first = (float(share) for share in re.findall(r": (\d+\.\d)%", printed))
+    assert first < whole
+
+
+def test_billion() -> None:
+    printed = run_short("billion", "--batch-size", "20")
+    assert len(re.findall(r"(?m)^ +\d+ (?:un)?labeled +\d+ +0\.\d+$", printed)) == 10
+    assert "1,200,000 examples ranked" in printed
+    assert "100% Completed" in printed

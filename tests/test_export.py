@@ -66,11 +66,39 @@ def test_same_batch_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet", "b.json"])
+def test_exported_batch_is_excluded_another_time(tmp_path: Path, name: str) -> None:
+    ids = np.array(["ä,1.jpg", 'b"2.jpg', "c"])
+    pool = np.array([0.5, 0.1, 0.2])
+    first = daskal.next_batch(np.array([0.3]), pool, size=3, unlabeled_ids=ids)
+    daskal.export_batch(first, tmp_path / name, id_key="image")
+    back = daskal.read_batch(tmp_path / name, id_key="image")
+    later = daskal.next_batch(np.array([0.3]), pool, size=3, unlabeled_ids=ids, exclude=back)
+    assert later["id"].tolist() == ["ä,1.jpg"]
+    bare = daskal.next_batch(None, pool, size=1)
+    daskal.export_batch(bare, tmp_path / name)
+    back = daskal.read_batch(tmp_path / name)
+    assert daskal.next_batch(None, pool, size=1, exclude=back)["row"].tolist() == [2]
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("id\n1\n")
+    with pytest.raises(daskal.DaskalError, match="none called pool or row"):
+        daskal.read_batch(tmp_path / "b.csv")
+    (tmp_path / "b.json").write_text("[{}]")
+    with pytest.raises(daskal.DaskalError, match="cannot read the batch in"):
+        daskal.read_batch(tmp_path / "b.json")
+    with pytest.raises(FileNotFoundError, match="nothing is stored there"):
+        daskal.read_batch(tmp_path / "none.csv")
+    with pytest.raises(daskal.DaskalError, match="ends in"):
+        daskal.read_batch(tmp_path / "b.txt")
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(daskal.DaskalError, match=r"ends in \.csv, \.parquet, \.json"):
         daskal.export_batch(BATCH, tmp_path / "b.xlsx")
     (tmp_path / "file").touch()
-    with pytest.raises(daskal.DaskalError, match="cannot be written"):
+    with pytest.raises(daskal.DaskalError, match="cannot write the batch to"):
         daskal.export_batch(BATCH, tmp_path / "file" / "b.csv")
     with pytest.raises(daskal.DaskalError, match="without pool, row"):
         daskal.export_batch(BATCH.drop(columns=["pool", "row"]), tmp_path / "b.json")

@@ -110,6 +110,9 @@ LABEL_FORMS = {
     "nullable": lambda: pd.DataFrame(PROBLEM.labels).astype("Int64"),
     "object": lambda: np.where(is_vote(INTEGERS), INTEGERS.astype(object), None),
     "masked floats": lambda: np.ma.masked_invalid(PROBLEM.labels),
+    "masked floats, hidden labels": lambda: np.ma.array(
+        np.nan_to_num(PROBLEM.labels, nan=1), mask=np.isnan(PROBLEM.labels)
+    ),
     "masked integers": lambda: np.ma.masked_less(INTEGERS, 0),
     "masked unsigned": lambda: np.ma.masked_equal(INTEGERS.astype(np.uint8), 255),
     "masked, in dask": lambda: da.from_array(np.ma.masked_less(INTEGERS, 0), chunks=(13, 6)),

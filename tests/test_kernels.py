@@ -228,3 +228,29 @@ def test_tiles_stay_small(num_models, num_classes):
     assert rows == kernels.MIN_TILE_ROWS or (
         rows * num_models * num_classes <= kernels.TILE_ELEMENTS
     )
+
+
+@pytest.mark.parametrize(("num_models", "label"), [(1, 0), (2, 1)])
+def test_no_last_bit_of_a_mean_decides_between_models(num_models, label):
+    # One vote for each of two classes, whose mean probabilities differ by rounding alone.
+    tile = Tile(
+        np.full((num_models, 2, 1), 0.5),
+        np.array([0, 0]),
+        np.array([0, 1]),
+        np.array([0, 1]),
+        np.array([2]),
+        np.array([0]),
+    )
+    mean = np.array([[np.nextafter(0.5, 1)], [0.5]])
+    rarer = TieBreak(np.array([9, 3]), np.ones(2), 0)
+    counts = kernels.count_votes(tile)
+    assert kernels.majority_vote(tile, counts, mean, rarer)[0].tolist() == [label]
+
+
+def test_rows_without_votes_are_a_tie_of_all_classes_where_asked():
+    none = np.zeros(0, dtype=np.int64)
+    tile = Tile(np.full((1, 3, 1), 1 / 3), none, none, none, np.array([0]), np.array([0]))
+    rarer = TieBreak(np.array([9, 3, 5]), np.ones(2), 0)
+    counts = kernels.count_votes(tile)
+    mean = np.array([[0.4], [0.2], [0.4]])
+    assert kernels.majority_vote(tile, counts, mean, rarer, bare=True)[0].tolist() == [2]

@@ -330,9 +330,9 @@ def test_arguments_that_do_not_fit() -> None:
     estimate = daskal.estimate(labels, probs)
     with pytest.raises(EstimateError, match="expected 4 classes"):
         daskal.label_quality(labels, probs[:, :3], estimate)
-    with pytest.raises(EstimateError, match="expected probabilities of shape"):
+    with pytest.raises(EstimateError, match="got an ensemble's"):
         daskal.annotator_stats(labels, probs[None], estimate)
-    with pytest.raises(InputError, match="method: expected one of self_confidence"):
+    with pytest.raises(InputError, match="method: expected 'self_confidence'"):
         daskal.detailed_quality(labels, probs, estimate, method="margin")
     with pytest.raises(InputError, match="on_invalid"):
         daskal.label_quality(labels, probs, estimate, on_invalid="keep")

@@ -460,7 +460,8 @@ def test_ids_that_do_not_fit_the_votes(tmp_path: Path) -> None:
 def crowd(num_rows: int, num_annotators: int) -> tuple[sp.csr_array, np.ndarray]:
     """Three votes a row, and probabilities of ten classes."""
     rng = np.random.default_rng(0)
-    annotators = np.sort(rng.integers(0, num_annotators - 2, (num_rows, 3)), axis=1) + [0, 1, 2]
+    annotators = np.sort(rng.integers(0, num_annotators - 2, (num_rows, 3)), axis=1)
+    annotators += np.arange(3)
     truth = rng.integers(0, 10, num_rows)
     right = rng.random((num_rows, 3)) < 0.7
     classes = np.where(right, truth[:, None], rng.integers(0, 10, (num_rows, 3)))

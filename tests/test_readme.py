@@ -1,0 +1,67 @@
+"""The README does what it says: its Python runs, its commands parse, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from daskal import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
+
+
+def test_python_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    """All Python blocks, in one process and an empty folder; output follows its block."""
+    code = "".join(text for kind, text in BLOCKS if kind == "python")
+    shown = [
+        text
+        for (before, _), (kind, text) in pairwise(BLOCKS)
+        if (before, kind) == ("python", "text")
+    ]
+    assert len(shown) == 1
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "".join(shown)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "scores.zarr"]
+
+
+def commands() -> list[str]:
+    """Every call of daskal in a shell block or in running text."""
+    text = README.replace("\n", " ")
+    inline = [call.replace("  ", " ") for call in re.findall(r"`(daskal [^`]+)`", text)]
+    lines = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+    return [call for call in inline if "COMMAND" not in call] + [
+        line[line.index("daskal ") :] for line in lines if "daskal " in line
+    ]
+
+
+@pytest.mark.parametrize("call", sorted(set(commands())))
+def test_commands_are_understood(call: str) -> None:
+    name, *arguments = shlex.split(call)[1:]
+    command = cli.main.commands[name]
+    # A command named in passing has no arguments; its options must still be there.
+    command.make_context(name, arguments, resilient_parsing=True)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+def test_links_lead_to_files() -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert len(targets) >= 8
+    assert [target for target in targets if not (ROOT / target).is_file()] == []

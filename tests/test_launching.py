@@ -31,11 +31,16 @@ def test_an_interrupt_lost_in_a_destructor_comes_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "unraisablehook", lambda found: dropped.append(found.exc_type))
     monkeypatch.setattr(launching, "AGAIN_SECONDS", 0.05)
     before, passed = handlers(), []
-    with pytest.raises(KeyboardInterrupt), launching.lasting_interrupts():
+
+    @launching.lasting_interrupts()
+    def work() -> None:
         Future()
         passed.append("the destructor")
         time.sleep(5)
         passed.append("the sleep")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert passed == ["the destructor"]
     assert dropped == [KeyboardInterrupt]
     assert handlers() == before
@@ -60,9 +65,14 @@ def test_interrupts_that_are_ignored_stay_so() -> None:
 
 def test_held_interrupts_arrive_at_the_end() -> None:
     passed = []
-    with pytest.raises(KeyboardInterrupt), launching.interrupts_held():
+
+    @launching.interrupts_held()
+    def work() -> None:
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         passed.append("held")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert passed == ["held"]
 
 

@@ -197,12 +197,16 @@ def test_score_and_batch_in_processes(made: tuple[Path, str, str]) -> None:
 def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     running = start("demo", "--examples", "200000", "--workers", "1", folder=tmp_path)
     assert running.stderr is not None
-    said = [running.stderr.readline(), running.stderr.readline()]
-    assert said[1].startswith("making: labelled")
-    # As Ctrl-C in a terminal does: the workers get it too.
-    os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == options.INTERRUPTED
+    try:
+        said = [running.stderr.readline(), running.stderr.readline()]
+        assert said[1].startswith("making: labelled")
+        # As Ctrl-C in a terminal does: the workers get it too.
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == options.INTERRUPTED, err
     assert [line for line in err.splitlines() if "blocks" not in line] == ["Interrupted."]
     deadline = time.monotonic() + 20
     while session_members(running.pid) and time.monotonic() < deadline:

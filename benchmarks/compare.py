@@ -39,30 +39,43 @@ SMALL = Sizes(600, 20_000, 20_000, 5_000, 40_000, 20_000)
 
 
 class Row(NamedTuple):
-    """One line of the table; ``ratio`` is at least or at most ``target``."""
+    """One line of the table."""
 
     work: str
-    daskal: float
-    against: str
-    other: float
+    ours: str
+    other: str
     ratio: float
-    target: str
-    met: bool
+    bound: float
+    at_least: bool
 
     def cells(self) -> list[str]:
         """The line as text."""
-        times = timing.show_seconds
+        met = self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
         return [
             self.work,
-            times(self.daskal),
-            f"{self.against}: {times(self.other)}",
+            self.ours,
+            self.other,
             f"{self.ratio:.3g}",
-            self.target,
-            "yes" if self.met else "no",
+            f"at {'least' if self.at_least else 'most'} {self.bound:g}",
+            "yes" if met else "no",
         ]
 
 
 HEADER = ("work", "daskal", "against", "ratio", "target", "met")
+
+
+def slower(work: str, times: timing.Times, name: str, other: str, words: str, most: float) -> Row:
+    """A line for work that may take at most so many times as long as another."""
+    against = f"{words}: {timing.show_seconds(times.median(other))}"
+    ours = timing.show_seconds(times.median(name))
+    return Row(work, ours, against, times.ratio(name, other), most, at_least=False)
+
+
+def faster(work: str, times: timing.Times, name: str, other: str, least: float) -> Row:
+    """A line for work that is to be so many times faster than cleanlab's."""
+    against = f"cleanlab, one core: {timing.show_seconds(times.median(other))}"
+    ours = timing.show_seconds(times.median(name))
+    return Row(work, ours, against, times.ratio(other, name), least, at_least=True)
 
 
 def quiet(work: Callable[[], object]) -> None:
@@ -101,29 +114,20 @@ def labeled_rows(sizes: Sizes, repeats: int) -> list[Row]:
             with dask.config.set(scheduler="synchronous"):
                 score_both_passes(x, p)
 
-        seconds = timing.interleave(
+        times = timing.interleave(
             {
-                "threads": lambda x=labels, p=probs: score_both_passes(x, p),
-                "one": one_thread,
+                "all cores": lambda x=labels, p=probs: score_both_passes(x, p),
+                "one core": one_thread,
                 "cleanlab": lambda x=labels, p=probs: cleanlab_scores(x, p),
             },
             repeats,
             slow={"cleanlab": cleanlab_repeats},
         )
-        alone = seconds["cleanlab"]
-        for name, words in (("threads", "all cores"), ("one", "one core")):
-            ratio = alone / seconds[name]
-            rows.append(
-                Row(
-                    f"labelled, N = {num_rows:,}, M = {num_annotators}, K = 10, in memory, {words}",
-                    seconds[name],
-                    "cleanlab, one core",
-                    alone,
-                    ratio,
-                    f"at least {target}",
-                    ratio >= target,
-                )
-            )
+        work = f"labelled, N = {num_rows:,}, M = {num_annotators}, K = 10, in memory"
+        rows += [
+            faster(f"{work}, {way}", times, way, "cleanlab", target)
+            for way in ("all cores", "one core")
+        ]
     return rows
 
 
@@ -137,36 +141,34 @@ def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
     def one_thread() -> None:
         lazy.compute(scheduler="synchronous")
 
-    seconds = timing.interleave(
+    times = timing.interleave(
         {
-            "daskal": lazy.compute,
-            "one": one_thread,
-            "cleanlab": lambda: cleanlab_scores(labels, probs, pool),
-            "cleanlab, labels alone": lambda: cleanlab_scores(labels, probs, pool[:1]),
+            "all cores": lazy.compute,
+            "one core": one_thread,
+            "both pools": lambda: cleanlab_scores(labels, probs, pool),
+            "labelled": lambda: cleanlab_scores(labels, probs, pool[:1]),
         },
         repeats,
     )
-    alone = seconds["cleanlab"] - seconds["cleanlab, labels alone"]
-    rows = []
-    for name, words in (("daskal", "all cores"), ("one", "one core")):
-        ratio = alone / seconds[name]
-        rows.append(
-            Row(
-                f"pool, U = {sizes.pool:,}, K = 10, in memory, {words}",
-                seconds[name],
-                "cleanlab, one core",
-                alone,
-                ratio,
-                "at least 10",
-                ratio >= 10,
-            )
-        )
+    both, labeled = times.runs["both pools"], times.runs["labelled"]
+    alone = [a - b for a, b in zip(both, labeled, strict=True)]
+    times = timing.Times({**times.runs, "cleanlab": alone})
+    work = f"pool, U = {sizes.pool:,}, K = 10, in memory"
+    rows = [
+        faster(f"{work}, {way}", times, way, "cleanlab", 10) for way in ("all cores", "one core")
+    ]
     ours = timing.extra_memory(lazy.compute)
     theirs = timing.extra_memory(lambda: cleanlab_scores(labels, probs, pool))
-    sys.stderr.write(
-        f"extra memory of the pool in memory: daskal {ours / 2**20:.1f} MiB, cleanlab "
-        f"{theirs / 2**20:.1f} MiB, 1/{theirs / ours:.1f}; the scores themselves are "
-        f"{sizes.pool * 8 / 2**20:.1f} MiB\n"
+    show = timing.show_bytes
+    rows.append(
+        Row(
+            f"{work}: extra memory (the scores are {show(sizes.pool * 8)} of it)",
+            show(ours),
+            f"cleanlab: {show(theirs)}",
+            theirs / ours,
+            20,
+            at_least=True,
+        )
     )
     return rows
 
@@ -204,22 +206,9 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
         sources = open_probs("pool", path, None).sources
         cut = blocks.cut_rows(sources, has_labels=False)
         lazy = daskal.score_unlabeled(path, estimate)
-        seconds = timing.interleave(
-            {"daskal": lazy.compute, "read": lambda: read_all(cut)}, repeats
-        )
-        ratio = seconds["daskal"] / seconds["read"]
+        times = timing.interleave({"daskal": lazy.compute, "read": lambda: read_all(cut)}, repeats)
         work = f"pool from Zarr, U = {sizes.stored_pool:,}, K = 100, float32"
-        rows.append(
-            Row(
-                work,
-                seconds["daskal"],
-                "reading",
-                seconds["read"],
-                ratio,
-                "at most 1.4",
-                ratio <= 1.4,
-            )
-        )
+        rows.append(slower(work, times, "daskal", "read", "reading", 1.4))
     for kind in ("float64", "int8"):
         with tempfile.TemporaryDirectory() as folder:
             labels, probs = data.make_labeled(0, sizes.stored_labeled, 50, 10)
@@ -233,26 +222,18 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
                 for _ in range(3):
                     read_all(cut)
 
-            seconds = timing.interleave(
+            times = timing.interleave(
                 {
                     "daskal": lambda x=label_path, p=probs_path: score_both_passes(x, p),
                     "read": thrice,
                 },
                 repeats,
             )
-            ratio = seconds["daskal"] / seconds["read"]
-            rows.append(
-                Row(
-                    f"labelled from Zarr, both passes, N = {sizes.stored_labeled:,}, M = 50, "
-                    f"K = 10, labels {kind}, probabilities float32",
-                    seconds["daskal"],
-                    "reading three times",
-                    seconds["read"],
-                    ratio,
-                    "at most 1.5",
-                    ratio <= 1.5,
-                )
+            work = (
+                f"labelled from Zarr, both passes, N = {sizes.stored_labeled:,}, M = 50, K = 10, "
+                f"labels {kind}, probabilities float32"
             )
+            rows.append(slower(work, times, "daskal", "read", "reading three times", 1.5))
     return rows
 
 
@@ -272,35 +253,15 @@ def made_rows(sizes: Sizes, repeats: int) -> list[Row]:
         sources = open_probs("pool", data.make_pool(num_rows), None).sources
         read_all(blocks.cut_rows(sources, has_labels=False))
 
-    seconds = timing.interleave(
-        {"daskal": lambda: score(sizes.made), "making": lambda: make(sizes.made)},
-        min(repeats, 3),
+    times = timing.interleave(
+        {"daskal": lambda: score(sizes.made), "making": lambda: make(sizes.made)}, min(repeats, 3)
     )
-    ratio = seconds["daskal"] / seconds["making"]
-    rows = [
-        Row(
-            f"pool made on the fly and ranked, U = {sizes.made:,}, K = 10",
-            seconds["daskal"],
-            "making it",
-            seconds["making"],
-            ratio,
-            "at most 1.5",
-            ratio <= 1.5,
-        )
-    ]
+    work = f"pool made on the fly and ranked, U = {sizes.made:,}, K = 10"
+    rows = [slower(work, times, "daskal", "making", "making it", 1.5)]
     few, many = sizes.growth, 10 * sizes.growth
-    seconds = timing.interleave({"few": lambda: score(few), "many": lambda: score(many)}, repeats)
-    ratio = seconds["many"] / seconds["few"]
+    times = timing.interleave({"few": lambda: score(few), "many": lambda: score(many)}, repeats)
     rows.append(
-        Row(
-            f"ten times the rows, U = {many:,}",
-            seconds["many"],
-            f"U = {few:,}",
-            seconds["few"],
-            ratio,
-            "at most 10.5",
-            ratio <= 10.5,
-        )
+        slower(f"ten times the rows, U = {many:,}", times, "many", "few", f"U = {few:,}", 10.5)
     )
     return rows
 

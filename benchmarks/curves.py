@@ -109,7 +109,9 @@ def legend(strategies: Sequence[str]) -> str:
 def panel(group: pd.DataFrame, title: str, strategies: Sequence[str]) -> str:
     """One set of axes with a line and a band for each strategy."""
     by = group.groupby(["strategy", "annotations"])["accuracy"]
-    mean, half = by.mean().unstack(), by.apply(lambda v: half_width(v.to_numpy())).unstack()
+    mean = by.mean().unstack()
+    # A single seed has no interval: its band is the line.
+    half = by.apply(lambda values: half_width(values.to_numpy())).unstack().fillna(0.0)
     budgets = mean.columns.to_numpy(dtype=float)
     low = float(np.floor(20 * (mean - half).min().min()) / 20)
     high = float(np.ceil(20 * (mean + half).max().max()) / 20)

@@ -9,6 +9,7 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import dask
 import numpy as np
@@ -17,24 +18,39 @@ import zarr
 import daskal
 
 
+class Times(NamedTuple):
+    """Seconds of each run of each work."""
+
+    runs: Mapping[str, Sequence[float]]
+
+    def median(self, name: str) -> float:
+        """Median seconds of a work."""
+        return statistics.median(self.runs[name])
+
+    def ratio(self, name: str, other: str) -> float:
+        """How often a work takes as long as another: the median over turns that ran both."""
+        pairs = zip(self.runs[name], self.runs[other], strict=False)
+        return statistics.median(a / b for a, b in pairs)
+
+
 def interleave(
     works: Mapping[str, Callable[[], object]], repeats: int, slow: Mapping[str, int] | None = None
-) -> dict[str, float]:
-    """Median seconds of each work; A, B, ... run in turn after one warm-up round.
+) -> Times:
+    """Time A, B, ... in turn, after one round of warm-up.
 
     ``slow`` names works that run only so many times, and without a warm-up.
     """
-    runs = dict.fromkeys(works, repeats) | dict(slow or {})
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(max(runs.values()) + 1):
+    turns = dict.fromkeys(works, repeats) | dict(slow or {})
+    runs: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(max(turns.values()) + 1):
         for name, work in works.items():
-            if turn > runs[name] or (turn == 0 and name in (slow or {})):
+            if turn > turns[name] or (turn == 0 and name in (slow or {})):
                 continue
             began = time.perf_counter()
             work()
             if turn:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+                runs[name].append(time.perf_counter() - began)
+    return Times(runs)
 
 
 def extra_memory(work: Callable[[], object]) -> int:
@@ -50,6 +66,11 @@ def extra_memory(work: Callable[[], object]) -> int:
 def show_seconds(seconds: float) -> str:
     """Seconds with three digits."""
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def show_bytes(size: float) -> str:
+    """Bytes as MiB."""
+    return f"{size / 2**20:.3g} MiB"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

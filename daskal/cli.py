@@ -6,16 +6,13 @@ Whatever is slow to import waits until a command needs it, so that help comes at
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import daskal
-from daskal import console, launching, locations, planning
+from daskal import console, locations, planning
 from daskal.errors import EstimateError
 from daskal.options import (
     batch_size_option,
@@ -30,35 +27,13 @@ from daskal.options import (
     reports_errors,
     scheduler_option,
     storage_option,
+    timed_work,
     workers_option,
 )
 from daskal.redaction import redacted
 
-if TYPE_CHECKING:
-    from daskal.progress import Report
-
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
-
-
-@contextmanager
-def timed_work(
-    scheduler: str | None, workers: int | None, memory_limit: int | None
-) -> Iterator[tuple[Any, int | None, Report]]:
-    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
-    began = time.monotonic()
-    peak = None
-    with (
-        console.show_progress() as progress,
-        launching.scheduler(scheduler, workers, memory_limit) as client,
-    ):
-        limit = memory_limit
-        if client is not None and scheduler is None:
-            limit = launching.workers_limit(client)
-        yield client, limit, progress
-        if client is not None and scheduler is None:
-            peak = launching.workers_peak(client)
-    click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)
 
 
 def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:

@@ -1,18 +1,23 @@
-"""What the commands share: their options, and how they fail."""
+"""What the commands share: how they fail, their options, what they work on."""
 
 from __future__ import annotations
 
 import functools
 import json
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from daskal import console, launching, planning
 from daskal.errors import DaskalError, InputError
+
+if TYPE_CHECKING:
+    from daskal.progress import Report
 
 INTERRUPTED = 130
 # Arguments that errors advise, as they are typed here.
@@ -183,3 +188,26 @@ def check_inputs(
 def one_or_all(paths: tuple[str, ...]) -> Any:
     """No path, the path, or the list of those of several models."""
     return None if not paths else paths[0] if len(paths) == 1 else list(paths)
+
+
+# --- what they work on ------------------------------------------------------------------------
+
+
+@contextmanager
+def timed_work(
+    scheduler: str | None, workers: int | None, memory_limit: int | None
+) -> Iterator[tuple[Any, int | None, Report]]:
+    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
+    began = time.monotonic()
+    peak = None
+    with (
+        console.show_progress() as progress,
+        launching.scheduler(scheduler, workers, memory_limit) as client,
+    ):
+        limit = memory_limit
+        if client is not None and scheduler is None:
+            limit = launching.workers_limit(client)
+        yield client, limit, progress
+        if client is not None and scheduler is None:
+            peak = launching.workers_peak(client)
+    click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)

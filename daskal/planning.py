@@ -77,8 +77,8 @@ def count_tasks(num_blocks: int, split_every: int) -> int:
 
 # What a worker that has imported daskal and its engines occupies before it computes (measured).
 IDLE_WORKER_BYTES = 192 * MIB
-# Tiles and what the kernels make of them.
-KERNEL_BYTES = 8 * MIB
+# Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
+KERNEL_BYTES = 24 * MIB
 # Zarr has so many chunks of an array in flight at once.
 ZARR_CONCURRENCY = 10
 

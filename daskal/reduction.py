@@ -17,6 +17,10 @@ from daskal.tallies import State
 # States merged by one task: few enough to be held at once, enough to keep the tree flat.
 SPLIT_EVERY = 8
 
+# How often the scheduler may give up on a block before the reduction does, with no other block
+# finished meanwhile: each time four workers have died. Machines that come and go recover by then.
+BARREN_ATTEMPTS = 3
+
 
 def merge_all(states: Sequence[State]) -> State:
     """Fold states one at a time."""
@@ -49,16 +53,20 @@ def reduce_blocks(
 ) -> Any:
     """The merged state of all blocks, computed now; blocks in the ledger are taken from there.
 
-    Where workers die so often that the scheduler gives up on a block, what is left is begun anew
-    as long as each time some blocks more are finished.
+    Where workers die so often that the scheduler gives up on a block, what is left is begun anew,
+    as long as some blocks more are finished now and then.
     """
+    barren = 0
     while True:
         done = frozenset() if ledger is None else ledger.finished()
         task = tree(blocks, function, told=report is not None, ledger=ledger, done=done, **options)
         try:
             return task.compute(stage, report)
         except LostWorkersError:
-            if ledger is None or ledger.finished() <= done:
+            if ledger is None:
+                raise
+            barren = 0 if ledger.finished() > done else barren + 1
+            if barren >= BARREN_ATTEMPTS:
                 raise
 
 

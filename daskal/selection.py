@@ -63,7 +63,7 @@ class Excluded(NamedTuple):
         mine = [(row, key) for name, row, key in self.batch if name == pool.name]
         if pool.ids is None:
             return frozenset(), frozenset(row for row, _ in mine)
-        ids = self.ids | {key for _, key in mine if key is not None}
+        ids = self.ids | as_kind_of(pool.ids, [key for _, key in mine if key is not None])
         return ids, frozenset(row for row, key in mine if key is None)
 
     def check(self, pools: Sequence[Pool]) -> None:
@@ -85,6 +85,15 @@ class Excluded(NamedTuple):
             raise InputError(
                 f"exclude: expected ids that are {wanted}, as the examples', got {got}."
             )
+
+
+def as_kind_of(known: Any, keys: Sequence[Any]) -> set[Any]:
+    """Ids from a file, which may hold numbers as text or the reverse, as those that are known."""
+    if not (keys and known.shape[0]):
+        return set(keys)
+    if isinstance(pick_rows(known, np.zeros(1, dtype=np.int64))[0], str):
+        return {str(key) for key in keys}
+    return {int(key) if isinstance(key, str) and key.isdigit() else key for key in keys}
 
 
 def drop(state: Smallest, pool: Pool, ids: frozenset[Any], rows: frozenset[int]) -> Smallest:

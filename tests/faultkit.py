@@ -125,7 +125,7 @@ def main(given: dict[str, Any]) -> None:
     print(json.dumps({"done": True}), flush=True)
 
 
-def finish_client(client: subprocess.Popen[str], timeout: float) -> list[dict[str, Any]]:
+def finish_client(client: subprocess.Popen[str], timeout: float = 240) -> list[dict[str, Any]]:
     """What a client printed, once it ended; it is killed, and the test fails, if it hangs."""
     try:
         out, err = client.communicate(timeout=timeout)
@@ -140,7 +140,7 @@ def finish_client(client: subprocess.Popen[str], timeout: float) -> list[dict[st
 
 
 def run_client(
-    paths: dict[str, str], out: Path | str, timeout: float = 120, **options: Any
+    paths: dict[str, str], out: Path | str, timeout: float = 240, **options: Any
 ) -> list[dict[str, Any]]:
     """Run a client to its end."""
     return finish_client(start_client(paths, out, **options), timeout)
@@ -192,9 +192,14 @@ class CommandCluster:
     def add_worker(self, name: str, *, nanny: bool = True, **variables: str) -> None:
         """Start one more worker."""
         options = ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+        options += ["--local-directory", str(self.directory / name)]
         if not nanny:
             options.append("--no-nanny")
-        self.workers.append(self.spawn(name, "worker", self.address, *options, **variables))
+        self.spawn_listed(name, "worker", self.address, *options, **variables)
+
+    def spawn_listed(self, name: str, *command: str, **variables: str) -> None:
+        """Start one of Dask's commands, to be ended with the cluster."""
+        self.workers.append(self.spawn(name, *command, **variables))
 
     def worker_processes(self) -> list[psutil.Process]:
         """The processes that compute: children of nannies, or workers without one."""
@@ -262,8 +267,8 @@ def assert_same_store(found: Path | str, expected: dict[str, bytes]) -> None:
     assert [key for key in expected if given[key] != expected[key]] == []
 
 
-def wait_until(condition: Any, seconds: float) -> None:
-    """Wait for a condition to hold."""
+def wait_until(condition: Any, seconds: float = 120) -> None:
+    """Wait for a condition to hold; the limit is for machines under load."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -358,25 +359,75 @@ def scored(arrays: Path) -> daskal.Run:
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
 def test_batch_is_written_in_each_format(scored: daskal.Run, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"next.{suffix}"
-    capped = ("--size", "6", "--max-relabel-fraction", "0.5")
+    capped = ("--size", "6", "--max-relabel-fraction", "0.5", "--max-annotations", "4")
     result = invoke("batch", scored.path, *capped, "--out", path)
     assert (result.exit_code, result.stdout) == (0, "")
-    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[suffix]
-    chosen = read(path)
-    expected = scored.next_batch(size=6, max_relabel_fraction=0.5)
-    assert (chosen["pool"] == "labeled").sum() == 3
-    assert chosen["rank"].tolist() == [1, 2, 3, 4, 5, 6]
-    for column in ("pool", "row"):
-        assert chosen[column].tolist() == expected[column].tolist()
-    np.testing.assert_allclose(chosen["score"], expected["score"], atol=1e-9)
-    named = chosen["pool"] == "unlabeled"
-    assert chosen["id"][named].tolist() == [f"task-{row}" for row in chosen["row"][named]]
+    expected = scored.next_batch(size=6, max_relabel_fraction=0.5, max_annotations=4)
+    assert expected["pool"].tolist().count("labeled") == 3
+    if suffix == "json":
+        tasks = json.loads(path.read_text(encoding="utf-8"))
+        assert [task["data"]["row"] for task in tasks] == expected["row"].tolist()
+        return
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[suffix]
+    pd.testing.assert_frame_equal(read(path), expected, check_dtype=False)
 
 
-def test_batch_into_a_folder_that_is_not_there(scored: daskal.Run, tmp_path: Path) -> None:
-    result = invoke("batch", scored.path, "--out", tmp_path / "none" / "next.csv")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_earlier_batches_are_left_out(scored: daskal.Run, tmp_path: Path, suffix: str) -> None:
+    both = scored.next_batch(size=12)
+    names = [tmp_path / f"{name}.{suffix}" for name in ("first", "second")]
+    assert invoke("batch", scored.path, "--size", "6", "--out", names[0]).exit_code == 0
+    given = ("batch", scored.path, "--size", "6", "--exclude", names[0])
+    assert invoke(*given, "--out", names[1]).exit_code == 0
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[suffix]
+    assert pd.concat(map(read, names))["row"].tolist() == both["row"].tolist()
+    third = invoke(*given, "--exclude", names[1]).stdout.splitlines()[1].split(",")
+    assert int(third[2]) == scored.next_batch(size=13)["row"].iloc[12]
+
+
+@pytest.mark.parametrize(("dtype", "start"), [("int64", 100), (str, 100)])
+def test_ids_of_an_earlier_batch_keep_their_type(
+    arrays: Path, dtype: type | str, start: int
+) -> None:
+    ids = np.arange(start, start + 20).astype(object if dtype is str else dtype)
+    names = zarr.create_array(arrays / "ids.zarr", shape=20, chunks=20, dtype=dtype)
+    names[:] = [str(name) for name in ids] if dtype is str else ids
+    given = ("--unlabeled", arrays / "pool.zarr", "--unlabeled-ids", arrays / "ids.zarr")
+    assert score(arrays, *given).exit_code == 0
+    store, csv = arrays / "out.zarr", arrays / "first.csv"
+    assert invoke("batch", store, "--size", "4", "--out", csv).exit_code == 0
+    # By id alone: the rows of the earlier batch are those of another order.
+    pd.read_csv(csv).assign(row=-1).to_csv(csv, index=False)
+    result = invoke("batch", store, "--size", "4", "--exclude", csv)
+    expected = daskal.Run.open(store).next_batch(size=8)["row"].tolist()[4:]
+    assert [int(line.split(",")[2]) for line in result.stdout.splitlines()[1:]] == expected
+
+
+def test_batch_where_no_file_can_be(scored: daskal.Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = invoke("batch", scored.path, "--out", tmp_path / "file" / "next.csv")
     assert result.exit_code == 1
-    assert "Name a file in a folder that is there" in result.stderr
+    assert "next.csv" in result.stderr
+
+
+def test_batch_goes_on_after_earlier_ones(scored: daskal.Run, tmp_path: Path) -> None:
+    for name in ("first.json", "second.csv"):
+        earlier = [word for file in tmp_path.glob("*.json") for word in ("--exclude", file)]
+        out = ("--out", tmp_path / name, "--id-key", "task")
+        result = invoke("batch", scored.path, "--size", "5", *earlier, *out)
+        assert result.exit_code == 0, result.stderr
+    both = [daskal.read_batch(tmp_path / "first.json", id_key="task")]
+    both.append(daskal.read_batch(tmp_path / "second.csv"))
+    expected = scored.next_batch(size=10)
+    for column in ("pool", "row"):
+        assert pd.concat(both)[column].tolist() == expected[column].tolist()
+
+
+def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> None:
+    result = invoke("batch", scored.path, "--size", "1000", "--max-annotations", "2")
+    rows = pd.read_csv(io.StringIO(result.stdout)).query("pool == 'labeled'")["row"]
+    num = scored.root["labeled/num_annotations"][:]
+    assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
 
 def test_report_is_written(scored: daskal.Run, tmp_path: Path) -> None:
@@ -427,6 +478,7 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
         ("score --unlabeled u --out o --storage-options [1]", "expected a JSON object"),
         ("score --unlabeled u --out o --storage-options {key:s3cret}", "no JSON at character 1"),
         ("batch s.zarr --out next.txt", "expected a name in .csv, .parquet, .json"),
+        ("batch s.zarr --exclude old.txt", "expected a name in .csv, .parquet, .json"),
         ("batch s.zarr --size 0", "0 is not in the range"),
         ("demo --accuracy 2", "2.0 is not in the range"),
         ("import --out l.zarr", "Missing argument 'VOTES...'"),

@@ -1,0 +1,73 @@
+"""Time and peak memory as a pool grows tenfold, each size in a process of its own.
+
+The pool's probabilities are made on the fly; its 1,000 lowest scores are found on 2 threads.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+
+import dask
+
+import daskal
+from benchmarks import data, timing
+
+COUNTS = (100_000, 1_000_000, 10_000_000, 100_000_000)
+SMALL_COUNTS = (1_000, 10_000, 100_000)
+
+
+def rank(num_rows: int) -> tuple[float, int]:
+    """Seconds to rank a pool, and the most memory the process ever had in bytes."""
+    labels, probs = data.make_labeled(0, 5_000, 20, 10)
+    estimate = daskal.estimate(labels, probs)
+
+    def run(rows: int) -> None:
+        daskal.next_batch(None, daskal.score_unlabeled(data.make_pool(rows), estimate), size=1_000)
+
+    with dask.config.set(scheduler="threads", num_workers=2):
+        run(10_000)
+        began = time.perf_counter()
+        run(num_rows)
+        seconds = time.perf_counter() - began
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure all sizes and print the table."""
+    parser = timing.arguments(__doc__)
+    parser.add_argument("--one", type=int, metavar="ROWS", help="one measurement")
+    options = parser.parse_args(argv)
+    if options.one:
+        seconds, peak = rank(options.one)
+        sys.stdout.write(f"{seconds} {peak}\n")
+        return 0
+    rows = []
+    before = None
+    for num_rows in SMALL_COUNTS if options.small else COUNTS:
+        command = [sys.executable, "-m", "benchmarks.growth", "--one", str(num_rows)]
+        found = [
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            for _ in range(1 if options.small else 3)
+        ]
+        seconds = min(float(times) for times, _ in found)
+        peak = max(int(bytes_) for _, bytes_ in found)
+        rows.append(
+            [
+                f"{num_rows:,}",
+                timing.show_seconds(seconds),
+                f"{seconds / num_rows * 1e9:.3g}",
+                "" if before is None else f"{seconds / before:.3g}",
+                f"{peak / 2**20:.0f} MiB",
+            ]
+        )
+        before = seconds
+    header = ("rows", "time (least of 3)", "ns a row", "times the line before", "peak memory")
+    sys.stdout.write(f"{timing.machine()}\n\n{timing.table(header, rows)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The arithmetic of blocks, tasks, bytes and memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import daskal
+from daskal import planning
+from daskal.blocks import new_name
+from daskal.errors import InputError, MemoryLimitError
+from daskal.planning import MIB, ArrayPlan, Plan, SectionPlan, block_edges, choose_block
+from tests.counting import counted_array
+from tests.problems import forbid_compute, make_problem
+
+
+def test_blocks_of_a_small_array() -> None:
+    assert choose_block(10, 8, [4]) == (10, "all rows fit one block")
+    assert choose_block(0, 8, [4]).rows == 1
+    assert block_edges(0, 1) == [0, 0]
+    assert block_edges(10, 4) == [0, 4, 8, 10]
+
+
+def test_blocks_keep_4096_rows_until_there_are_32() -> None:
+    assert choose_block(9_000, 8, [1]) == (4096, "no block is smaller than 4,096 rows")
+    rows, reason = choose_block(1_000_000, 8, [1])
+    assert rows == 31_250
+    assert reason == "at least 32 blocks, so that every core has work"
+
+
+def test_blocks_hold_128_mib_at_most() -> None:
+    rows, reason = choose_block(10**9, 40, [1])
+    assert rows == 128 * MIB // 40
+    assert reason == "as many rows as 128.0 MiB hold"
+    rows, reason = choose_block(10**9, 40, [1000, 1500])
+    assert rows % 3000 == 0
+    assert 128 * MIB // 40 - 3000 < rows <= 128 * MIB // 40
+    assert reason == "as many rows as 128.0 MiB hold, in whole storage chunks of 3,000"
+
+
+def test_chunk_larger_than_a_block_is_a_block() -> None:
+    rows, reason = choose_block(10**9, 40, [10**7, 300])
+    assert rows == 10**7
+    assert reason == "a storage chunk has 10,000,000 rows, and a chunk is never read in parts"
+
+
+@given(
+    num_rows=st.integers(0, 10**10),
+    row_bytes=st.integers(1, 10**6),
+    chunk_rows=st.lists(st.integers(1, 10**6), min_size=1, max_size=3),
+)
+def test_blocks_cover_all_rows_on_chunk_edges(
+    num_rows: int, row_bytes: int, chunk_rows: list[int]
+) -> None:
+    rows, reason = choose_block(num_rows, row_bytes, chunk_rows)
+    assert 1 <= rows <= max(1, num_rows)
+    assert reason
+    if rows < num_rows:
+        assert rows % max(chunk_rows) == 0
+        if rows * row_bytes > planning.TARGET_BLOCK_BYTES:
+            assert rows == max(chunk_rows)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 8, 9, 64, 65, 1000])
+def test_tasks_are_counted_as_dask_makes_them(num_blocks: int) -> None:
+    from daskal import reduction
+    from daskal.blocks import RowBlocks
+    from daskal.sources import make_source
+
+    rows = np.zeros((num_blocks, 2))
+    source = make_source("pool", rows, 0)
+    blocks = RowBlocks((source,), tuple(range(num_blocks + 1)), False)
+    graph = reduction.tree(blocks, new_name).task.dask
+    assert len(dict(graph)) == planning.count_tasks(num_blocks, reduction.SPLIT_EVERY)
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+def section(rows: int, *arrays: ArrayPlan) -> SectionPlan:
+    return SectionPlan("unlabeled", 10 * rows, 10, rows, "because", arrays, 13, 8, 0)
+
+
+def test_projected_peak_of_a_task() -> None:
+    """A stored block is there whole while chunks in flight are there twice; results thrice."""
+    big = ArrayPlan("pool", (10_000, 100), "float64", "stored", 10_000, 800, 80_000, (0, 1))
+    assert big.transient_bytes(100) == 2 * 80_000
+    assert big.transient_bytes(10_000) == 2 * 800_000
+    small = ArrayPlan("pool", (10_000, 100), "float64", "memory", 10_000, 800, 0, (0, 1))
+    assert small.transient_bytes(100) == 0
+    lazy = ArrayPlan("pool", (10_000, 100), "float64", "lazy", 10_000, 800, 0, (0, 1))
+    assert lazy.transient_bytes(100) == 80_000
+    task = section(1000, big).task_bytes - planning.KERNEL_BYTES
+    assert task == 1000 * 800 + 2 * 800_000
+    assert section(1000, small).task_bytes - planning.KERNEL_BYTES == 1000 * 800 + 3 * 1000 * 8
+    # The labels are held while the probabilities are read.
+    both = section(1000, small, big).task_bytes - planning.KERNEL_BYTES
+    assert both == 2 * 1000 * 800 + 2 * 800_000
+
+
+def test_peak_of_a_worker_grows_with_its_threads() -> None:
+    part = section(1000, ArrayPlan("p", (10_000, 100), "f8", "stored", 10_000, 800, 80_000, (0, 1)))
+    one, four = Plan((part,), 1), Plan((part,), 4)
+    assert four.worker_bytes - planning.IDLE_WORKER_BYTES == 4 * one.task_bytes
+    assert one.worker_bytes - planning.IDLE_WORKER_BYTES == one.task_bytes
+
+
+def test_refusal_names_the_numbers_and_a_way_out() -> None:
+    array = ArrayPlan("pool", (10**7, 100), "f8", "stored", 10**7, 800, 800 * 10**6, (0, 1))
+    part = section(10**6, array)
+    with pytest.raises(MemoryLimitError) as caught:
+        Plan((part,), 4, 4 * 2**30).check()
+    text = str(caught.value)
+    assert "needed: 9.4 GiB a worker (4 task(s) of 2.3 GiB" in text
+    assert "allowed: 4.0 GiB; block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
+    assert "use 1 thread(s) a worker instead of 4, or allow 9.4 GiB a worker" in text
+    assert "store pool in smaller chunks" in text
+    Plan((part,), 1, 4 * 2**30).check()
+    Plan((part,), 64).check()
+
+
+@pytest.mark.parametrize(
+    ("given_limit", "expected"),
+    [
+        (None, None),
+        (10, 10),
+        (1.5e9, 1_500_000_000),
+        ("2GiB", 2**31),
+        ("2 GB", 2 * 10**9),
+        ("512mib", 2**29),
+        ("1e3", 1000),
+        ("0.5 TiB", 2**39),
+        ("100B", 100),
+    ],
+)
+def test_memory_limits(given_limit: object, expected: int | None) -> None:
+    assert planning.parse_memory(given_limit) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "", "lots", "2GiBs", "nan", "-1GB", "inf"])
+def test_memory_limits_that_mean_nothing(wrong: object) -> None:
+    with pytest.raises(InputError, match="memory_limit: expected a positive number of bytes"):
+        planning.parse_memory(wrong)  # type: ignore[arg-type]
+
+
+def test_sizes_for_people() -> None:
+    sizes = (0, 1023, 1024, 3 * 2**20, 5 * 2**40, 5000 * 2**40)
+    shown = [planning.format_bytes(size) for size in sizes]
+    assert shown == ["0 B", "1023 B", "1.0 KiB", "3.0 MiB", "5.0 TiB", "5000.0 TiB"]
+
+
+# ------------------------------------------------------------------------------------ plans
+
+
+def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
+    problem = make_problem(1, num_examples=9_000, num_annotators=5, num_classes=3, pool=10_000)
+    labels, label_store = counted_array(tmp_path / "labels", problem.labels, chunks=(2048, 5))
+    probs, _ = counted_array(tmp_path / "probs", problem.pred_probs, chunks=(1024, 3))
+    pool, pool_store = counted_array(tmp_path / "pool", problem.pool, chunks=(1000, 3))
+    with forbid_compute():
+        plan = daskal.plan(
+            labels=labels,
+            pred_probs=probs,
+            pred_probs_unlabeled=pool,
+            memory_limit="2GiB",
+            threads_per_worker=2,
+        )
+    assert not label_store.reads()
+    assert not pool_store.reads()
+    labeled, unlabeled = plan.sections
+    assert (labeled.num_blocks, labeled.block_rows) == (3, 4096)
+    assert (unlabeled.num_blocks, unlabeled.block_rows) == (3, 4000)
+    assert [array.pass_bytes for array in labeled.arrays] == [
+        (2 * 9_000 * 40, 9_000 * 40),
+        (2 * 9_000 * 24, 9_000 * 24),
+    ]
+    assert unlabeled.arrays[0].pass_bytes == (0, 240_000)
+    assert plan.bytes_to_read == 3 * 9_000 * 64 + 240_000
+    assert plan.bytes_to_write == 9_000 * 32 + 10_000 * 8
+    assert plan.num_tasks == 4 * (3 + 1 + 2)
+    assert plan.fits
+    text = repr(plan)
+    assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text
+    assert "a worker of 2 thread(s)" in text
+    assert "2.0 GiB a worker: fits" in text
+
+
+def test_plan_without_pass_1() -> None:
+    problem = make_problem(1)
+    estimate = daskal.estimate(problem.labels, problem.pred_probs)
+    given_arrays = {"labels": problem.labels, "pred_probs": problem.pred_probs}
+    plan = daskal.plan(**given_arrays, estimate=estimate)
+    assert [array.reads for array in plan.sections[0].arrays] == [(0, 1), (0, 1)]
+    plan = daskal.plan(**given_arrays, consensus_method="majority_vote")
+    assert [array.reads for array in plan.sections[0].arrays] == [(1, 1), (1, 1)]
+    with pytest.raises(InputError, match="consensus_method"):
+        daskal.plan(**given_arrays, consensus_method="coin")

@@ -152,6 +152,36 @@ def test_pool_alone_and_with_an_estimate(problem: Problem, tmp_path: Path) -> No
     assert len(run.batch) == 3
 
 
+def test_annotators_without_ids_have_the_weights_they_score_by(
+    problem: Problem, tmp_path: Path
+) -> None:
+    people = [f"person {j}" for j in range(problem.num_annotators)]
+    frame = pd.DataFrame(problem.labels, columns=people)
+    estimates = {
+        "named": daskal.estimate(frame, problem.pred_probs),
+        "bare": daskal.estimate(problem.labels, problem.pred_probs),
+    }
+    for known, labels in (("named", problem.labels), ("bare", frame)):
+        run = daskal.run(
+            labels=labels,
+            pred_probs=problem.pred_probs,
+            estimate=estimates[known],
+            out=tmp_path / f"{known}.zarr",
+        )
+        np.testing.assert_array_equal(
+            run.root["annotators/weight"][:], estimates[known].annotator_weight
+        )
+        assert run.root["annotators/annotator"][:].tolist() == people
+
+
+def test_ids_of_annotators_may_be_numbers_and_text(problem: Problem, tmp_path: Path) -> None:
+    people = ["a", 7, "b", 2, "c"]
+    frame = pd.DataFrame(problem.labels, columns=people)
+    run = daskal.run(labels=frame, pred_probs=problem.pred_probs, out=tmp_path / "o.zarr")
+    assert run.root["annotators/annotator"][:].tolist() == ["a", "7", "b", "2", "c"]
+    assert run.estimate.annotator_weight.index.tolist() == people
+
+
 def test_estimate_of_other_classes_is_refused_before_anything_is_replaced(
     problem: Problem, reference: Path
 ) -> None:

@@ -129,6 +129,18 @@ def test_ids_are_stored_and_reach_the_batch(problem: Problem, tmp_path: Path) ->
         assert row.id == (ids if row.pool == "labeled" else more)[row.row]
 
 
+def test_ids_of_bytes_are_stored_as_text(problem: Problem, tmp_path: Path) -> None:
+    ids = np.array([f"image-{row}" for row in range(ROWS)]).astype("S")
+    run = daskal.run(
+        labels=problem.labels,
+        pred_probs=problem.pred_probs,
+        labeled_ids=ids,
+        out=tmp_path / "o.zarr",
+    )
+    assert run.ids("labeled")[:2].tolist() == ["image-0", "image-1"]
+    assert run.batch["id"][0] == f"image-{run.batch['row'][0]}"
+
+
 def test_ids_of_another_length_are_refused_before_anything_is_written(
     problem: Problem, tmp_path: Path
 ) -> None:
@@ -172,6 +184,15 @@ def test_annotators_without_ids_have_the_weights_they_score_by(
             run.root["annotators/weight"][:], estimates[known].annotator_weight
         )
         assert run.root["annotators/annotator"][:].tolist() == people
+
+
+def test_inputs_are_told_in_a_few_words(tmp_path: Path) -> None:
+    labels, probs = [[0, 0], [1, 0], [1, 1]], np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    run = daskal.run(labels=labels, pred_probs=[probs, probs], out=tmp_path / "o.zarr")
+    assert run.attrs["inputs"] == {
+        "labels": "builtins.list of length 3",
+        "pred_probs": ["numpy.ndarray of shape (3, 2), float64"] * 2,
+    }
 
 
 def test_ids_of_annotators_may_be_numbers_and_text(problem: Problem, tmp_path: Path) -> None:

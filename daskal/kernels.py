@@ -161,7 +161,8 @@ NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 
 def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
     """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good."""
-    total = sum_classes(probs)
+    with np.errstate(invalid="ignore"):
+        total = sum_classes(probs)
     # No term of a good sum is above it, and a NaN anywhere makes each of these comparisons false.
     if probs.size == 0 or (probs.min() >= 0 and np.abs(total - 1).max() <= SUM_TOLERANCE):
         return None
@@ -275,7 +276,7 @@ def voters_agreement(tile: Tile, columns: Ints, agreement: Floats) -> Floats:
 def majority_vote(
     tile: Tile,
     counts: Ints,
-    mean_probs: Floats | None,
+    mean_probs: Floats,
     tie_break: TieBreak,
     *,
     bare: bool = False,
@@ -291,11 +292,10 @@ def majority_vote(
     labels = first_true(tied)
     columns = np.flatnonzero((count_true(tied) > 1) & (bare | (tile.num_annotations > 0)))
     left = tied.take(columns, axis=1)
-    if mean_probs is not None:
-        # A mean over models is rounded in the order of their sums; one model's p' never is.
-        tolerance = TIE_TOLERANCE if len(tile.probs) > 1 else 0.0
-        left = narrow(left, mean_probs.take(columns, axis=1), tolerance)
-        labels[columns] = left.argmax(axis=0)
+    # A mean over models is rounded in the order of their sums; one model's p' never is.
+    tolerance = TIE_TOLERANCE if len(tile.probs) > 1 else 0.0
+    left = narrow(left, mean_probs.take(columns, axis=1), tolerance)
+    labels[columns] = left.argmax(axis=0)
     several = np.flatnonzero(count_true(left) > 1)
     if not len(several):
         return labels, several

@@ -146,7 +146,10 @@ def describe_input(given: Any) -> Any:
     if isinstance(given, str | os.PathLike):
         return redacted(os.fspath(given))
     if isinstance(given, list | tuple):
-        return [describe_input(item) for item in given]
+        if all(isinstance(item, str | os.PathLike) or getattr(item, "shape", ()) for item in given):
+            return [describe_input(item) for item in given]
+        # Rows, not models: as many of them as there are examples.
+        return f"builtins.{type(given).__name__} of length {len(given)}"
     kind = f"{type(given).__module__.partition('.')[0]}.{type(given).__qualname__}"
     shape = tuple(getattr(given, "shape", ()))
     dtype = getattr(given, "dtype", None)

@@ -328,7 +328,7 @@ def write_table(
 
 def write_column(group: Any, name: str, values: Any, dimension: str) -> None:
     """Write one whole array, stored values chunk by chunk; names as strings of any length."""
-    text = values.dtype.kind in "OUT"
+    text = values.dtype.kind in "OUTS"
     num_rows = values.shape[0]
     step = max(1, min(num_rows, COLUMN_CHUNK))
 
@@ -343,6 +343,9 @@ def write_column(group: Any, name: str, values: Any, dimension: str) -> None:
         )
         for start in range(0, num_rows, step):
             part = np.asarray(values[start : start + step])
+            if part.dtype.kind == "S":
+                # Zarr's format has no arrays of bytes.
+                part = np.strings.decode(part, "utf-8", "replace")
             array[start : start + step] = part.astype(object) if text else part
 
     attempt(write, f"{name!r} of {group.store_path} cannot be written")

@@ -145,6 +145,7 @@ def test_the_pool_is_scored_by_the_surest_class():
         ([1.002, 0.0], kernels.ABOVE_ONE),
         ([np.nan, 0.5], kernels.NOT_FINITE),
         ([np.inf, 0.5], kernels.NOT_FINITE),
+        ([np.inf, -np.inf], kernels.NOT_FINITE),
     ],
 )
 @pytest.mark.parametrize("num_good", [0, 1, 40])

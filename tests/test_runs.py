@@ -129,6 +129,18 @@ def test_ids_are_stored_and_reach_the_batch(problem: Problem, tmp_path: Path) ->
         assert row.id == (ids if row.pool == "labeled" else more)[row.row]
 
 
+def test_ids_of_bytes_are_stored_as_text(problem: Problem, tmp_path: Path) -> None:
+    ids = np.array([f"image-{row}" for row in range(ROWS)]).astype("S")
+    run = daskal.run(
+        labels=problem.labels,
+        pred_probs=problem.pred_probs,
+        labeled_ids=ids,
+        out=tmp_path / "o.zarr",
+    )
+    assert run.ids("labeled")[:2].tolist() == ["image-0", "image-1"]
+    assert run.batch["id"][0] == f"image-{run.batch['row'][0]}"
+
+
 def test_ids_of_another_length_are_refused_before_anything_is_written(
     problem: Problem, tmp_path: Path
 ) -> None:
@@ -150,6 +162,45 @@ def test_pool_alone_and_with_an_estimate(problem: Problem, tmp_path: Path) -> No
     assert run.estimate == estimate
     np.testing.assert_array_equal(run.pool, daskal.score_unlabeled(problem.pool, estimate))
     assert len(run.batch) == 3
+
+
+def test_annotators_without_ids_have_the_weights_they_score_by(
+    problem: Problem, tmp_path: Path
+) -> None:
+    people = [f"person {j}" for j in range(problem.num_annotators)]
+    frame = pd.DataFrame(problem.labels, columns=people)
+    estimates = {
+        "named": daskal.estimate(frame, problem.pred_probs),
+        "bare": daskal.estimate(problem.labels, problem.pred_probs),
+    }
+    for known, labels in (("named", problem.labels), ("bare", frame)):
+        run = daskal.run(
+            labels=labels,
+            pred_probs=problem.pred_probs,
+            estimate=estimates[known],
+            out=tmp_path / f"{known}.zarr",
+        )
+        np.testing.assert_array_equal(
+            run.root["annotators/weight"][:], estimates[known].annotator_weight
+        )
+        assert run.root["annotators/annotator"][:].tolist() == people
+
+
+def test_inputs_are_told_in_a_few_words(tmp_path: Path) -> None:
+    labels, probs = [[0, 0], [1, 0], [1, 1]], np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    run = daskal.run(labels=labels, pred_probs=[probs, probs], out=tmp_path / "o.zarr")
+    assert run.attrs["inputs"] == {
+        "labels": "builtins.list of length 3",
+        "pred_probs": ["numpy.ndarray of shape (3, 2), float64"] * 2,
+    }
+
+
+def test_ids_of_annotators_may_be_numbers_and_text(problem: Problem, tmp_path: Path) -> None:
+    people = ["a", 7, "b", 2, "c"]
+    frame = pd.DataFrame(problem.labels, columns=people)
+    run = daskal.run(labels=frame, pred_probs=problem.pred_probs, out=tmp_path / "o.zarr")
+    assert run.root["annotators/annotator"][:].tolist() == ["a", "7", "b", "2", "c"]
+    assert run.estimate.annotator_weight.index.tolist() == people
 
 
 def test_estimate_of_other_classes_is_refused_before_anything_is_replaced(

@@ -313,7 +313,7 @@ def test_resume_refuses_other_inputs_and_options_and_says_which(
         ({"batch_size": 7}, r"options\.batch_size: was 1000, is 7"),
         ({"labels": moved}, r"labels\.array\.url: was 'file://.*labels\.zarr', is .*moved\.zarr"),
         ({"pred_probs": changed}, r"pred_probs\.array\.token: was not given, is '[0-9a-f]+'"),
-        ({"labeled_ids": np.arange(ROWS)}, r"labeled\.ids: was None, is given\n"),
+        ({"labeled_ids": np.arange(ROWS)}, r"labeled\.ids: was not given, is given\n"),
         (
             {"estimate": daskal.estimate(problem.labels, problem.pred_probs)},
             r"estimate: was None, is '[0-9a-f]{16}'",
@@ -323,7 +323,7 @@ def test_resume_refuses_other_inputs_and_options_and_says_which(
         with pytest.raises(ResumeError, match=said):
             daskal.run(**{**arrays, **other}, out=out, resume=True)
     without_pool = {name: arrays[name] for name in ("labels", "pred_probs")}
-    with pytest.raises(ResumeError, match=r"with:\n  unlabeled: was given, is None\n"):
+    with pytest.raises(ResumeError, match=r"with:\n  unlabeled: was given, is not given\n"):
         daskal.run(**without_pool, out=out, resume=True)
     daskal.run(**arrays, out=out, resume=True)
     with pytest.raises(ResumeError):

@@ -61,6 +61,10 @@ class Section(NamedTuple):
     chunk_rows: int
 
 
+class ForeignStoreError(StorageError):
+    """What is stored there is none of daskal's results."""
+
+
 # --- objects ----------------------------------------------------------------------------------
 
 
@@ -143,17 +147,23 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
 def open_group(path: str, mode: Any, storage_options: Storage, **options: Any) -> Any:
     """The root group of a store."""
     import zarr
+    from zarr.errors import ContainsArrayError
 
     with storage_errors("open the result store", path, storage_options):
         if mode == "r":
             reach(path, storage_options)
         store = open_store(path, storage_options, read_only=mode == "r")
-        return with_retries(
-            lambda: zarr.open_group(
-                store, mode=mode, use_consolidated=False, zarr_format=3, **options
-            ),
-            f"opening {redacted(path)!r}",
-        )
+        try:
+            return with_retries(
+                lambda: zarr.open_group(
+                    store, mode=mode, use_consolidated=False, zarr_format=3, **options
+                ),
+                f"opening {redacted(path)!r}",
+            )
+        except ContainsArrayError as error:
+            raise ForeignStoreError(
+                f"expected a result store of daskal, got {redacted(path)!r}, which is a Zarr array."
+            ) from error
 
 
 def describe(root: Any) -> dict[str, Any] | None:
@@ -173,10 +183,14 @@ def find(path: str, storage_options: Storage) -> dict[str, Any] | None:
     """
     try:
         described = describe(open_group(path, "r", storage_options))
+    except ForeignStoreError:
+        described = None
     except MissingPathError:
-        if not is_url(path) and not Path(path).expanduser().exists():
+        place = None if is_url(path) else Path(path).expanduser()
+        if place is not None and not place.exists():
             return None
-        if not list_keys(open_store(path, storage_options, read_only=True), ""):
+        is_file = place is not None and place.is_file()
+        if not is_file and not list_keys(open_store(path, storage_options, read_only=True), ""):
             return None
         described = None
     if described is None:
@@ -192,7 +206,7 @@ def open_finished(path: str, storage_options: Storage, *, partial: bool = False)
     root = open_group(path, "r", storage_options)
     described = describe(root)
     if described is None:
-        raise StorageError(
+        raise ForeignStoreError(
             f"expected a result store of daskal, got {redacted(path)!r}, which is none."
         )
     status = described["status"]

@@ -82,6 +82,13 @@ def test_nothing_but_a_result_store_is_taken(tmp_path: Path) -> None:
         store.find(str(tmp_path / "group.zarr"), None)
     with pytest.raises(StorageError, match="which is none"):
         store.open_finished(str(tmp_path / "group.zarr"), None)
+    zarr.create_array(tmp_path / "array.zarr", shape=(2,), dtype="int8")
+    with pytest.raises(StoreExistsError, match="no result store of daskal"):
+        store.find(str(tmp_path / "array.zarr"), None)
+    with pytest.raises(StorageError, match="which is a Zarr array"):
+        store.open_finished(str(tmp_path / "array.zarr"), None)
+    with pytest.raises(StoreExistsError, match="no result store of daskal"):
+        store.find(str(tmp_path / "thesis.txt"), None)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

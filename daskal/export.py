@@ -11,7 +11,8 @@ import pandas as pd
 
 from daskal import locations
 from daskal.batches import COLUMNS
-from daskal.errors import InputError
+from daskal.errors import InputError, StorageError
+from daskal.redaction import redacted
 from daskal.version import __version__
 
 
@@ -137,11 +138,16 @@ def export_batch(
 
     target = os.fspath(path)
     write = WRITERS[format_of(target)]
-    with (
-        locations.storage_errors("write the batch to", target, storage_options),
-        fsspec.open(target, "wb", **(locations.options_for(target, storage_options) or {})) as file,
-    ):
-        write(batch, file, id_key)
+    options = locations.options_for(target, storage_options) or {}
+    with locations.storage_errors("write the batch to", target, storage_options):
+        try:
+            with fsspec.open(target, "wb", auto_mkdir=False, **options) as file:
+                write(batch, file, id_key)
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"the batch cannot be written to {redacted(target)!r}: there is no such "
+                "folder. Name a file in a folder that is there and may be written to."
+            ) from error
 
 
 def format_of(path: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from daskal import sparse
 from daskal.choices import check_storage_options
 from daskal.errors import InputError
-from daskal.locations import open_zarr, storage_errors
+from daskal.locations import check_stored, open_zarr, storage_errors
 from daskal.redaction import redacted
 from daskal.sources import RowIds, Source, StoredIds, check_known_chunks, make_source
 
@@ -146,6 +146,7 @@ def open_xarray(name: str, given: Any) -> Opened:
 def open_stored(name: str, given: Any) -> Opened:
     """A Zarr array, or the group of one sparse matrix."""
     if not hasattr(given, "members"):
+        check_stored(name, given)
         return Opened(given)
     if sparse.is_csr_group(given):
         return open_csr_group(name, given)
@@ -165,13 +166,17 @@ def open_csr_group(name: str, group: Any) -> Opened:
     where = redacted(str(group.store_path))
     with storage_errors(f"read ids of {name} from", where, None):
         tasks, annotators = group.get("tasks"), group.get("annotators")
+        for what, ids in (("tasks", tasks), ("annotators", annotators)):
+            if ids is not None:
+                check_stored(f"{what} of {name}", ids)
         column_ids = None if annotators is None else StoredIds(annotators)[:]
-    names = group.attrs.get("daskal", {}).get("classes")
+    described = group.attrs.get("daskal")
+    names = described.get("classes") if isinstance(described, Mapping) else None
     return Opened(
         group,
         None if tasks is None else StoredIds(tasks),
         column_ids,
-        class_names=None if names is None else tuple(map(str, names)),
+        class_names=tuple(map(str, names)) if isinstance(names, list) else None,
     )
 
 
@@ -395,9 +400,9 @@ def advice_on_rows(labels: Labels, probs: Probs) -> str:
     """What may be turned round where numbers of rows disagree."""
     if probs.ensemble and labels.num_rows == probs.num_models:
         return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
-    if labels.num_rows == probs.num_classes:
+    if probs.num_rows < labels.num_rows == probs.num_classes:
         return " pred_probs seems to be turned round: rows are examples, columns classes."
-    if labels.num_annotators == probs.num_rows:
+    if labels.num_rows < probs.num_rows == labels.num_annotators:
         return " labels seems to be turned round: rows are examples, columns annotators."
     return " Each row of both is the same example."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,44 @@ def open_local(name: str, path: str) -> Any:
         raise InputError(
             f"{name}: expected a Zarr array or group, got {path!r}, which is neither. {advice}"
         ) from error
+
+
+def check_stored(name: str, array: Any) -> None:
+    """Refuse a stored array that could run code when read, or whose metadata makes no sense.
+
+    Nothing of it has been read so far.
+    """
+    where = redacted(str(getattr(array, "store_path", array)))
+    if not hasattr(array, "chunks"):
+        raise InputError(f"{name}: expected a Zarr array at {where}, got {type(array).__name__}.")
+    if any("pickle" in codec.lower() for codec in codec_names(array)):
+        raise InputError(
+            f"{name}: expected an array that can be read safely, got {where}, whose codecs include "
+            "pickle: reading it could run any code. Write it anew as numbers or text."
+        )
+    if not all(size > 0 for size in array.chunks):
+        raise StorageError(
+            f"{name}: expected chunks of at least one value, got {array.chunks} in the metadata of "
+            f"{where}. Write the array anew."
+        )
+
+
+def codec_names(array: Any) -> Iterator[str]:
+    """Names of the codecs in an array's metadata, of codecs in codecs too."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    # As it is stored: in memory, versions of Zarr differ.
+    for content in array.metadata.to_buffer_dict(default_buffer_prototype()).values():
+        metadata = json.loads(content.to_bytes())
+        for key in ("codecs", "filters", "compressor"):
+            yield from names_in(metadata.get(key))
+
+
+def names_in(codecs: Any) -> Iterator[str]:
+    """Names in codecs as JSON has them."""
+    if isinstance(codecs, Mapping):
+        yield from (str(codecs[key]) for key in ("id", "name") if key in codecs)
+        codecs = list(codecs.values())
+    if isinstance(codecs, list):
+        for part in codecs:
+            yield from names_in(part)

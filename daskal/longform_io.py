@@ -21,7 +21,7 @@ from dask.base import compute, is_dask_collection
 from dask.delayed import Delayed, delayed
 
 from daskal.errors import InputError, MissingPathError
-from daskal.locations import is_url, storage_errors
+from daskal.locations import check_stored, is_url, storage_errors
 from daskal.longform import as_ids
 from daskal.redaction import redacted
 
@@ -263,6 +263,7 @@ def _zarr_tasks(path: str, task: str, options: dict[str, Any] | None) -> Any:
                 f"{task!r} or 'tasks', got a group without either."
             )
         node = node[names[0]]
+    check_stored("tasks", node)
     return _readable(node[:])
 
 

@@ -110,9 +110,9 @@ def candidates_of_block(
     Rows that have ``max_annotations`` already are left out.
     """
     scores: NDArray[np.float64] = np.asarray(block.probs[0], dtype=np.float64)
-    rows = np.arange(block.first_row, block.first_row + len(scores))
     if len(block.probs) == 1:
-        return Candidates(Smallest.from_scores(scores, rows, size), Smallest.zero(size))
+        return Candidates(Smallest.from_block(scores, block.first_row, size), Smallest.zero(size))
+    rows = np.arange(block.first_row, block.first_row + len(scores))
     num: NDArray[np.integer] = np.asarray(block.probs[1], dtype=np.int64)
     voted = num > 0
     if max_annotations is not None:

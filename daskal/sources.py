@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
-from daskal.errors import BlockError, InputError, StorageError
+from daskal.errors import BlockError, InputError
 from daskal.redaction import explain, redacted, showable
 from daskal.retries import with_retries
 
@@ -301,37 +301,6 @@ def check_known_chunks(name: str, array: da.Array) -> None:
         )
 
 
-def check_stored(name: str, array: Any) -> None:
-    """Refuse a stored array that could run code when read, or whose metadata makes no sense.
-
-    Nothing of it has been read so far.
-    """
-    where = redacted(str(array.store_path))
-    metadata = array.metadata.to_dict()
-    codecs = [metadata.get(key) for key in ("codecs", "filters", "compressor")]
-    if any("pickle" in codec.lower() for codec in codec_names(codecs)):
-        raise InputError(
-            f"{name}: expected an array of numbers, got {where}, whose codecs include pickle: "
-            "reading it could run any code. Write it anew without filters of objects."
-        )
-    if not all(size > 0 for size in array.chunks):
-        raise StorageError(
-            f"{name}: expected chunks of at least one value, got {array.chunks} in the metadata of "
-            f"{where}. Write the array anew."
-        )
-
-
-def codec_names(metadata: Any) -> Iterator[str]:
-    """Names of the codecs in part of an array's metadata, of codecs in codecs too."""
-    if isinstance(metadata, Mapping):
-        yield from (str(metadata[key]) for key in ("id", "name") if key in metadata)
-        metadata = metadata.values()
-    elif not isinstance(metadata, list | tuple):
-        return
-    for part in metadata:
-        yield from codec_names(part)
-
-
 def make_source(name: str, array: Any, row_axis: int) -> Source:
     """The source behind a dense array."""
     if isinstance(array, np.ndarray):
@@ -339,7 +308,6 @@ def make_source(name: str, array: Any, row_axis: int) -> Source:
     if isinstance(array, da.Array):
         check_known_chunks(name, array)
         return LazySource(name, array, row_axis)
-    check_stored(name, array)
     return StoredSource(name, array, row_axis)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.locations import storage_errors
+from daskal.locations import check_stored, storage_errors
 from daskal.redaction import redacted
 from daskal.sources import Chunks, Reader, Source, read_part
 from daskal.votes import SparseLabels, order_votes
@@ -302,6 +302,8 @@ def open_group(name: str, group: Any) -> Source:
                 f"{name}: expected {', '.join(MEMBERS)} in {where}, found no {', '.join(lacking)}."
             )
         rows = Rows(*(group[member] for member in MEMBERS))
+    for member, array in zip(MEMBERS, rows, strict=True):
+        check_stored(f"{member} of {name}", array)
     shape = group.attrs.get("shape")
     if not (
         isinstance(shape, list | tuple)

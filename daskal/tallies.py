@@ -15,6 +15,8 @@ from daskal.kernels import Floats, Ints, LabeledScores, Tile
 
 QUALITY_BITS = 40
 LIMB_BITS = 20
+# Scores compared at once: they and their mask stay in the cache.
+SCAN_ROWS = 2**16
 
 
 class Mergeable(Protocol):
@@ -181,23 +183,57 @@ class Smallest:
 
     @classmethod
     def from_scores(cls, scores: Floats, rows: Ints, size: int) -> Smallest:
-        """The smallest of some scores; NaN is none."""
-        kept = np.flatnonzero(~np.isnan(scores))
-        if len(kept) > size > 0:
-            # Every score up to the size-th smallest, so that ties are still all there.
-            limit = np.partition(scores[kept], size - 1)[size - 1]
-            kept = kept[scores[kept] <= limit]
-        scores, rows = scores[kept], rows[kept]
+        """The smallest of some scores, ``rows`` ascending; NaN is none."""
+        kept = smallest_places(scores, size)
+        return cls.sorted(size, scores[kept], rows[kept])
+
+    @classmethod
+    def from_block(cls, scores: Floats, first_row: int, size: int) -> Smallest:
+        """The smallest of the scores of consecutive rows."""
+        kept = smallest_places(scores, size)
+        return cls.sorted(size, scores[kept], kept + first_row)
+
+    @classmethod
+    def sorted(cls, size: int, scores: Floats, rows: Ints) -> Smallest:
+        """The first ``size`` by (score, row)."""
         order = np.lexsort((rows, scores))[:size]
         return cls(size, scores[order], rows[order])
 
     def merge(self, other: Smallest) -> Smallest:
         """Both together."""
-        return Smallest.from_scores(
+        return Smallest.sorted(
+            self.size,
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.rows, other.rows]),
-            self.size,
         )
+
+
+def smallest_places(scores: Floats, size: int) -> Ints:
+    """Places of the ``size`` smallest scores, of equal ones the first, ascending.
+
+    A score has to beat the least that would do so far, so that most cost one comparison.
+    """
+    found = np.zeros(0, dtype=np.int64)
+    limit = np.nan
+    for start in range(0, len(scores), SCAN_ROWS):
+        part = scores[start : start + SCAN_ROWS]
+        beats = ~np.isnan(part) if np.isnan(limit) else part < limit
+        found = np.concatenate([found, np.flatnonzero(beats) + start])
+        if len(found) >= max(2 * size, 1):
+            found = found[first_smallest(scores[found], size)]
+            limit = scores[found].max() if size else -np.inf
+    return found if len(found) <= size else found[first_smallest(scores[found], size)]
+
+
+def first_smallest(scores: Floats, size: int) -> NDArray[np.bool_]:
+    """Which are the ``size`` smallest of at least so many, of equal ones the first."""
+    if size == 0:
+        return np.zeros(len(scores), dtype=bool)
+    limit = np.partition(scores, size - 1)[size - 1]
+    chosen = scores < limit
+    ties = np.flatnonzero(scores == limit)
+    chosen[ties[: size - np.count_nonzero(chosen)]] = True
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -288,8 +324,7 @@ class PoolTally:
         cls, scores: Floats, first_row: int, size: int, findings: Findings
     ) -> PoolTally:
         """Tally of the scores of consecutive rows."""
-        rows = np.arange(first_row, first_row + len(scores))
-        smallest = Smallest.from_scores(scores, rows, size)
+        smallest = Smallest.from_block(scores, first_row, size)
         return cls(len(scores), histogram(scores), smallest, findings, (cpu_level(),))
 
     def merge(self, other: PoolTally) -> PoolTally:

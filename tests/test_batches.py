@@ -50,3 +50,7 @@ def test_ids_of_every_kind_come_back(tmp_path: Path, labeled_ids: Any, unlabeled
         else:
             assert found == known[pool][row]
             assert isinstance(found, str) == isinstance(known[pool][row], str)
+    if labeled_ids is None:
+        # Not the text of a None or NaN, which could be an id.
+        stored = run.root["batch/id"][:].tolist()
+        assert {str(stored[at]) for at in np.flatnonzero(run.batch["pool"] == "labeled")} == {""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -196,12 +197,16 @@ def test_score_and_batch_in_processes(made: tuple[Path, str, str]) -> None:
 def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     running = start("demo", "--examples", "200000", "--workers", "1", folder=tmp_path)
     assert running.stderr is not None
-    said = [running.stderr.readline(), running.stderr.readline()]
-    assert said[1].startswith("making: labelled")
-    # As Ctrl-C in a terminal does: the workers get it too.
-    os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == options.INTERRUPTED
+    try:
+        said = [running.stderr.readline(), running.stderr.readline()]
+        assert said[1].startswith("making: labelled")
+        # As Ctrl-C in a terminal does: the workers get it too.
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == options.INTERRUPTED, err
     assert [line for line in err.splitlines() if "blocks" not in line] == ["Interrupted."]
     deadline = time.monotonic() + 20
     while session_members(running.pid) and time.monotonic() < deadline:
@@ -407,6 +412,26 @@ def test_batch_where_no_file_can_be(scored: daskal.Run, tmp_path: Path) -> None:
     result = invoke("batch", scored.path, "--out", tmp_path / "file" / "next.csv")
     assert result.exit_code == 1
     assert "next.csv" in result.stderr
+
+
+def test_batch_goes_on_after_earlier_ones(scored: daskal.Run, tmp_path: Path) -> None:
+    for name in ("first.json", "second.csv"):
+        earlier = [word for file in tmp_path.glob("*.json") for word in ("--exclude", file)]
+        out = ("--out", tmp_path / name, "--id-key", "task")
+        result = invoke("batch", scored.path, "--size", "5", *earlier, *out)
+        assert result.exit_code == 0, result.stderr
+    both = [daskal.read_batch(tmp_path / "first.json", id_key="task")]
+    both.append(daskal.read_batch(tmp_path / "second.csv"))
+    expected = scored.next_batch(size=10)
+    for column in ("pool", "row"):
+        assert pd.concat(both)[column].tolist() == expected[column].tolist()
+
+
+def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> None:
+    result = invoke("batch", scored.path, "--size", "1000", "--max-annotations", "2")
+    rows = pd.read_csv(io.StringIO(result.stdout)).query("pool == 'labeled'")["row"]
+    num = scored.root["labeled/num_annotations"][:]
+    assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
 
 def test_report_is_written(scored: daskal.Run, tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(daskal.DaskalError, match="cannot write the batch to"):
         daskal.export_batch(BATCH, tmp_path / "file" / "b.csv")
+    with pytest.raises(daskal.DaskalError, match="there is no such folder"):
+        daskal.export_batch(BATCH, tmp_path / "none" / "b.csv")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(daskal.DaskalError, match="without pool, row"):
         daskal.export_batch(BATCH.drop(columns=["pool", "row"]), tmp_path / "b.json")
     with pytest.raises(daskal.DaskalError, match="another column"):

@@ -172,6 +172,8 @@ def test_histograms_in_numbers_add_up(page: str) -> None:
     sums = [sum(counts) for counts in data[0]["counts"]]
     assert sums[:2] == [400, 200]
     assert sums[2] + sums[3] == 50
+    for of_all, of_batch in zip(data[0]["counts"][:2], data[0]["counts"][2:], strict=True):
+        assert all(few <= many for few, many in zip(of_batch, of_all, strict=True))
     assert sum(data[1]["counts"][0]) == 200
 
 
@@ -265,6 +267,13 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
     assert f"daskal score --unlabeled '{path}' --batch-size 7 --out {out}" in text
 
 
+def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
+    page = report.make("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root).html
+    assert "example.org/s.zarr" in page
+    assert "s3cret" not in page
+    assert "t0ken" not in page
+
+
 def test_inputs_from_memory_are_named_for_filling_in(outline: Outline) -> None:
     assert "labels=..., # pandas.DataFrame of shape (200, 30)" in outline.text
     assert "daskal score" not in outline.text
@@ -313,6 +322,31 @@ def test_reprs_of_run_and_estimate(run: daskal.Run) -> None:
         assert "50 (" in shown
     assert Outline(run._repr_html_()).open == []
     assert "consensus likelihood" in Outline(run.estimate._repr_html_()).text
+
+
+def test_repr_of_a_plan_is_its_text(run: daskal.Run) -> None:
+    plan = daskal.plan(pred_probs_unlabeled=np.full((10, 2), 0.5), memory_limit="2GiB")
+    shown = Outline(plan._repr_html_())
+    assert shown.open == []
+    for name, value in plan.summary():
+        assert f"{name.strip()} {value}" in shown.text
+        assert value in repr(plan)
+
+
+def test_unfinished_run_has_a_repr_and_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("daskal.store.finish", fail)
+    pool = np.array([[0.9, 0.1], [0.5, 0.5]])
+    with pytest.raises(RuntimeError, match="killed"):
+        daskal.run(pred_probs_unlabeled=pool, out=tmp_path / "s.zarr")
+    run = daskal.Run.open(tmp_path / "s.zarr", partial=True)
+    assert "2, 2 scored" in repr(run)
+    with pytest.raises(daskal.DaskalError, match="has not finished"):
+        run.report()
 
 
 def test_ten_million_scores_and_five_thousand_annotators_stay_small(run: daskal.Run) -> None:
@@ -483,6 +517,22 @@ def test_browser_reads_bars_and_changes_the_scale(page: str, profile: Path) -> N
         r"labelled, in the batch \d+",
         said["readout"],
     )
+
+
+@in_browser
+def test_browser_stays_on_the_page_in_a_notebook(page: str, profile: Path) -> None:
+    said = browse(
+        page,
+        """
+        page.documentElement.style.scrollBehavior = "auto";
+        page.querySelector('nav a[href="#repeat"]').click();
+        said.scrolled = frame.contentWindow.scrollY;
+        said.address = frame.contentWindow.location.href;
+        """,
+        profile,
+    )
+    assert said["scrolled"] > 500
+    assert said["address"] == "about:srcdoc"
 
 
 @in_browser

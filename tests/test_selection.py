@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dask.array as da
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
+from daskal.tallies import Smallest
 from tests.problems import make_problem
 
 LABELED = np.array([0.9, 0.2, 0.4, np.nan, 0.2])
@@ -250,3 +252,26 @@ def test_batch_read_back_from_csv_excludes_the_same(run: daskal.Run, tmp_path: P
     daskal.export_batch(run.batch, tmp_path / "out.csv")
     out = pd.read_csv(tmp_path / "out.csv")
     assert run.next_batch(size=10, exclude=out).equals(run.next_batch(size=10, exclude=run.batch))
+
+
+# --------------------------------------------------------------------------- of many scores
+
+
+@given(SCORES, st.integers(0, 12), st.integers(1, 9))
+def test_smallest_is_that_of_sorting_wherever_the_scan_is_cut(
+    scores: list[float], size: int, step: int
+) -> None:
+    values = np.array(scores)
+    rows = np.arange(5, 5 + len(values))
+    order = np.lexsort((rows, values))
+    order = order[~np.isnan(values[order])][:size]
+    with mock.patch("daskal.tallies.SCAN_ROWS", step):
+        found = Smallest.from_block(values, 5, size)
+        apart = [
+            Smallest.from_scores(values[part], rows[part], size)
+            for part in (slice(0, 7), slice(7, None))
+        ]
+    assert found.rows.tolist() == rows[order].tolist()
+    assert found.scores.tolist() == values[order].tolist()
+    for merged in (apart[0].merge(apart[1]), apart[1].merge(apart[0])):
+        assert merged.rows.tolist() == found.rows.tolist()

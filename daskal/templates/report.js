@@ -151,6 +151,16 @@
     }
   }
 
+  // In a notebook's frame a link to a part of the page would lead out of it, to the notebook.
+  function staysInside(link) {
+    if (!location.href.startsWith("about:")) return;
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      document.getElementById(link.hash.slice(1)).scrollIntoView();
+    });
+  }
+
+  document.querySelectorAll("nav a").forEach(staysInside);
   document.querySelectorAll(".data-table").forEach(dataTable);
   document.querySelectorAll("figure").forEach(readout);
 })();

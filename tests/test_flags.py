@@ -1,0 +1,111 @@
+"""What is unusual in the data is said of each estimate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import daskal
+from tests.problems import no_overlap, single_label
+
+
+def flags(labels: np.ndarray, probs: np.ndarray, **options: Any) -> tuple[str, ...]:
+    found = daskal.estimate(labels, probs, **options).flags
+    assert daskal.estimate(labels, probs, **options).summary()[-len(found) :] == [
+        ("note", flag) for flag in found
+    ]
+    return found
+
+
+def one_hot(labels: np.ndarray, num_classes: int, share: float) -> np.ndarray:
+    probs = np.full((len(labels), num_classes), (1 - share) / (num_classes - 1))
+    probs[np.arange(len(labels)), labels] = share
+    return probs
+
+
+TRUTH = np.arange(60) % 3
+# Two annotators who are always right, and a third who never is.
+AGREEING = np.stack([TRUTH, TRUTH, TRUTH], axis=1)
+
+
+def test_plain_data_has_no_flag() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, size=400)
+    right = rng.random((400, 5)) < 0.85
+    labels = np.where(right, truth[:, np.newaxis], rng.integers(0, 3, size=(400, 5)))
+    given = np.where(rng.random(400) < 0.8, truth, rng.integers(0, 3, size=400))
+    assert daskal.estimate(labels, one_hot(given, 3, 0.8)).flags == ()
+
+
+def test_temperature_at_either_end_of_its_grid() -> None:
+    low = "the temperature lies at the end of its grid: 0.1"
+    assert low in flags(AGREEING, one_hot(TRUTH, 3, 0.34))
+    high = "the temperature lies at the end of its grid: 7.25"
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 3, size=(60, 3))
+    assert high in flags(noise, one_hot(TRUTH, 3, 0.9999))
+    both = np.stack([one_hot(TRUTH, 3, 0.34), one_hot((TRUTH + 1) % 3, 3, 0.999)])
+    found = flags(AGREEING, both)
+    assert "the temperature of model 0 lies at the end of its grid: 0.1" in found
+    assert "the temperature of model 1 lies at the end of its grid: 7.25" in found
+    assert not any(
+        "grid" in flag for flag in flags(noise, one_hot(TRUTH, 3, 0.9999), temperature=3)
+    )
+
+
+def test_a_flat_loss() -> None:
+    probs = np.full((60, 3), 1 / 3)
+    assert "the temperature has no influence on the loss: 1 is taken" in flags(AGREEING, probs)
+
+
+def test_annotators_without_labels_or_overlap() -> None:
+    problem = no_overlap(1, num_examples=60, num_annotators=6, pool=None)
+    found = flags(problem.labels, problem.pred_probs)
+    assert "2 annotator(s) share no example with another: they get the mean" in found
+    wider = np.insert(problem.labels, [0, 3], np.nan, axis=1)
+    assert "2 annotator(s) have no label and take no part" in flags(wider, problem.pred_probs)
+
+
+def test_weights_at_their_floor() -> None:
+    wrong = (TRUTH + 1) % 3
+    labels = np.stack([TRUTH, TRUTH, wrong], axis=1)
+    found = flags(labels, one_hot(wrong, 3, 0.6))
+    assert "1 annotator(s) weigh the least possible: no better than chance" in found
+    assert "the model weighs the least possible: no better than the commonest class" in found
+    both = flags(labels, np.stack([one_hot(TRUTH, 3, 0.6), one_hot(wrong, 3, 0.6)]))
+    assert "model 1 weighs the least possible: no better than the commonest class" in both
+    assert not any(flag.startswith("model 0") for flag in both)
+
+
+def test_a_consensus_of_one_class_and_classes_that_vanished() -> None:
+    labels = np.zeros((60, 3))
+    labels[::7, 0] = 2
+    labels[3, 1] = 1
+    found = flags(labels, one_hot(np.zeros(60, dtype=int), 4, 0.7))
+    assert "all consensus labels of several votes are of one class, 0" in found
+    assert "2 class(es) with votes are never the consensus of several votes: 1, 2" in found
+
+
+def test_single_labels() -> None:
+    problem = single_label(1, num_examples=30, pool=None)
+    found = flags(problem.labels, problem.pred_probs)
+    assert found == ("every example has one label: temperature 1, all weights 1",)
+    labels = AGREEING.astype(float)
+    labels[:15, 1:] = np.nan
+    labels[40:] = np.nan
+    found = flags(labels, one_hot(TRUTH, 3, 0.8))
+    assert "15 labelled example(s), 37.5%, have a single label" in found
+    assert "20 row(s) of the labels have no label: they are scored as the pool is" in found
+
+
+def test_rows_at_fault_stay_on_record() -> None:
+    labels = AGREEING.copy()
+    labels[4, 0] = 8
+    probs = one_hot(TRUTH, 3, 0.8)
+    probs[[9, 11]] = 0
+    with pytest.warns(daskal.DataWarning):
+        found = daskal.estimate(labels, probs, on_invalid="nan").flags
+    assert "labels: 1 row(s) at fault, where the row has a label beyond the last class" in found
+    assert "pred_probs: 2 row(s) at fault, where the row is all zero" in found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from daskal import kernels
 from daskal.errors import InputError, MemoryLimitError
 from daskal.markup import summary_table
 
@@ -79,6 +80,9 @@ def count_tasks(num_blocks: int, split_every: int) -> int:
 IDLE_WORKER_BYTES = 192 * MIB
 # Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
 KERNEL_BYTES = 24 * MIB
+# Float64 arrays of a value a class and row that are alive at once, and more of them a model
+# (measured: 5 to 8 for one model, 12 for three).
+FLAT_ARRAYS, MODEL_ARRAYS = 6, 2
 # Zarr has so many chunks of an array in flight at once.
 ZARR_CONCURRENCY = 10
 
@@ -143,6 +147,8 @@ class SectionPlan:
         Bytes written a row.
     state_bytes : int
         Most bytes of what a block's task returns.
+    kernel_bytes : int
+        Most bytes the kernels take beside their block.
     """
 
     name: str
@@ -154,6 +160,7 @@ class SectionPlan:
     num_tasks: int
     column_bytes: int
     state_bytes: int
+    kernel_bytes: int = KERNEL_BYTES
 
     @property
     def block_bytes(self) -> int:
@@ -175,7 +182,7 @@ class SectionPlan:
             reading.append(held + array.transient_bytes(self.block_rows))
         # Columns exist by tile, joined, and as the encoded chunk.
         computing = held + 3 * self.block_rows * self.column_bytes
-        return max(*reading, computing) + KERNEL_BYTES + 3 * self.state_bytes
+        return max(*reading, computing) + self.kernel_bytes + 3 * self.state_bytes
 
 
 @dataclass(frozen=True)
@@ -319,6 +326,13 @@ def labeled_state_bytes(
     first_pass = 8 * (6 * num_annotators + 4 * num_classes) + 64 * 33 * num_models
     second_pass = 8 * (6 * num_annotators + 5 * cells + 2 * pairs) + 2 * 16 * batch_size
     return max(first_pass, second_pass)
+
+
+def kernel_bytes(num_models: int, num_classes: int, block_rows: int) -> int:
+    """Most bytes that the kernels take: a tile of many classes does not fit a cache any more."""
+    rows = min(kernels.tile_rows(num_models, num_classes), block_rows)
+    arrays = FLAT_ARRAYS + MODEL_ARRAYS * num_models
+    return max(KERNEL_BYTES, 8 * arrays * rows * num_classes)
 
 
 def pool_state_bytes(batch_size: int) -> int:

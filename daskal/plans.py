@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daskal import planning
+from daskal import inputs, planning
 from daskal.blocks import RowBlocks
 from daskal.choices import CONSENSUS_METHODS, check_choice, check_size
 from daskal.clusters import worker_threads
@@ -101,12 +101,22 @@ def plan_run(
             batch_size,
         )
         sections.append(
-            plan_section("labeled", given.labeled, LABELED_COLUMNS, (pass_1_reads, 1), state_bytes)
+            plan_section(
+                "labeled",
+                given.labeled,
+                given.probs,
+                LABELED_COLUMNS,
+                (pass_1_reads, 1),
+                state_bytes,
+            )
         )
     if given.unlabeled is not None:
+        assert given.pool is not None
         state_bytes = planning.pool_state_bytes(batch_size)
         sections.append(
-            plan_section("unlabeled", given.unlabeled, UNLABELED_COLUMNS, (0, 1), state_bytes)
+            plan_section(
+                "unlabeled", given.unlabeled, given.pool, UNLABELED_COLUMNS, (0, 1), state_bytes
+            )
         )
     return Plan(
         tuple(sections),
@@ -118,6 +128,7 @@ def plan_run(
 def plan_section(
     name: str,
     blocks: RowBlocks,
+    probs: inputs.Probs,
     columns: Mapping[str, str],
     reads: tuple[int, int],
     state_bytes: int,
@@ -137,6 +148,7 @@ def plan_section(
         sum(reads) * planning.count_tasks(num_blocks, SPLIT_EVERY),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
+        planning.kernel_bytes(probs.num_models, probs.num_classes, size.rows),
     )
 
 

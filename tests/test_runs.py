@@ -186,6 +186,17 @@ def test_annotators_without_ids_have_the_weights_they_score_by(
         assert run.root["annotators/annotator"][:].tolist() == people
 
 
+def test_options_may_be_numbers_of_numpy(problem: Problem, tmp_path: Path) -> None:
+    run = daskal.run(
+        pred_probs_unlabeled=problem.pool,
+        out=tmp_path / "o.zarr",
+        batch_size=np.int64(2),
+        random_state=np.int32(1),
+    )
+    assert len(run.batch) == 2
+    assert run.attrs["options"]["batch_size"] == 2
+
+
 def test_inputs_are_told_in_a_few_words(tmp_path: Path) -> None:
     labels, probs = [[0, 0], [1, 0], [1, 1]], np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
     run = daskal.run(labels=labels, pred_probs=[probs, probs], out=tmp_path / "o.zarr")

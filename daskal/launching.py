@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -120,7 +121,11 @@ def lasting_interrupts() -> Iterator[None]:
     ):
         yield
         return
-    alarm = signal.getsignal(signal.SIGALRM)
+    alarm, report = signal.getsignal(signal.SIGALRM), sys.unraisablehook
+
+    def report_others(dropped: sys.UnraisableHookArgs) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            report(dropped)
 
     def interrupt(*_: object) -> None:
         signal.signal(signal.SIGALRM, interrupt)
@@ -128,9 +133,11 @@ def lasting_interrupts() -> Iterator[None]:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = report_others
     try:
         yield
     finally:
+        sys.unraisablehook = report
         if signal.getsignal(signal.SIGALRM) is interrupt:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
@@ -159,8 +166,6 @@ def process_peak() -> int | None:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

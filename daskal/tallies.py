@@ -215,6 +215,7 @@ class Candidates:
 # --- the outcome of pass 2 --------------------------------------------------------------------
 
 HISTOGRAM_BINS = 200
+SLICE_ROWS = 2**18
 
 
 def histogram(values: Floats) -> Ints:
@@ -288,9 +289,15 @@ class PoolTally:
         cls, scores: Floats, first_row: int, size: int, findings: Findings
     ) -> PoolTally:
         """Tally of the scores of consecutive rows."""
-        rows = np.arange(first_row, first_row + len(scores))
-        smallest = Smallest.from_scores(scores, rows, size)
-        return cls(len(scores), histogram(scores), smallest, findings, (cpu_level(),))
+        counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        smallest = Smallest.zero(size)
+        # By slices: a few arrays as long as a block of two classes would outweigh the block.
+        for start in range(0, len(scores), SLICE_ROWS):
+            part = scores[start : start + SLICE_ROWS]
+            rows = np.arange(first_row + start, first_row + start + len(part))
+            counts += histogram(part)
+            smallest = smallest.merge(Smallest.from_scores(part, rows, size))
+        return cls(len(scores), counts, smallest, findings, (cpu_level(),))
 
     def merge(self, other: PoolTally) -> PoolTally:
         """Both together."""

@@ -115,9 +115,10 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
     with pytest.raises(MemoryLimitError) as caught:
         Plan((part,), 4, 4 * 2**30).check()
     text = str(caught.value)
-    assert "needed: 9.4 GiB a worker (4 task(s) of 2.3 GiB" in text
-    assert "allowed: 4.0 GiB; block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
-    assert "use 1 thread(s) a worker instead of 4, or allow 9.4 GiB a worker" in text
+    assert "needed: 9.3 GiB a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
+    assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
+    assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
+    assert "use 1 thread(s) a worker instead of 4, or set a memory limit of 13.2 GiB" in text
     assert "store pool in smaller chunks" in text
     Plan((part,), 1, 4 * 2**30).check()
     Plan((part,), 64).check()
@@ -184,7 +185,7 @@ def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
     assert plan.num_tasks == 4 * (3 + 1 + 2)
     assert plan.fits
     text = repr(plan)
-    assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text
+    assert "stored (9000, 5) float64, 703.1 KiB in pass 1 (2x), 351.6 KiB in pass 2 (1x)" in text
     assert "a worker of 2 thread(s)" in text
     assert "2.0 GiB a worker: fits" in text
 

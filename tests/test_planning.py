@@ -115,7 +115,7 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
     with pytest.raises(MemoryLimitError) as caught:
         Plan((part,), 4, 4 * 2**30).check()
     text = str(caught.value)
-    assert "needed: 9.3 GiB a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
+    assert "needed: 9.2 GiB a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
     assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
     assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
     assert "use 1 thread(s) a worker instead of 4, or set a memory limit of 13.2 GiB" in text

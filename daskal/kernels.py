@@ -109,8 +109,10 @@ def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> 
     """Rows ``start:stop`` of one (n, k) block a model, as a class-major float64 (p, k, n) tile."""
     num_classes = blocks[0].shape[1]
     tile = np.empty((len(blocks), num_classes, stop - start))
-    for out, block in zip(tile, blocks, strict=True):
-        np.copyto(out, block[start:stop].T, casting="unsafe")
+    # Of more than double precision, what is beyond all float64 becomes infinite, and is refused.
+    with np.errstate(over="ignore"):
+        for out, block in zip(tile, blocks, strict=True):
+            np.copyto(out, block[start:stop].T, casting="unsafe")
     return tile
 
 
@@ -161,7 +163,9 @@ NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 
 def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
     """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good."""
-    total = sum_classes(probs)
+    # Infinities of both signs in one row have no sum, huge numbers one beyond all numbers.
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = sum_classes(probs)
     # No term of a good sum is above it, and a NaN anywhere makes each of these comparisons false.
     if probs.size == 0 or (probs.min() >= 0 and np.abs(total - 1).max() <= SUM_TOLERANCE):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daskal import plots, sections, store
+from daskal.annotators import ANNOTATOR_COLUMNS
 from daskal.batches import stored_batch
 from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.errors import StorageError, UnfinishedStoreError
@@ -34,8 +35,8 @@ def gather(path: str, root: Any) -> Contents:
         path=path,
         attrs=attrs,
         estimate=None if text is None else Estimate.from_json(text),
-        annotators=store.read_table(root, "annotators"),
-        classes=store.read_table(root, "classes"),
+        annotators=store.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
+        classes=store.read_table(root, "classes", ("given", "consensus", "num_votes")),
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
     )

@@ -15,7 +15,7 @@ COLUMNS = ("rank", "pool", "row", "id", "score")
 
 def section_ids(root: Any) -> dict[str, Any]:
     """The stored ids of each pool, None where it has none."""
-    return {pool: root.get(f"{pool}/example") for pool in (LABELED, UNLABELED)}
+    return {pool: store.member(root, f"{pool}/example") for pool in (LABELED, UNLABELED)}
 
 
 def write_batch(root: Any, batch: pd.DataFrame) -> None:
@@ -35,7 +35,7 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
 
 def stored_batch(root: Any) -> pd.DataFrame:
     """The batch of a store, ids as the examples have them."""
-    table = store.read_table(root, "batch")
+    table = store.read_table(root, "batch", ("rank", "pool", "row", "score"))
     assert table is not None
     table = table[[name for name in COLUMNS if name in table]]
     table = table.sort_values("rank", ignore_index=True)

@@ -118,8 +118,10 @@ def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> 
     """Rows ``start:stop`` of one (n, k) block a model, as a class-major float64 (p, k, n) tile."""
     num_classes = blocks[0].shape[1]
     tile = np.empty((len(blocks), num_classes, stop - start))
-    for out, block in zip(tile, blocks, strict=True):
-        np.copyto(out, block[start:stop].T, casting="unsafe")
+    # Of more than double precision, what is beyond all float64 becomes infinite, and is refused.
+    with np.errstate(over="ignore"):
+        for out, block in zip(tile, blocks, strict=True):
+            np.copyto(out, block[start:stop].T, casting="unsafe")
     return tile
 
 
@@ -173,7 +175,8 @@ def check_probs(probs: Floats, *, no_negative: bool) -> NDArray[np.uint8] | None
 
     With ``no_negative`` they are known to hold neither a negative value nor NaN.
     """
-    with np.errstate(invalid="ignore"):
+    # Infinities of both signs in one row have no sum, huge numbers one beyond all numbers.
+    with np.errstate(invalid="ignore", over="ignore"):
         total = sum_classes(probs)
     # No term of a good sum is above it.
     if probs.size == 0 or (no_negative and np.abs(total - 1).max() <= SUM_TOLERANCE):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daskal import plots, sections, store
+from daskal.annotators import ANNOTATOR_COLUMNS
 from daskal.batches import stored_batch
 from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.errors import StorageError, UnfinishedStoreError
@@ -30,12 +31,21 @@ def gather(path: str, root: Any) -> Contents:
     text = store.read_estimate(root)
     histograms = store.read_table(root, "histograms")
     assert histograms is not None
+    estimate = None if text is None else Estimate.from_json(text)
+    classes = store.read_table(root, "classes", ("given", "consensus", "num_votes"))
+    if classes is not None and estimate is not None:
+        codes = classes[["given", "consensus"]].to_numpy()
+        if not ((codes >= 0) & (codes < estimate.num_classes)).all():
+            raise StorageError(
+                f"the table 'classes' in {path!r} is damaged: it names classes there are not. Run "
+                "it again with overwrite=True."
+            )
     return Contents(
         path=path,
         attrs=attrs,
-        estimate=None if text is None else Estimate.from_json(text),
-        annotators=store.read_table(root, "annotators"),
-        classes=store.read_table(root, "classes"),
+        estimate=estimate,
+        annotators=store.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
+        classes=classes,
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
     )

@@ -84,9 +84,9 @@ class Run:
 
     def finished_rows(self, section: str) -> list[tuple[int, int]]:
         """Ranges of rows of ``"labeled"`` or ``"unlabeled"`` whose scores are stored."""
-        if section not in self.root:
+        array = store.member(self.root, f"{section}/score")
+        if array is None:
             return []
-        array = self.root[f"{section}/score"]
         num_rows, step = array.shape[0], array.chunks[0]
         if self.attrs["status"] == store.FINISHED:
             return [(0, num_rows)]
@@ -135,7 +135,11 @@ class Run:
         return lines
 
     def _scores(self, section: str) -> da.Array | None:
-        return da.from_zarr(self.root[f"{section}/score"]) if section in self.root else None
+        array = store.member(self.root, f"{section}/score")
+        if array is None:
+            return None
+        with store.reading(self.root, section):
+            return da.from_array(store.Column(array), chunks=array.chunks, name=False)
 
     @property
     def scores(self) -> da.Array | None:
@@ -149,13 +153,12 @@ class Run:
 
     def ids(self, section: str) -> Any | None:
         """The stored ids of a section's examples."""
-        key = f"{section}/example"
-        return self.root.get(key)
+        return store.member(self.root, f"{section}/example")
 
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
         """One row an annotator, the worst first."""
-        table = store.read_table(self.root, "annotators")
+        table = store.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
@@ -186,7 +189,7 @@ class Run:
             unlabeled_ids=self.ids("unlabeled"),
             max_relabel_fraction=max_relabel_fraction,
             exclude=exclude,
-            num_annotations=self.root.get("labeled/num_annotations"),
+            num_annotations=store.member(self.root, "labeled/num_annotations"),
             max_annotations=max_annotations,
         )
 
@@ -222,4 +225,5 @@ class Run:
         >>> "What to label next" in page.html
         True
         """
-        return report.make(self.path, self.root, out)
+        with store.reading(self.root, "what the report shows"):
+            return report.make(self.path, self.root, out)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -36,6 +37,17 @@ ROOT_KEY = "zarr.json"
 ESTIMATE_KEY = "estimate.json"
 RECORDS = "records"
 ATTRS = "daskal"
+# What a finished store says of its making.
+ATTR_KINDS: dict[str, type] = {
+    "version": str,
+    "inputs": dict,
+    "options": dict,
+    "fingerprint": dict,
+    "num_labeled_rows": int,
+    "num_unlabeled_rows": int,
+    "num_invalid_rows": int,
+    "cpu_levels": list,
+}
 # Rows of a chunk of a table or of ids.
 COLUMN_CHUNK = 2**20
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
@@ -208,6 +220,16 @@ def open_finished(path: str, storage_options: Storage, *, partial: bool = False)
             "resume=True (daskal score --resume), read it once it is done, or read what there is "
             "with Run.open(..., partial=True)."
         )
+    wrong = [
+        name
+        for name, kind in ATTR_KINDS.items()
+        if status == FINISHED and not isinstance(described.get(name), kind)
+    ]
+    if wrong:
+        raise StorageError(
+            f"the result store {redacted(path)!r} is damaged, or of another version of daskal: its "
+            f"attributes lack {', '.join(wrong)}. Run it again with overwrite=True."
+        )
     return root
 
 
@@ -357,11 +379,56 @@ def write_column(group: Any, name: str, values: Any, dimension: str) -> None:
     attempt(write, f"{name!r} of {group.store_path} cannot be written")
 
 
-def read_table(root: Any, name: str) -> pd.DataFrame | None:
+def reading(root: Any, what: str) -> AbstractContextManager[None]:
+    """Turn whatever a damaged store raises into one clear error."""
+    return storage_errors(f"read {what} in", str(root.store_path), None)
+
+
+def member(root: Any, key: str) -> Any | None:
+    """An array or a group of a store, None where there is none."""
+    with reading(root, key):
+        return root.get(key)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A stored column as Dask takes an array: what cannot be read is one clear error."""
+
+    array: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.array.dtype)
+
+    def __getitem__(self, place: Any) -> np.ndarray[Any, Any]:
+        """Part of the column."""
+        with reading(self.array, "a block"):
+            return np.asarray(self.array[place])
+
+
+def read_table(root: Any, name: str, required: Collection[str] = ()) -> pd.DataFrame | None:
     """One of the small tables, None where there is none."""
-    if name not in root:
+    group = member(root, name)
+    if group is None:
         return None
-    columns = {column: array[:] for column, array in root[name].arrays()}
+    with reading(root, name):
+        columns = {column: array[:] for column, array in group.arrays()}
+        if {len(values) for values in columns.values()} - {len(next(iter(columns.values())))}:
+            raise ValueError("columns differ in length")
+        lacking = sorted(set(required) - set(columns))
+        if lacking:
+            raise ValueError(f"columns {', '.join(lacking)} are missing")
     # Text as pandas itself would have it, whatever Zarr hands out.
     return pd.DataFrame(
         {

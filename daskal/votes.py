@@ -216,7 +216,8 @@ def check_classes(
         and classes.max() < num_classes
     ):
         return Votes(offsets, annotators, classes, *NO_FAULTS)
-    seen = labels.astype(np.float64)
+    with np.errstate(over="ignore"):
+        seen = labels.astype(np.float64)
     faults = np.zeros(len(seen), dtype=np.uint8)
     faults[seen >= num_classes] = OUT_OF_RANGE
     faults[seen != np.floor(seen)] = FRACTIONAL

@@ -183,6 +183,25 @@ def test_a_negative_zero_and_rounding_below_zero_are_good() -> None:
         daskal.score_unlabeled(np.array([[1 + 2e-6, -2e-6]])).compute()
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ([np.inf, -np.inf, 0], "NaN or infinite: 1 (nan)"),
+        ([np.nan, np.inf, 0], "NaN or infinite: 1 (nan)"),
+        ([1e308, 1e308, 0], "above 1: 1 (1e+308)"),
+        ([-1e308, -1e308, 0], "negative probability: 1 (-1e+308)"),
+        (["1e4000", 0, 0], "NaN or infinite: 1 (inf)"),
+        ([5e-324, 0, 0], "does not sum to 1: 1 (4.94066e-324)"),
+    ],
+)
+def test_extreme_rows_are_named_without_a_warning_of_numpys(row: list[Any], words: str) -> None:
+    probs = PROBS.astype(np.longdouble if "1e4000" in row else np.float64)
+    probs[1] = np.array(row, dtype=probs.dtype)
+    assert words in message(LABELS, probs)
+    with pytest.raises(InvalidDataError, match="pred_probs_unlabeled: 1 row"):
+        daskal.score_unlabeled(probs).compute()
+
+
 def test_findings_read_the_same_however_rows_are_cut() -> None:
     probs = np.tile(PROBS, (20, 1))
     probs[[3, 40, 41]] = 0

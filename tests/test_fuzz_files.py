@@ -25,7 +25,7 @@ from tests.problems import make_problem
 
 MANY = 10_000
 CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-bounded = settings(max_examples=60, suppress_health_check=CHECKS)
+bounded = settings(max_examples=25, suppress_health_check=CHECKS)
 exhaustive = settings(max_examples=MANY, suppress_health_check=CHECKS, database=None)
 
 PROBLEM = make_problem(3, num_examples=12, num_annotators=4, num_classes=3, pool=12)

@@ -77,7 +77,10 @@ def count_tasks(num_blocks: int, split_every: int) -> int:
 # --- memory -----------------------------------------------------------------------------------
 
 # What a worker that has imported daskal and its engines occupies before it computes (measured).
-IDLE_WORKER_BYTES = 192 * MIB
+IDLE_WORKER_BYTES = 208 * MIB
+# Dask's workers begin to spill at this share of their limit, and pause soon after: a plan stays
+# below it.
+USABLE_SHARE = 0.7
 # Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
 KERNEL_BYTES = 24 * MIB
 # Float64 arrays of a value a class and row that are alive at once, and more of them a model
@@ -101,6 +104,8 @@ class ArrayPlan:
         Bytes of a row and of a storage chunk, decoded.
     reads : tuple of two int
         How often pass 1 and pass 2 read it.
+    stored_share : float
+        Most bytes that a byte of it takes in storage.
     """
 
     name: str
@@ -111,6 +116,7 @@ class ArrayPlan:
     row_bytes: int
     chunk_bytes: int
     reads: tuple[int, int]
+    stored_share: float = 1.0
 
     @property
     def num_bytes(self) -> int:
@@ -126,7 +132,8 @@ class ArrayPlan:
         """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
         block = rows * self.row_bytes
         if self.kind == "stored":
-            return 2 * min(max(block, self.chunk_bytes), ZARR_CONCURRENCY * self.chunk_bytes)
+            flying = min(max(block, self.chunk_bytes), ZARR_CONCURRENCY * self.chunk_bytes)
+            return math.ceil(flying * (1 + self.stored_share))
         # A Dask array's block may be put together of smaller ones.
         return block if self.kind == "lazy" else 0
 
@@ -180,7 +187,7 @@ class SectionPlan:
         for array in self.arrays:
             held += self.block_rows * array.row_bytes
             reading.append(held + array.transient_bytes(self.block_rows))
-        # Columns exist by tile, joined, and as the encoded chunk.
+        # A column, its chunk before and after compression.
         computing = held + 3 * self.block_rows * self.column_bytes
         return max(*reading, computing) + self.kernel_bytes + 3 * self.state_bytes
 
@@ -234,9 +241,14 @@ class Plan:
         return IDLE_WORKER_BYTES + self.threads * self.task_bytes
 
     @property
+    def usable_bytes(self) -> float:
+        """What a worker may take of its limit: 70 %, where Dask's workers begin to spill."""
+        return math.inf if self.memory_limit is None else USABLE_SHARE * self.memory_limit
+
+    @property
     def fits(self) -> bool:
-        """Whether a worker's projected peak is within the limit."""
-        return self.memory_limit is None or self.worker_bytes <= self.memory_limit
+        """Whether a worker's projected peak is within what it may take."""
+        return self.worker_bytes <= self.usable_bytes
 
     def check(self) -> None:
         """Refuse a plan beyond the limit.
@@ -248,13 +260,15 @@ class Plan:
         if self.fits:
             return
         assert self.memory_limit is not None
+        usable = int(self.usable_bytes)
         largest = max(self.sections, key=lambda section: section.task_bytes)
         alone = IDLE_WORKER_BYTES + self.task_bytes
         ways = []
-        if self.threads > 1 and alone <= self.memory_limit:
-            possible = (self.memory_limit - IDLE_WORKER_BYTES) // self.task_bytes
+        if self.threads > 1 and alone <= usable:
+            possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
             ways.append(f"use {possible} thread(s) a worker instead of {self.threads}")
-        ways.append(f"allow {format_bytes(self.worker_bytes)} a worker")
+        enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
+        ways.append(f"set a memory limit of {enough} a worker")
         coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
         if coarse:
             names = ", ".join(array.name for array in coarse)
@@ -262,7 +276,8 @@ class Plan:
         raise MemoryLimitError(
             f"needed: {format_bytes(self.worker_bytes)} a worker ({self.threads} task(s) of "
             f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
-            f"worker itself); allowed: {format_bytes(self.memory_limit)}; block: "
+            f"worker itself); allowed: {format_bytes(usable)} (70 % of the limit of "
+            f"{format_bytes(self.memory_limit)}: Dask's workers begin to spill there); block: "
             f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
             f"({largest.reason}). A way out: {', or '.join(ways)}."
         )

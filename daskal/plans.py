@@ -14,8 +14,8 @@ from daskal.clusters import worker_threads
 from daskal.planning import ArrayPlan, Plan, SectionPlan
 from daskal.reduction import SPLIT_EVERY
 from daskal.runinputs import RunInputs
+from daskal.scoring import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.sources import Source
-from daskal.store import LABELED_COLUMNS, UNLABELED_COLUMNS
 
 Storage = Mapping[str, Any] | None
 
@@ -144,7 +144,10 @@ def plan_section(
         num_blocks,
         size.rows,
         size.reason,
-        tuple(plan_array(source, reads) for source in blocks.sources),
+        tuple(
+            plan_array(source, reads, is_labels=blocks.has_labels and at == 0)
+            for at, source in enumerate(blocks.sources)
+        ),
         sum(reads) * planning.count_tasks(num_blocks, SPLIT_EVERY),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
@@ -152,8 +155,13 @@ def plan_section(
     )
 
 
-def plan_array(source: Source, reads: tuple[int, int]) -> ArrayPlan:
+# A compressed label, one code of few, takes no more than this.
+LABEL_BYTES = 2
+
+
+def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> ArrayPlan:
     """The plan of one array."""
+    compressed = bool(getattr(getattr(source, "array", None), "compressors", ()))
     return ArrayPlan(
         source.name,
         source.shape,
@@ -163,4 +171,5 @@ def plan_array(source: Source, reads: tuple[int, int]) -> ArrayPlan:
         source.row_bytes,
         source.chunk_bytes,
         reads,
+        min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_labels and compressed else 1.0,
     )

@@ -39,14 +39,6 @@ ATTRS = "daskal"
 # Rows of a chunk of a table or of ids.
 COLUMN_CHUNK = 2**20
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
-LABELED_COLUMNS = {
-    "score": "float64",
-    "consensus_label": "int32",
-    "consensus_quality_score": "float64",
-    "annotator_agreement": "float64",
-    "num_annotations": "int32",
-}
-UNLABELED_COLUMNS = {"score": "float64"}
 
 Storage = Mapping[str, Any] | None
 Result = TypeVar("Result")

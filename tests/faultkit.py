@@ -189,9 +189,12 @@ class CommandCluster:
         for number in range(num_workers):
             self.add_worker(f"worker-{number}", nanny=nanny, **variables)
 
-    def add_worker(self, name: str, *, nanny: bool = True, **variables: str) -> None:
+    def add_worker(
+        self, name: str, *, nanny: bool = True, memory_limit: int | str = 0, **variables: str
+    ) -> None:
         """Start one more worker."""
         options = ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+        options += ["--memory-limit", str(memory_limit)]
         options += ["--local-directory", str(self.directory / name)]
         if not nanny:
             options.append("--no-nanny")

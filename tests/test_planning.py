@@ -119,9 +119,11 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
         plan.check()
     needed = planning.format_bytes(plan.worker_bytes)
     text = str(caught.value)
-    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB" in text
-    assert "allowed: 4.0 GiB; block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
-    assert f"use 1 thread(s) a worker instead of 4, or allow {needed} a worker" in text
+    enough = planning.format_bytes(plan.worker_bytes / planning.USABLE_SHARE)
+    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
+    assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
+    assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
+    assert f"use 1 thread(s) a worker instead of 4, or set a memory limit of {enough}" in text
     assert "store pool in smaller chunks" in text
     Plan((part,), 1, 4 * 2**30).check()
     Plan((part,), 64).check()

@@ -20,10 +20,11 @@ from daskal.errors import (
 )
 from daskal.findings import Finding, Findings
 from daskal.records import Records, decode, encode
+from daskal.scoring import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.store import Section, SectionWriter
 from daskal.tallies import PoolTally
 
-SECTION = Section("unlabeled", store.UNLABELED_COLUMNS, 10, 4)
+SECTION = Section("unlabeled", UNLABELED_COLUMNS, 10, 4)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_create_replaces_what_was_there(path: str) -> None:
     SectionWriter(root["unlabeled"], claim).write(0, 10, {"score": np.ones(10)})
     store.write_estimate(root, "{}")
     store.write_table(root, "batch", {"rank": np.arange(3)}, "rank")
-    labeled = Section("labeled", store.LABELED_COLUMNS, 6, 6)
+    labeled = Section("labeled", LABELED_COLUMNS, 6, 6)
     root, _ = store.create(path, [labeled], {}, None)
     assert sorted(root) == ["labeled"]
     assert store.read_estimate(root) is None

@@ -256,9 +256,14 @@ SLICE_ROWS = 2**18
 
 def histogram(values: Floats) -> Ints:
     """Counts of values between 0 and 1 in bins of equal width; NaN is in none."""
-    kept = values[~np.isnan(values)]
-    bins = np.clip((kept * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
-    return np.bincount(bins, minlength=HISTOGRAM_BINS)
+    counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+    # By parts: a few arrays as long as a block of two classes would outweigh the block.
+    for start in range(0, len(values), SCAN_ROWS):
+        part = values[start : start + SCAN_ROWS]
+        kept = part[~np.isnan(part)]
+        bins = np.clip((kept * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
+        counts += np.bincount(bins, minlength=HISTOGRAM_BINS)
+    return counts
 
 
 @dataclass(frozen=True)

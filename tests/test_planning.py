@@ -119,10 +119,11 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
         plan.check()
     needed = planning.format_bytes(plan.worker_bytes)
     text = str(caught.value)
-    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside" in text
+    enough = planning.format_bytes(plan.worker_bytes / planning.USABLE_SHARE)
+    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
     assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
     assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
-    assert "use 1 thread(s) a worker instead of 4, or set a memory limit of 13." in text
+    assert f"use 1 thread(s) a worker instead of 4, or set a memory limit of {enough}" in text
     assert "store pool in smaller chunks" in text
     Plan((part,), 1, 4 * 2**30).check()
     Plan((part,), 64).check()
@@ -189,7 +190,7 @@ def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
     assert plan.num_tasks == 4 * (3 + 1 + 2)
     assert plan.fits
     text = " ".join(repr(plan).split())
-    assert "stored (9000, 5) float64, 703.1 KiB in pass 1 (2x), 351.6 KiB in pass 2 (1x)" in text
+    assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text
     assert "a worker of 2 thread(s)" in text
     assert "2.0 GiB a worker: fits" in text
 

@@ -571,6 +571,7 @@ def test_run_begins_anew_while_blocks_get_done_though_workers_die(
 
 
 def test_memory_limit_refuses_with_three_numbers(problem: Problem, tmp_path: Path) -> None:
-    with pytest.raises(MemoryLimitError, match=r"(?s)needed: .*allowed: 105.0 MiB .*; block: 4"):
+    said = r"(?s)needed: .*allowed: 105\.0 MiB .*; block: 4,096"
+    with pytest.raises(MemoryLimitError, match=said):
         daskal.run(**given(problem), out=tmp_path / "o.zarr", memory_limit="150MiB")
     assert not (tmp_path / "o.zarr").exists()

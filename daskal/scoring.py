@@ -24,7 +24,7 @@ def score_tile(checked: CheckedTile, rule: Rule, on_invalid: str) -> kernels.Lab
     tile, findings, faulty = checked
     if on_invalid == "raise":
         raise_invalid(findings)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         scores = kernels.score_labeled(tile, rule)
     if len(faulty) and on_invalid == "nan":
         scores.score[faulty] = np.nan
@@ -83,7 +83,9 @@ def unlabeled_tiles(
         probs, findings, faulty = checked_probs(block, start, stop, "pred_probs_unlabeled")
         if on_invalid == "raise":
             raise_invalid(findings)
-        with np.errstate(invalid="ignore"):
+        if len(faulty) and on_invalid == "nan":
+            probs[:, :, faulty] = 1 / probs.shape[1]
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             score = kernels.score_unlabeled(probs, temperature, model_weight, mean_weight)
         if len(faulty) and on_invalid == "nan":
             score[faulty] = np.nan

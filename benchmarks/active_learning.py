@@ -13,7 +13,6 @@ Needs scikit-learn and cleanlab, with which the scores of one strategy are compa
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import os
 import time
@@ -35,7 +34,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 import daskal
-from benchmarks.curves import draw, make_table
+from benchmarks.curves import draw, make_tables, summarise
 
 NUM_CLASSES = 10
 NUM_TEST = 500
@@ -286,18 +285,12 @@ def main() -> None:
         for seed, found in enumerate(pool.map(run_seed, range(num_seeds), [rounds] * num_seeds)):
             points += found
             print(f"seed {seed} of {num_seeds}: {time.perf_counter() - began:,.0f} s", flush=True)
-    table = make_table(points, list(STRATEGIES))
-    print(table)
+    tables = make_tables(points, list(STRATEGIES))
+    print(tables)
     if options.short:
         return
-    with open(options.out / "active-learning.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Point._fields)
-        writer.writerows(
-            [f"{value:.4f}" if isinstance(value, float) else value for value in point]
-            for point in points
-        )
-    (options.out / "active-learning-table.txt").write_text(table, encoding="utf-8")
+    (options.out / "active-learning-tables.txt").write_text(tables, encoding="utf-8")
+    summarise(points).to_csv(options.out / "active-learning.csv", float_format="%.5f")
     picture = draw(points, list(STRATEGIES))
     (options.out / "active-learning.svg").write_text(picture, encoding="utf-8")
 

@@ -1,7 +1,8 @@
 """Each promise of speed, measured side by side: daskal, cleanlab, and reading or making alone.
 
 Prints one Markdown table. Each row's works run in turn in this process, on Dask's threads unless
-it says otherwise; times are medians.
+it says otherwise; times and ratios are medians. The ratio of processor time, over all threads, says
+the same of the work itself where other programs keep the machine busy.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     ours: str
     other: str
     ratio: float
+    cpu_ratio: float | None
     bound: float
     at_least: bool
 
@@ -56,26 +58,27 @@ class Row(NamedTuple):
             self.ours,
             self.other,
             f"{self.ratio:.3g}",
+            "" if self.cpu_ratio is None else f"{self.cpu_ratio:.3g}",
             f"at {'least' if self.at_least else 'most'} {self.bound:g}",
             "yes" if met else "no",
         ]
 
 
-HEADER = ("work", "daskal", "against", "ratio", "target", "met")
+HEADER = ("work", "daskal", "against", "ratio", "of processor time", "target", "met")
 
 
 def slower(work: str, times: timing.Times, name: str, other: str, words: str, most: float) -> Row:
     """A line for work that may take at most so many times as long as another."""
     against = f"{words}: {timing.show_seconds(times.median(other))}"
     ours = timing.show_seconds(times.median(name))
-    return Row(work, ours, against, times.ratio(name, other), most, at_least=False)
+    return Row(work, ours, against, *times.ratio(name, other), most, at_least=False)
 
 
 def faster(work: str, times: timing.Times, name: str, other: str, least: float) -> Row:
     """A line for work that is to be so many times faster than cleanlab's."""
     against = f"cleanlab, one core: {timing.show_seconds(times.median(other))}"
     ours = timing.show_seconds(times.median(name))
-    return Row(work, ours, against, times.ratio(other, name), least, at_least=True)
+    return Row(work, ours, against, *times.ratio(other, name), least, at_least=True)
 
 
 def quiet(work: Callable[[], object]) -> None:
@@ -166,6 +169,7 @@ def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
             show(ours),
             f"cleanlab: {show(theirs)}",
             theirs / ours,
+            None,
             20,
             at_least=True,
         )

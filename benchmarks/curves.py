@@ -1,4 +1,4 @@
-"""Curves and a table of loops over many seeds, with intervals."""
+"""Curves and tables of loops over many seeds, with intervals."""
 
 from __future__ import annotations
 
@@ -33,42 +33,53 @@ def interval(values: np.ndarray, digits: int = 1) -> str:
     return f"{100 * values.mean():.{digits}f} ± {100 * half_width(values):.{digits}f}"
 
 
-def make_table(points: Sequence[Any], strategies: Sequence[str]) -> str:
-    """The table, in Markdown: at equal budget, means over seeds with 95 % intervals."""
+def make_tables(points: Sequence[Any], strategies: Sequence[str]) -> str:
+    """Two tables in Markdown: means at equal budget, and the last strategy less each other one."""
     frame = pd.DataFrame(points)
-    baseline, ours = strategies[-2:]
-    lines = [
+    means = [
         "| setting | annotators | strategy | accuracy, mean over the loop | accuracy at the end "
         "| consensus right at the end | batch labelled again |",
         "|---|---|---|---|---|---|---|",
     ]
-    differences = []
+    ours = strategies[-1]
+    gains = [
+        f"| setting | annotators | {ours}, less | accuracy, mean over the loop "
+        "| accuracy at the end | consensus right at the end |",
+        "|---|---|---|---|---|---|",
+    ]
     for (setting, noise), group in frame.groupby(["setting", "noise"], sort=False):
         final = group[group["annotations"] == group["annotations"].max()]
         over = group.groupby(["strategy", "seed"])["accuracy"].mean().unstack("seed")
-        again = group.groupby(["strategy", "seed"])["again"].mean().unstack("seed")
+        again = group.groupby("strategy")["again"].mean()
         end, right = (
             final.pivot(index="strategy", columns="seed", values=name)
             for name in ("accuracy", "consensus")
         )
+        measures = (over, end, right)
         for strategy in strategies:
-            cells = [table.loc[strategy].to_numpy() for table in (over, end, right)]
-            share = f"{100 * again.loc[strategy].mean():.0f} %"
-            texts = [interval(values) for values in cells]
-            lines.append(f"| {setting} | {noise} | {strategy} | {' | '.join(texts)} | {share} |")
-        gains = [(table.loc[ours] - table.loc[baseline]).to_numpy() for table in (over, end, right)]
-        texts = [interval(gain, 2) for gain in gains]
-        differences.append(f"| {setting} | {noise} | {' | '.join(texts)} |")
-    lines += [
-        "",
-        f"{ours} less {baseline}, seed by seed, in percentage points:",
-        "",
-        "| setting | annotators | accuracy, mean over the loop | accuracy at the end "
-        "| consensus right at the end |",
-        "|---|---|---|---|---|",
-        *differences,
-    ]
-    return "\n".join(lines) + "\n"
+            texts = [interval(table.loc[strategy].to_numpy()) for table in measures]
+            texts.append(f"{100 * again[strategy]:.0f} %")
+            means.append(f"| {setting} | {noise} | {strategy} | {' | '.join(texts)} |")
+        for other in strategies[:-1]:
+            texts = [interval((t.loc[ours] - t.loc[other]).to_numpy(), 2) for t in measures]
+            gains.append(f"| {setting} | {noise} | {other} | {' | '.join(texts)} |")
+    return "\n".join(
+        [
+            "Means over seeds in percent, with 95 % intervals:\n",
+            *means,
+            "\nDifferences seed by seed, in percentage points, with 95 % intervals:\n",
+            *gains,
+            "",
+        ]
+    )
+
+
+def summarise(points: Sequence[Any]) -> pd.DataFrame:
+    """The curves as numbers: mean accuracy and half of its 95 % interval, by budget."""
+    keys = ["setting", "noise", "strategy", "annotations"]
+    by = pd.DataFrame(points).groupby(keys, sort=False)["accuracy"]
+    half = by.apply(lambda values: half_width(values.to_numpy()))
+    return pd.DataFrame({"accuracy": by.mean(), "half_width": half, "seeds": by.size()})
 
 
 def draw(points: Sequence[Any], strategies: Sequence[str]) -> str:

@@ -18,19 +18,33 @@ import zarr
 import daskal
 
 
-class Times(NamedTuple):
-    """Seconds of each run of each work."""
+class Cost(NamedTuple):
+    """Seconds on the clock, and seconds of processor time over all threads."""
 
-    runs: Mapping[str, Sequence[float]]
+    wall: float
+    cpu: float
+
+    def __sub__(self, other: Cost) -> Cost:
+        """What one run cost more than another."""
+        return Cost(self.wall - other.wall, self.cpu - other.cpu)
+
+
+class Times(NamedTuple):
+    """The cost of each run of each work."""
+
+    runs: Mapping[str, Sequence[Cost]]
 
     def median(self, name: str) -> float:
-        """Median seconds of a work."""
-        return statistics.median(self.runs[name])
+        """Median seconds of a work, on the clock."""
+        return statistics.median(cost.wall for cost in self.runs[name])
 
-    def ratio(self, name: str, other: str) -> float:
-        """How often a work takes as long as another: the median over turns that ran both."""
-        pairs = zip(self.runs[name], self.runs[other], strict=False)
-        return statistics.median(a / b for a, b in pairs)
+    def ratio(self, name: str, other: str) -> Cost:
+        """How often as much a work costs as another: medians over turns that ran both."""
+        pairs = list(zip(self.runs[name], self.runs[other], strict=False))
+        return Cost(
+            statistics.median(a.wall / b.wall for a, b in pairs),
+            statistics.median(a.cpu / b.cpu for a, b in pairs),
+        )
 
 
 def interleave(
@@ -41,15 +55,15 @@ def interleave(
     ``slow`` names works that run only so many times, and without a warm-up.
     """
     turns = dict.fromkeys(works, repeats) | dict(slow or {})
-    runs: dict[str, list[float]] = {name: [] for name in works}
+    runs: dict[str, list[Cost]] = {name: [] for name in works}
     for turn in range(max(turns.values()) + 1):
         for name, work in works.items():
             if turn > turns[name] or (turn == 0 and name in (slow or {})):
                 continue
-            began = time.perf_counter()
+            began = Cost(time.perf_counter(), time.process_time())
             work()
             if turn:
-                runs[name].append(time.perf_counter() - began)
+                runs[name].append(Cost(time.perf_counter(), time.process_time()) - began)
     return Times(runs)
 
 

@@ -260,27 +260,33 @@ def check_fits(estimate: Any, probs: inputs.Probs, name: str) -> None:
         )
 
 
-def match_annotators(estimate: Estimate, labels: inputs.Labels) -> list[int] | None:
-    """Place of each column of the labels in the estimate; None where they are the same."""
+def annotator_places(estimate: Estimate, labels: inputs.Labels) -> list[int]:
+    """Place of each column of the labels in the estimate, -1 for one it does not know."""
     known, given = estimate.annotator_ids, labels.annotator_ids
     if known is None or given is None:
-        if labels.num_annotators == estimate.num_annotators:
-            return None
-        places = list(range(estimate.num_annotators))[: labels.num_annotators]
-        places += [-1] * (labels.num_annotators - len(places))
-        if len(places) < estimate.num_annotators:
-            warnings.warn(
-                f"labels: taken for the first {len(places):,} of the estimate's "
-                f"{estimate.num_annotators:,} annotators, for one side has no ids. Name the "
-                "columns (a DataFrame) when estimating and when scoring to match them by id.",
-                DataWarning,
-                stacklevel=4,
-            )
-    elif known == given:
+        unknown = max(labels.num_annotators - estimate.num_annotators, 0)
+        return [*range(labels.num_annotators - unknown), *[-1] * unknown]
+    place = {annotator: at for at, annotator in enumerate(known)}
+    return [place.get(annotator, -1) for annotator in given]
+
+
+def match_annotators(estimate: Estimate, labels: inputs.Labels) -> list[int] | None:
+    """Place of each column of the labels in the estimate; None where they are the same.
+
+    Warns of annotators the estimate does not know, and of guesses by position.
+    """
+    given = labels.annotator_ids
+    places = annotator_places(estimate, labels)
+    if places == list(range(estimate.num_annotators)):
         return None
-    else:
-        place = {annotator: at for at, annotator in enumerate(known)}
-        places = [place.get(annotator, -1) for annotator in given]
+    if None in (estimate.annotator_ids, given) and len(places) < estimate.num_annotators:
+        warnings.warn(
+            f"labels: taken for the first {len(places):,} of the estimate's "
+            f"{estimate.num_annotators:,} annotators, for one side has no ids. Name the "
+            "columns (a DataFrame) when estimating and when scoring to match them by id.",
+            DataWarning,
+            stacklevel=4,
+        )
     new = [at for at, found in enumerate(places) if found < 0]
     if new:
         names = new if given is None else [given[at] for at in new]

@@ -180,6 +180,13 @@ def demo(
 @memory_option
 @convention_option
 @batch_size_option
+@click.option(
+    "--on-invalid",
+    type=click.Choice(["raise", "nan"]),
+    default="raise",
+    show_default=True,
+    help="Where rows hold invalid values: end with an error, or leave them out, their scores NaN.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the result stored under OUT.zarr.")
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
 @click.option("--labeled-ids", metavar="I", help="Ids of the labelled examples, a Zarr array.")
@@ -198,6 +205,7 @@ def score(
     memory_limit: int | None,
     convention: str,
     batch_size: int,
+    on_invalid: str,
     overwrite: bool,
     resume: bool,
     labeled_ids: str | None,
@@ -225,6 +233,7 @@ def score(
             convention=convention,
             labeled_ids=labeled_ids,
             unlabeled_ids=unlabeled_ids,
+            on_invalid=on_invalid,
             overwrite=overwrite,
             resume=resume,
             memory_limit=limit,

@@ -45,6 +45,7 @@ LINE_INTERVAL = 10.0
 PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
+SHOWN_CLASSES = 10
 
 
 # --- progress ---------------------------------------------------------------------------------
@@ -267,13 +268,17 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
 
 def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMPLES) -> None:
     """Print the first examples to label next."""
+    import pandas as pd
     from rich.markup import escape
 
     relabel = int((batch["pool"] == "labeled").sum())
     table = make_table(*map(str, batch.columns), left=("pool", "id"))
     formats = {"score": "{:.4f}", "row": "{:,}"}
     for row in batch.head(shown).to_dict("records"):
-        cells = (formats.get(str(name), "{}").format(cell) for name, cell in row.items())
+        cells = (
+            "" if pd.isna(cell) else formats.get(str(name), "{}").format(cell)
+            for name, cell in row.items()
+        )
         table.add_row(*map(escape, cells))
     first = f", the first {shown}" if len(batch) > shown else ""
     title = f"Label next: {len(batch):,} examples, {relabel:,} of them again{first}"
@@ -304,11 +309,14 @@ def show_import(output: Console, made: ImportSummary) -> None:
         ("tasks", made.num_examples),
         ("without votes", made.num_unlabeled),
         ("annotators", made.num_annotators),
-        ("classes", made.num_classes),
         ("votes", made.num_votes),
         ("replaced by later ones", made.num_replaced),
+        ("classes", made.num_classes),
     ):
         table.add_row(name, f"{count:,}")
+    if made.classes is not None:
+        more = ", ..." if len(made.classes) > SHOWN_CLASSES else ""
+        table.add_row("their order", escape(", ".join(made.classes[:SHOWN_CLASSES]) + more))
     print_section(output, "Imported", table)
     output.print(f"Stored in [bold]{escape(made.path)}[/bold]", soft_wrap=True)
 

@@ -221,7 +221,8 @@ def largest_label_block(block: Block) -> Largest:
     labels = block.labels.classes if isinstance(block.labels, SparseLabels) else block.labels
     assert labels is not None
     finite = np.asarray(labels)[np.isfinite(labels)]
-    return Largest(int(finite.max(initial=-1)))
+    # An unsigned type holds no -1.
+    return Largest(int(finite.max()) if len(finite) else -1)
 
 
 # --- the pool of an ensemble ------------------------------------------------------------------

@@ -93,23 +93,31 @@ def canonical(described: Described) -> Described:
     return dict(json.loads(json.dumps(described, sort_keys=True)))
 
 
-def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value of nested mappings with its dotted name."""
-    if isinstance(tree, Mapping) and tree:
-        for key, part in tree.items():
-            yield from leaves(part, f"{name}.{key}" if name else key)
-    else:
-        yield name, tree
+def differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each value of nested mappings that is not the same in both: its dotted name, then and now.
+
+    What is a mapping on one side only is one difference, whatever it holds.
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in [*before, *(key for key in now if key not in before)]:
+            dotted = f"{name}.{key}" if name else key
+            yield from differences(before.get(key, MISSING), now.get(key, MISSING), dotted)
+    elif not same(before, now):
+        yield name, before, now
+
+
+def in_words(value: Any) -> str:
+    """A value of a fingerprint as an error shows it."""
+    if isinstance(value, Mapping):
+        return "given"
+    return "not given" if value == MISSING else repr(value)
 
 
 def changes(before: Described, now: Described) -> list[str]:
     """What differs between two fingerprints, in words."""
-    then, new = dict(leaves(canonical(before))), dict(leaves(canonical(now)))
-    names = [*then, *(name for name in new if name not in then)]
     return [
-        f"{name}: was {then.get(name, MISSING)!r}, is {new.get(name, MISSING)!r}"
-        for name in names
-        if not same(then.get(name, MISSING), new.get(name, MISSING))
+        f"{name}: was {in_words(then)}, is {in_words(new)}"
+        for name, then, new in differences(canonical(before), canonical(now))
     ]
 
 

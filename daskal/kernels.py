@@ -105,6 +105,15 @@ def tile_rows(num_models: int, num_classes: int) -> int:
     return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, fitting))
 
 
+def has_no_negative(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> bool:
+    """Whether rows ``start:stop`` hold neither a negative value nor NaN.
+
+    Asked before the rows are loaded: this goes through memory in order, and the loading, which goes
+    across, then finds them in the cache.
+    """
+    return start == stop or all(bool(block[start:stop].min() >= 0) for block in blocks)
+
+
 def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> Floats:
     """Rows ``start:stop`` of one (n, k) block a model, as a class-major float64 (p, k, n) tile."""
     num_classes = blocks[0].shape[1]
@@ -161,13 +170,16 @@ def at_class(x: NDArray[Number], labels: Ints) -> NDArray[Number]:
 NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 
 
-def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
-    """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good."""
+def check_probs(probs: Floats, *, no_negative: bool) -> NDArray[np.uint8] | None:
+    """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good.
+
+    With ``no_negative`` they are known to hold neither a negative value nor NaN.
+    """
     # Infinities of both signs in one row have no sum, huge numbers one beyond all numbers.
     with np.errstate(invalid="ignore", over="ignore"):
         total = sum_classes(probs)
-    # No term of a good sum is above it, and a NaN anywhere makes each of these comparisons false.
-    if probs.size == 0 or (probs.min() >= 0 and np.abs(total - 1).max() <= SUM_TOLERANCE):
+    # No term of a good sum is above it.
+    if probs.size == 0 or (no_negative and np.abs(total - 1).max() <= SUM_TOLERANCE):
         return None
     faults = np.zeros(total.shape, dtype=np.uint8)
     with np.errstate(invalid="ignore"):
@@ -183,16 +195,17 @@ def check_probs(probs: Floats) -> NDArray[np.uint8] | None:
 
 
 def raise_probs(probs: Floats, temperature: float, out: Floats | None = None) -> Floats:
-    """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row."""
-    # clip, for NumPy's maximum of an array and a number is not vectorised.
-    out = np.clip(probs, PROB_FLOOR, np.inf, out=out)
-    if temperature != 1:
-        np.log(out, out=out)
-        if temperature < LEAST_PLAIN_TEMPERATURE:
-            out -= out.max(axis=0)
-        out *= 1.0 / temperature
-        np.exp(out, out=out)
-    return out
+    """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row; at T = 1 perhaps the tile."""
+    if not probs.size or not probs.min() >= PROB_FLOOR:
+        # NumPy's maximum of an array and a number is not vectorised, as its clip is.
+        probs = out = np.clip(probs, PROB_FLOOR, np.inf, out=out)
+    if temperature == 1:
+        return probs
+    powers = np.log(probs, out=out)
+    if temperature < LEAST_PLAIN_TEMPERATURE:
+        powers -= powers.max(axis=0)
+    powers *= 1.0 / temperature
+    return np.exp(powers, out=powers)
 
 
 def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
@@ -279,7 +292,7 @@ def voters_agreement(tile: Tile, columns: Ints, agreement: Floats) -> Floats:
 def majority_vote(
     tile: Tile,
     counts: Ints,
-    mean_probs: Floats | None,
+    mean_probs: Floats,
     tie_break: TieBreak,
     *,
     bare: bool = False,
@@ -295,11 +308,10 @@ def majority_vote(
     labels = first_true(tied)
     columns = np.flatnonzero((count_true(tied) > 1) & (bare | (tile.num_annotations > 0)))
     left = tied.take(columns, axis=1)
-    if mean_probs is not None:
-        # A mean over models is rounded in the order of their sums; one model's p' never is.
-        tolerance = TIE_TOLERANCE if len(tile.probs) > 1 else 0.0
-        left = narrow(left, mean_probs.take(columns, axis=1), tolerance)
-        labels[columns] = left.argmax(axis=0)
+    # A mean over models is rounded in the order of their sums; one model's p' never is.
+    tolerance = TIE_TOLERANCE if len(tile.probs) > 1 else 0.0
+    left = narrow(left, mean_probs.take(columns, axis=1), tolerance)
+    labels[columns] = left.argmax(axis=0)
     several = np.flatnonzero(count_true(left) > 1)
     if not len(several):
         return labels, several

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from daskal.errors import ClusterError
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 LOCAL_SCHEDULERS = ("threads", "processes")
+# An interrupt that was lost comes again after so long.
+AGAIN_SECONDS = 0.5
 
 
 @contextmanager
@@ -68,8 +71,17 @@ def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
             silence_logs=logging.ERROR,
             preload=[__name__],
         )
-    with cluster, Client(cluster) as client:
-        yield client
+    disabled = logging.root.manager.disable
+    try:
+        with cluster, Client(cluster) as client:
+            try:
+                yield client
+            except BaseException:
+                # What failed says so itself; a cluster closed in the midst of work has only echoes.
+                logging.disable(logging.ERROR)
+                raise
+    finally:
+        logging.disable(disabled)
 
 
 @contextmanager
@@ -89,21 +101,63 @@ def connected(address: str) -> Iterator[Client]:
 
 
 @contextmanager
+def local(choice: str, workers: int | None) -> Iterator[None]:
+    """One of Dask's schedulers without a cluster."""
+    import dask
+
+    with dask.config.set(scheduler=choice, num_workers=workers):
+        yield None
+
+
+@contextmanager
+def lasting_interrupts() -> Iterator[None]:
+    """Let no Ctrl-C get lost.
+
+    Python drops an exception that is raised in a destructor, such as that of one of Dask's futures:
+    until it has left this context, an interrupt comes again and again.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not hasattr(
+        signal, "setitimer"
+    ):
+        yield
+        return
+    alarm, report = signal.getsignal(signal.SIGALRM), sys.unraisablehook
+
+    def report_others(dropped: sys.UnraisableHookArgs) -> None:
+        if dropped.exc_type is not KeyboardInterrupt:
+            report(dropped)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = report_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        if signal.getsignal(signal.SIGALRM) is interrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def scheduler(
     choice: str | None, workers: int | None, memory_limit: int | None
 ) -> Iterator[Client | None]:
     """Make a scheduler the active one: an address, "threads", "processes", or None: embedded."""
+    chosen: AbstractContextManager[Client | None]
     if choice is None:
-        with embedded(workers, memory_limit) as client:
-            yield client
+        chosen = embedded(workers, memory_limit)
     elif choice in LOCAL_SCHEDULERS:
-        import dask
-
-        with dask.config.set(scheduler=choice, num_workers=workers):
-            yield None
+        chosen = local(choice, workers)
     else:
-        with connected(choice) as client:
-            yield client
+        chosen = connected(choice)
+    with chosen as client, lasting_interrupts():
+        yield client
 
 
 def process_peak() -> int | None:
@@ -112,8 +166,6 @@ def process_peak() -> int | None:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -15,11 +15,16 @@ from daskal.redaction import explain, redacted, showable
 # Clients of object stores retry for minutes; whoever waits at the door is told sooner.
 OPEN_SECONDS = 20.0
 
+_TABLES = (
+    "Votes in long format become a store with daskal.import_votes, a matrix with "
+    "zarr.save_array('name.zarr', matrix)."
+)
 # What another tool of the field would do with a file that holds no Zarr.
 _ADVICE_BY_SUFFIX = {
-    ".npy": "Pass np.load(path, mmap_mode='r') instead.",
-    ".csv": "Votes in long format become a store with daskal.import_votes.",
-    ".parquet": "Votes in long format become a store with daskal.import_votes.",
+    ".npy": "Store it as Zarr, zarr.save_array('name.zarr', np.load(path)), or, in Python, pass "
+    "np.load(path, mmap_mode='r').",
+    ".csv": _TABLES,
+    ".parquet": _TABLES,
     ".h5ad": "Write it as Zarr first: anndata.read_h5ad(path).write_zarr(...).",
 }
 

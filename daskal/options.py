@@ -25,7 +25,11 @@ TYPED = {
     "overwrite=True": "--overwrite",
     "resume=True": "--resume",
     "on_duplicate='last'": "--on-duplicate last",
+    "on_invalid='nan'": "--on-invalid nan",
     "memory_limit=": "--memory-limit ",
+    "task=, annotator= and label=": "--task, --annotator and --label",
+    "with classes=": "with --classes",
+    "daskal.import_votes": "`daskal import`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
 

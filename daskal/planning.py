@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from daskal import kernels
 from daskal.errors import InputError, MemoryLimitError
 from daskal.markup import summary_table
 
@@ -76,9 +77,15 @@ def count_tasks(num_blocks: int, split_every: int) -> int:
 # --- memory -----------------------------------------------------------------------------------
 
 # What a worker that has imported daskal and its engines occupies before it computes (measured).
-IDLE_WORKER_BYTES = 192 * MIB
+IDLE_WORKER_BYTES = 208 * MIB
+# Dask's workers begin to spill at this share of their limit, and pause soon after: a plan stays
+# below it.
+USABLE_SHARE = 0.7
 # Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
 KERNEL_BYTES = 24 * MIB
+# Float64 arrays of a value a class and row that are alive at once, and more of them a model
+# (measured: 5 to 8 for one model, 12 for three).
+FLAT_ARRAYS, MODEL_ARRAYS = 6, 2
 # Zarr has so many chunks of an array in flight at once.
 ZARR_CONCURRENCY = 10
 
@@ -97,6 +104,8 @@ class ArrayPlan:
         Bytes of a row and of a storage chunk, decoded.
     reads : tuple of two int
         How often pass 1 and pass 2 read it.
+    stored_share : float
+        Most bytes that a byte of it takes in storage.
     """
 
     name: str
@@ -107,6 +116,7 @@ class ArrayPlan:
     row_bytes: int
     chunk_bytes: int
     reads: tuple[int, int]
+    stored_share: float = 1.0
 
     @property
     def num_bytes(self) -> int:
@@ -122,7 +132,8 @@ class ArrayPlan:
         """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
         block = rows * self.row_bytes
         if self.kind == "stored":
-            return 2 * min(max(block, self.chunk_bytes), ZARR_CONCURRENCY * self.chunk_bytes)
+            flying = min(max(block, self.chunk_bytes), ZARR_CONCURRENCY * self.chunk_bytes)
+            return math.ceil(flying * (1 + self.stored_share))
         # A Dask array's block may be put together of smaller ones.
         return block if self.kind == "lazy" else 0
 
@@ -143,6 +154,8 @@ class SectionPlan:
         Bytes written a row.
     state_bytes : int
         Most bytes of what a block's task returns.
+    kernel_bytes : int
+        Most bytes the kernels take beside their block.
     """
 
     name: str
@@ -154,6 +167,7 @@ class SectionPlan:
     num_tasks: int
     column_bytes: int
     state_bytes: int
+    kernel_bytes: int = KERNEL_BYTES
 
     @property
     def block_bytes(self) -> int:
@@ -173,9 +187,9 @@ class SectionPlan:
         for array in self.arrays:
             held += self.block_rows * array.row_bytes
             reading.append(held + array.transient_bytes(self.block_rows))
-        # Columns exist by tile, joined, and as the encoded chunk.
+        # A column, its chunk before and after compression.
         computing = held + 3 * self.block_rows * self.column_bytes
-        return max(*reading, computing) + KERNEL_BYTES + 3 * self.state_bytes
+        return max(*reading, computing) + self.kernel_bytes + 3 * self.state_bytes
 
 
 @dataclass(frozen=True)
@@ -227,9 +241,14 @@ class Plan:
         return IDLE_WORKER_BYTES + self.threads * self.task_bytes
 
     @property
+    def usable_bytes(self) -> float:
+        """What a worker may take of its limit: 70 %, where Dask's workers begin to spill."""
+        return math.inf if self.memory_limit is None else USABLE_SHARE * self.memory_limit
+
+    @property
     def fits(self) -> bool:
-        """Whether a worker's projected peak is within the limit."""
-        return self.memory_limit is None or self.worker_bytes <= self.memory_limit
+        """Whether a worker's projected peak is within what it may take."""
+        return self.worker_bytes <= self.usable_bytes
 
     def check(self) -> None:
         """Refuse a plan beyond the limit.
@@ -241,13 +260,15 @@ class Plan:
         if self.fits:
             return
         assert self.memory_limit is not None
+        usable = int(self.usable_bytes)
         largest = max(self.sections, key=lambda section: section.task_bytes)
         alone = IDLE_WORKER_BYTES + self.task_bytes
         ways = []
-        if self.threads > 1 and alone <= self.memory_limit:
-            possible = (self.memory_limit - IDLE_WORKER_BYTES) // self.task_bytes
+        if self.threads > 1 and alone <= usable:
+            possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
             ways.append(f"use {possible} thread(s) a worker instead of {self.threads}")
-        ways.append(f"allow {format_bytes(self.worker_bytes)} a worker")
+        enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
+        ways.append(f"set a memory limit of {enough} a worker")
         coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
         if coarse:
             names = ", ".join(array.name for array in coarse)
@@ -255,7 +276,8 @@ class Plan:
         raise MemoryLimitError(
             f"needed: {format_bytes(self.worker_bytes)} a worker ({self.threads} task(s) of "
             f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
-            f"worker itself); allowed: {format_bytes(self.memory_limit)}; block: "
+            f"worker itself); allowed: {format_bytes(usable)} (70 % of the limit of "
+            f"{format_bytes(self.memory_limit)}: Dask's workers begin to spill there); block: "
             f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
             f"({largest.reason}). A way out: {', or '.join(ways)}."
         )
@@ -319,6 +341,13 @@ def labeled_state_bytes(
     first_pass = 8 * (6 * num_annotators + 4 * num_classes) + 64 * 33 * num_models
     second_pass = 8 * (6 * num_annotators + 5 * cells + 2 * pairs) + 2 * 16 * batch_size
     return max(first_pass, second_pass)
+
+
+def kernel_bytes(num_models: int, num_classes: int, block_rows: int) -> int:
+    """Most bytes that the kernels take: a tile of many classes does not fit a cache any more."""
+    rows = min(kernels.tile_rows(num_models, num_classes), block_rows)
+    arrays = FLAT_ARRAYS + MODEL_ARRAYS * num_models
+    return max(KERNEL_BYTES, 8 * arrays * rows * num_classes)
 
 
 def pool_state_bytes(batch_size: int) -> int:

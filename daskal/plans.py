@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from daskal import planning
+from daskal import inputs, planning
 from daskal.blocks import RowBlocks
 from daskal.choices import CONSENSUS_METHODS, check_choice, check_size
 from daskal.clusters import worker_threads
 from daskal.planning import ArrayPlan, Plan, SectionPlan
 from daskal.reduction import SPLIT_EVERY
 from daskal.runinputs import RunInputs
+from daskal.scoring import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.sources import Source
-from daskal.store import LABELED_COLUMNS, UNLABELED_COLUMNS
 
 Storage = Mapping[str, Any] | None
 
@@ -101,12 +101,22 @@ def plan_run(
             batch_size,
         )
         sections.append(
-            plan_section("labeled", given.labeled, LABELED_COLUMNS, (pass_1_reads, 1), state_bytes)
+            plan_section(
+                "labeled",
+                given.labeled,
+                given.probs,
+                LABELED_COLUMNS,
+                (pass_1_reads, 1),
+                state_bytes,
+            )
         )
     if given.unlabeled is not None:
+        assert given.pool is not None
         state_bytes = planning.pool_state_bytes(batch_size)
         sections.append(
-            plan_section("unlabeled", given.unlabeled, UNLABELED_COLUMNS, (0, 1), state_bytes)
+            plan_section(
+                "unlabeled", given.unlabeled, given.pool, UNLABELED_COLUMNS, (0, 1), state_bytes
+            )
         )
     return Plan(
         tuple(sections),
@@ -118,6 +128,7 @@ def plan_run(
 def plan_section(
     name: str,
     blocks: RowBlocks,
+    probs: inputs.Probs,
     columns: Mapping[str, str],
     reads: tuple[int, int],
     state_bytes: int,
@@ -133,15 +144,24 @@ def plan_section(
         num_blocks,
         size.rows,
         size.reason,
-        tuple(plan_array(source, reads) for source in blocks.sources),
+        tuple(
+            plan_array(source, reads, is_labels=blocks.has_labels and at == 0)
+            for at, source in enumerate(blocks.sources)
+        ),
         sum(reads) * planning.count_tasks(num_blocks, SPLIT_EVERY),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
+        planning.kernel_bytes(probs.num_models, probs.num_classes, size.rows),
     )
 
 
-def plan_array(source: Source, reads: tuple[int, int]) -> ArrayPlan:
+# A compressed label, one code of few, takes no more than this.
+LABEL_BYTES = 2
+
+
+def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> ArrayPlan:
     """The plan of one array."""
+    compressed = bool(getattr(getattr(source, "array", None), "compressors", ()))
     return ArrayPlan(
         source.name,
         source.shape,
@@ -151,4 +171,5 @@ def plan_array(source: Source, reads: tuple[int, int]) -> ArrayPlan:
         source.row_bytes,
         source.chunk_bytes,
         reads,
+        min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_labels and compressed else 1.0,
     )

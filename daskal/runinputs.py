@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daskal import api, findings, fingerprint, inputs, selection, store
+from daskal import api, findings, fingerprint, inputs, selection
 from daskal.blocks import RowBlocks, cut_rows
 from daskal.errors import InputError
 from daskal.redaction import redacted
+from daskal.scoring import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.sources import StoredIds
 from daskal.store import Section
 from daskal.weights import Estimate
@@ -93,8 +94,8 @@ class RunInputs:
     def sections(self) -> list[Section]:
         """Sections of the store."""
         parts = (
-            ("labeled", store.LABELED_COLUMNS, self.labeled),
-            ("unlabeled", store.UNLABELED_COLUMNS, self.unlabeled),
+            ("labeled", LABELED_COLUMNS, self.labeled),
+            ("unlabeled", UNLABELED_COLUMNS, self.unlabeled),
         )
         return [
             Section(name, columns, blocks.edges[-1], blocks.row_chunks[0])
@@ -146,7 +147,10 @@ def describe_input(given: Any) -> Any:
     if isinstance(given, str | os.PathLike):
         return redacted(os.fspath(given))
     if isinstance(given, list | tuple):
-        return [describe_input(item) for item in given]
+        if all(isinstance(item, str | os.PathLike) or getattr(item, "shape", ()) for item in given):
+            return [describe_input(item) for item in given]
+        # Rows, not models: as many of them as there are examples.
+        return f"builtins.{type(given).__name__} of length {len(given)}"
     kind = f"{type(given).__module__.partition('.')[0]}.{type(given).__qualname__}"
     shape = tuple(getattr(given, "shape", ()))
     dtype = getattr(given, "dtype", None)

@@ -120,6 +120,7 @@ def run(
     options = Options(convention, temperature, consensus_method, quality_method, random_state)
     options = check_options(options, on_invalid)
     check_size(batch_size, name="batch_size")
+    batch_size = int(batch_size)
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
     given = RunInputs.open(

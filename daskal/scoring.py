@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -128,6 +129,16 @@ def candidates_of_block(
 
 # --- blocks to a store ------------------------------------------------------------------------
 
+# Columns of a result store, and their types.
+LABELED_COLUMNS = {
+    "score": "float64",
+    "consensus_label": "int32",
+    "consensus_quality_score": "float64",
+    "annotator_agreement": "float64",
+    "num_annotations": "int32",
+}
+UNLABELED_COLUMNS = {"score": "float64"}
+
 
 class Writer(Protocol):
     """Takes the columns of some rows."""
@@ -141,24 +152,22 @@ def store_labeled_block(
 ) -> LabeledTally:
     """Score a labelled block, write its columns, and return its tally."""
     num_annotators = len(rule.tie_break.agreement)
-    parts: list[tuple[NDArray[Any], ...]] = []
+    first, num_rows = block.first_row, block.probs[0].shape[0]
+    columns = {name: np.empty(num_rows, dtype) for name, dtype in LABELED_COLUMNS.items()}
 
     def tallies() -> Iterator[LabeledTally]:
         # Faults of a run are merged over all blocks before they are raised.
         policy = "nan" if on_invalid == "raise" else on_invalid
         for tile, scores, findings in labeled_tiles(block, rule, policy):
-            parts.append((*scores[:4], tile.num_annotations))
+            found = {**scores._asdict(), "num_annotations": tile.num_annotations}
+            start = int(tile.global_rows[0]) - first
+            for name, column in columns.items():
+                column[start : start + len(scores.score)] = found[name]
             yield LabeledTally.from_tile(tile, scores, findings, batch_size, num_annotators)
 
     tally = merge_in_pairs(tallies(), LabeledTally.zero(batch_size, num_annotators))
-    if parts:
-        names = (*kernels.LabeledScores._fields[:4], "num_annotations")
-        columns = {
-            name: np.concatenate(column)
-            for name, column in zip(names, zip(*parts, strict=True), strict=True)
-        }
-        first = block.first_row
-        writer.write(first, first + len(columns["score"]), columns)
+    if num_rows:
+        writer.write(first, first + num_rows, columns)
     return tally
 
 
@@ -174,12 +183,17 @@ def store_unlabeled_block(
 ) -> PoolTally:
     """Score a block of the pool, write its scores, and return its tally."""
     policy = "nan" if on_invalid == "raise" else on_invalid
-    findings = Findings()
-    parts = [np.empty(0)]
-    for score, found in unlabeled_tiles(block, temperature, model_weight, mean_weight, policy):
-        parts.append(score)
-        findings = findings.merge(found)
-    scores = np.concatenate(parts)
+    found: list[Findings] = []
+
+    def tiles() -> Iterator[Floats]:
+        for score, findings in unlabeled_tiles(
+            block, temperature, model_weight, mean_weight, policy
+        ):
+            found.extend([findings] if findings else [])
+            yield score
+
+    scores = joined(tiles(), block)
     if len(scores):
         writer.write(block.first_row, block.first_row + len(scores), {"score": scores})
+    findings = functools.reduce(Findings.merge, found, Findings())
     return PoolTally.from_scores(scores, block.first_row, batch_size, findings)

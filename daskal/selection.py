@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -180,7 +181,8 @@ def rank(
         ]
     ).sort_values(["score", "pool", "row"], kind="stable", ignore_index=True)
     if max_relabel_fraction is not None:
-        cap = int(max_relabel_fraction * size)
+        # A product such as 0.29 * 100 falls short of its whole number by rounding.
+        cap = math.floor(round(max_relabel_fraction * size, 6))
         frame = frame[~(frame["relabel"] & (frame["relabel"].cumsum() > cap))]
     frame = frame.head(size).reset_index(drop=True)
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))

@@ -62,7 +62,7 @@ class Source(Protocol):
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of a storage chunk, decoded; 0 where nothing is stored."""
+        """Bytes that storage hands out at once, decoded: a chunk or a shard; 0 if not stored."""
 
     @property
     def chunk_rows(self) -> int:
@@ -223,8 +223,8 @@ class StoredSource:
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of a chunk, an inner chunk where the array is sharded."""
-        return math.prod(self.array.chunks) * self.dtype.itemsize
+        """Bytes of a chunk, or of a shard: one that a block covers is read whole."""
+        return math.prod(self.array.shards or self.array.chunks) * self.dtype.itemsize
 
     @property
     def chunk_rows(self) -> int:

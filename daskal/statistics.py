@@ -54,8 +54,9 @@ def checked_probs(
     block: Block, start: int, stop: int, name: str
 ) -> tuple[Floats, Findings, NDArray[np.intp]]:
     """The probabilities of a tile, what is wrong with them, and the rows at fault."""
+    no_negative = kernels.has_no_negative(block.probs, start, stop)
     probs = kernels.load_probs(block.probs, start, stop)
-    faults = kernels.check_probs(probs)
+    faults = kernels.check_probs(probs, no_negative=no_negative)
     if faults is None:
         return probs, Findings(), np.empty(0, dtype=np.intp)
     findings = Findings()

@@ -51,14 +51,6 @@ ATTR_KINDS: dict[str, type] = {
 # Rows of a chunk of a table or of ids.
 COLUMN_CHUNK = 2**20
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
-LABELED_COLUMNS = {
-    "score": "float64",
-    "consensus_label": "int32",
-    "consensus_quality_score": "float64",
-    "annotator_agreement": "float64",
-    "num_annotations": "int32",
-}
-UNLABELED_COLUMNS = {"score": "float64"}
 
 Storage = Mapping[str, Any] | None
 Result = TypeVar("Result")
@@ -71,6 +63,10 @@ class Section(NamedTuple):
     columns: Mapping[str, str]
     num_rows: int
     chunk_rows: int
+
+
+class ForeignStoreError(StorageError):
+    """What is stored there is none of daskal's results."""
 
 
 # --- objects ----------------------------------------------------------------------------------
@@ -155,17 +151,23 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
 def open_group(path: str, mode: Any, storage_options: Storage, **options: Any) -> Any:
     """The root group of a store."""
     import zarr
+    from zarr.errors import ContainsArrayError
 
     with storage_errors("open the result store", path, storage_options):
         if mode == "r":
             reach(path, storage_options)
         store = open_store(path, storage_options, read_only=mode == "r")
-        return with_retries(
-            lambda: zarr.open_group(
-                store, mode=mode, use_consolidated=False, zarr_format=3, **options
-            ),
-            f"opening {redacted(path)!r}",
-        )
+        try:
+            return with_retries(
+                lambda: zarr.open_group(
+                    store, mode=mode, use_consolidated=False, zarr_format=3, **options
+                ),
+                f"opening {redacted(path)!r}",
+            )
+        except ContainsArrayError as error:
+            raise ForeignStoreError(
+                f"expected a result store of daskal, got {redacted(path)!r}, which is a Zarr array."
+            ) from error
 
 
 def describe(root: Any) -> dict[str, Any] | None:
@@ -185,10 +187,14 @@ def find(path: str, storage_options: Storage) -> dict[str, Any] | None:
     """
     try:
         described = describe(open_group(path, "r", storage_options))
+    except ForeignStoreError:
+        described = None
     except MissingPathError:
-        if not is_url(path) and not Path(path).expanduser().exists():
+        place = None if is_url(path) else Path(path).expanduser()
+        if place is not None and not place.exists():
             return None
-        if not list_keys(open_store(path, storage_options, read_only=True), ""):
+        is_file = place is not None and place.is_file()
+        if not is_file and not list_keys(open_store(path, storage_options, read_only=True), ""):
             return None
         described = None
     if described is None:
@@ -204,7 +210,7 @@ def open_finished(path: str, storage_options: Storage, *, partial: bool = False)
     root = open_group(path, "r", storage_options)
     described = describe(root)
     if described is None:
-        raise StorageError(
+        raise ForeignStoreError(
             f"expected a result store of daskal, got {redacted(path)!r}, which is none."
         )
     status = described["status"]
@@ -350,7 +356,7 @@ def write_table(
 
 def write_column(group: Any, name: str, values: Any, dimension: str) -> None:
     """Write one whole array, stored values chunk by chunk; names as strings of any length."""
-    text = values.dtype.kind in "OUT"
+    text = values.dtype.kind in "OUTS"
     num_rows = values.shape[0]
     step = max(1, min(num_rows, COLUMN_CHUNK))
 
@@ -365,6 +371,9 @@ def write_column(group: Any, name: str, values: Any, dimension: str) -> None:
         )
         for start in range(0, num_rows, step):
             part = np.asarray(values[start : start + step])
+            if part.dtype.kind == "S":
+                # Zarr's format has no arrays of bytes.
+                part = np.strings.decode(part, "utf-8", "replace")
             array[start : start + step] = part.astype(object) if text else part
 
     attempt(write, f"{name!r} of {group.store_path} cannot be written")

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal import selection, store
+from daskal import inputs, selection, store
 from daskal.annotators import annotator_table
+from daskal.api import annotator_places
 from daskal.batches import write_batch
+from daskal.kernels import Floats
+from daskal.quality import annotator_index
 from daskal.runinputs import RunInputs
-from daskal.tallies import LabeledTally, PoolTally
+from daskal.tallies import AnnotatorStatistics, LabeledTally, PoolTally
 from daskal.weights import Estimate
 
 
@@ -19,6 +22,26 @@ def write_ids(root: Any, given: RunInputs) -> None:
     """Store the examples' ids where they are known."""
     for section, ids in given.ids.items():
         store.write_column(root[section], "example", ids, "example")
+
+
+def annotator_columns(
+    state: AnnotatorStatistics, labels: inputs.Labels, estimate: Estimate
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The annotators with labels, in the order of their columns."""
+    column = pd.RangeIndex(labels.num_annotators)
+    table = annotator_table(state, estimate, column).sort_index()
+    ids = annotator_index(labels, estimate.annotator_ids)
+    places = np.array(annotator_places(estimate, labels), dtype=np.int64)[table.index]
+
+    def known(values: Floats) -> Floats:
+        return np.where(places < 0, np.nan, values[places])
+
+    return {
+        "annotator": ids.take(table.index.to_numpy()).to_numpy(),
+        **{str(name): table[name].to_numpy() for name in table},
+        "weight": known(estimate.final.annotator_weight),
+        "agreement_with_annotators": known(estimate.agreement),
+    }
 
 
 def write_tables(
@@ -33,17 +56,7 @@ def write_tables(
     if labeled is not None:
         assert estimate is not None
         assert given.labels is not None
-        known = given.labels.annotator_ids
-        ids = pd.RangeIndex(given.labels.num_annotators) if known is None else pd.Index(known)
-        table = annotator_table(labeled.annotators, estimate, ids).sort_index(kind="stable")
-        weight = estimate.annotator_weight
-        agreement = estimate.agreement_with_annotators
-        columns = {
-            "annotator": table.index.to_numpy(),
-            **{str(name): table[name].to_numpy() for name in table},
-            "weight": weight.reindex(table.index).to_numpy(),
-            "agreement_with_annotators": agreement.reindex(table.index).to_numpy(),
-        }
+        columns = annotator_columns(labeled.annotators, given.labels, estimate)
         store.write_table(root, "annotators", columns, "annotator")
         given_class, consensus = np.divmod(labeled.classes.cells, estimate.num_classes)
         store.write_table(

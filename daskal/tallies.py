@@ -251,13 +251,19 @@ class Candidates:
 # --- the outcome of pass 2 --------------------------------------------------------------------
 
 HISTOGRAM_BINS = 200
+SLICE_ROWS = 2**18
 
 
 def histogram(values: Floats) -> Ints:
     """Counts of values between 0 and 1 in bins of equal width; NaN is in none."""
-    kept = values[~np.isnan(values)]
-    bins = np.clip((kept * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
-    return np.bincount(bins, minlength=HISTOGRAM_BINS)
+    counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+    # By parts: a few arrays as long as a block of two classes would outweigh the block.
+    for start in range(0, len(values), SCAN_ROWS):
+        part = values[start : start + SCAN_ROWS]
+        kept = part[~np.isnan(part)]
+        bins = np.clip((kept * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
+        counts += np.bincount(bins, minlength=HISTOGRAM_BINS)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -324,8 +330,12 @@ class PoolTally:
         cls, scores: Floats, first_row: int, size: int, findings: Findings
     ) -> PoolTally:
         """Tally of the scores of consecutive rows."""
+        counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        # By slices: a few arrays as long as a block of two classes would outweigh the block.
+        for start in range(0, len(scores), SLICE_ROWS):
+            counts += histogram(scores[start : start + SLICE_ROWS])
         smallest = Smallest.from_block(scores, first_row, size)
-        return cls(len(scores), histogram(scores), smallest, findings, (cpu_level(),))
+        return cls(len(scores), counts, smallest, findings, (cpu_level(),))
 
     def merge(self, other: PoolTally) -> PoolTally:
         """Both together."""

@@ -400,6 +400,10 @@ class Estimate:
     def __hash__(self) -> int:
         return hash(self.to_json())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arrays come out of a pickle writeable: made anew, they are not.
+        return Estimate, tuple(getattr(self, field.name) for field in fields(self))
+
     def __repr__(self) -> str:
         return "\n".join(
             ["<daskal.Estimate>", *(f"  {name:<22} {value}" for name, value in self.summary())]

@@ -165,52 +165,61 @@ class CommandCluster:
     scheduler: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def spawn(self, name: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start one of Dask's commands."""
+    def spawn(
+        self, name: str, *command: str, network: str | None = None, **variables: str
+    ) -> subprocess.Popen[bytes]:
+        """Start one of Dask's commands, perhaps in a network namespace."""
+        within = [] if network is None else ["ip", "netns", "exec", network]
         home = self.directory / name
         home.mkdir(parents=True, exist_ok=True)
         with (home / "log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", *command],
+                [*within, sys.executable, "-m", "dask", *command],
                 cwd=home,
                 env=environment(**variables),
                 stdout=log,
                 stderr=log,
             )
 
-    def start(self, num_workers: int, *, nanny: bool = True, **variables: str) -> None:
+    def start(self, num_workers: int, *, host: str = "127.0.0.1", **variables: str) -> None:
         """Start the scheduler and its workers."""
         port = free_port()
-        self.address = f"tcp://127.0.0.1:{port}"
-        host = ("--host", "127.0.0.1")
-        self.scheduler = self.spawn(
-            "scheduler", "scheduler", *host, "--port", str(port), "--no-dashboard", **variables
-        )
+        self.address = f"tcp://{host}:{port}"
+        options = ("--host", host, "--port", str(port), "--no-dashboard")
+        self.scheduler = self.spawn("scheduler", "scheduler", *options, **variables)
         for number in range(num_workers):
-            self.add_worker(f"worker-{number}", nanny=nanny, **variables)
+            self.add_worker(f"worker-{number}", **variables)
 
-    def add_worker(self, name: str, *, nanny: bool = True, **variables: str) -> None:
+    def add_worker(
+        self,
+        name: str,
+        *,
+        host: str = "127.0.0.1",
+        memory_limit: int | str = 0,
+        network: str | None = None,
+        **variables: str,
+    ) -> None:
         """Start one more worker."""
-        options = ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+        options = ["--nthreads", "1", "--no-dashboard", "--host", host]
+        options += ["--memory-limit", str(memory_limit)]
         options += ["--local-directory", str(self.directory / name)]
-        if not nanny:
-            options.append("--no-nanny")
-        self.spawn_listed(name, "worker", self.address, *options, **variables)
+        self.spawn_listed(name, "worker", self.address, *options, network=network, **variables)
 
-    def spawn_listed(self, name: str, *command: str, **variables: str) -> None:
+    def spawn_listed(
+        self, name: str, *command: str, network: str | None = None, **variables: str
+    ) -> None:
         """Start one of Dask's commands, to be ended with the cluster."""
-        self.workers.append(self.spawn(name, *command, **variables))
+        self.workers.append(self.spawn(name, *command, network=network, **variables))
 
     def worker_processes(self) -> list[psutil.Process]:
-        """The processes that compute: children of nannies, or workers without one."""
+        """The processes that compute: children of nannies."""
         found = []
         for worker in self.workers:
             with contextlib.suppress(psutil.NoSuchProcess):
-                parent = psutil.Process(worker.pid)
-                children = [
-                    child for child in parent.children() if "spawn_main" in str(child.cmdline())
+                nanny = psutil.Process(worker.pid)
+                found += [
+                    child for child in nanny.children() if "spawn_main" in str(child.cmdline())
                 ]
-                found += children or ([parent] if "--no-nanny" in parent.cmdline() else [])
         return found
 
     def kill_one(self, chance: random.Random) -> bool:
@@ -236,12 +245,12 @@ class CommandCluster:
 
 @contextlib.contextmanager
 def command_cluster(
-    directory: Path, num_workers: int = 2, *, nanny: bool = True, **variables: str
+    directory: Path, num_workers: int = 2, **variables: str
 ) -> Iterator[CommandCluster]:
     """A cluster for one test."""
     cluster = CommandCluster(directory)
     try:
-        cluster.start(num_workers, nanny=nanny, **variables)
+        cluster.start(num_workers, **variables)
         yield cluster
     finally:
         cluster.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import dask
@@ -215,6 +216,15 @@ def test_json_round_trip_is_exact(problem):
 def test_text_that_is_no_estimate(text):
     with pytest.raises(EstimateError, match="expected"):
         daskal.Estimate.from_json(text)
+
+
+def test_a_copy_is_as_immutable():
+    estimate = daskal.estimate(GOOD_LABELS, GOOD_PROBS)
+    copy = pickle.loads(pickle.dumps(estimate))
+    assert copy == estimate
+    for array in (copy.class_counts, copy.votes, copy.final.annotator_weight, copy.agreement):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
 
 
 def test_single_label_data_takes_its_own_path():

@@ -211,3 +211,17 @@ def test_module_needs_no_engine(module: str) -> None:
         timeout=60,
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_daskal_alone_imports_nothing_heavy() -> None:
+    heavy = ("numpy", "pandas", "dask", "distributed", "zarr", "bokeh", "click", "asyncio")
+    code = f"import sys, daskal; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "[]"

@@ -197,12 +197,16 @@ def test_score_and_batch_in_processes(made: tuple[Path, str, str]) -> None:
 def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     running = start("demo", "--examples", "200000", "--workers", "1", folder=tmp_path)
     assert running.stderr is not None
-    said = [running.stderr.readline(), running.stderr.readline()]
-    assert said[1].startswith("making: labelled")
-    # As Ctrl-C in a terminal does: the workers get it too.
-    os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == options.INTERRUPTED
+    try:
+        said = [running.stderr.readline(), running.stderr.readline()]
+        assert said[1].startswith("making: labelled")
+        # As Ctrl-C in a terminal does: the workers get it too.
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == options.INTERRUPTED, err
     assert [line for line in err.splitlines() if "blocks" not in line] == ["Interrupted."]
     deadline = time.monotonic() + 20
     while session_members(running.pid) and time.monotonic() < deadline:
@@ -267,7 +271,7 @@ def test_score_takes_what_run_takes(arrays: Path) -> None:
     assert run.estimate == expected.estimate
     pd.testing.assert_frame_equal(run.batch, expected.batch)
     assert run.attrs["options"] == expected.attrs["options"]
-    assert str(run.batch["id"].iloc[0]) in result.stdout
+    assert str(run.batch["id"].dropna().iloc[0]) in result.stdout
 
 
 def test_score_several_models(arrays: Path) -> None:
@@ -450,7 +454,9 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
     local = ("--scheduler", "threads", "--out", tmp_path / "labels.zarr")
     result = invoke(*given, *local)
     assert result.exit_code == 0, result.stderr
-    assert re.search(r"tasks +3\n.*annotators +2\nclasses +2\nvotes +4", result.stdout, re.S)
+    assert re.search(
+        r"tasks +3 .*annotators +2 .*votes +4 .*classes +2 .*order +dog, cat", result.stdout, re.S
+    )
     zarr.create_array(tmp_path / "probs.zarr", data=np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]))
     assert score(tmp_path, *labeled(tmp_path)).exit_code == 0
     run = daskal.Run.open(tmp_path / "out.zarr")
@@ -498,6 +504,24 @@ def test_a_failure_is_one_message(arrays: Path) -> None:
     message = result.stderr.splitlines()
     assert len(message) == 1
     assert message[0].startswith("Error: cannot read pred_probs_unlabeled from")
+
+
+def test_advice_is_given_as_it_is_typed(arrays: Path) -> None:
+    bad = zarr.open_array(arrays / "probs.zarr")[:]
+    bad[7] = 2
+    zarr.save_array(arrays / "bad.zarr", bad)
+    given = ("score", "--labels", arrays / "labels.zarr", "--pred-probs", arrays / "bad.zarr")
+    out = ("--scheduler", "threads", "--out", arrays / "bad-scores.zarr")
+    assert "or pass --on-invalid nan to leave them out" in invoke(*given, *out).stderr
+    left = invoke(*given, *out, "--on-invalid", "nan", "--overwrite")
+    assert left.exit_code == 0, left.stderr
+    assert np.isnan(zarr.open_array(arrays / "bad-scores.zarr/labeled/score")[7])
+    (arrays / "votes.csv").write_text("item,worker,answer\na,ann,x\n")
+    away = ("--scheduler", "threads", "--out", arrays / "votes.zarr")
+    refused = invoke("import", arrays / "votes.csv", *away)
+    assert "Name them with --task, --annotator and --label." in refused.stderr
+    refused = invoke(*given[:2], arrays / "votes.csv", *given[3:], *out)
+    assert "become a store with `daskal import`" in refused.stderr
 
 
 def test_debug_shows_the_traceback(arrays: Path) -> None:

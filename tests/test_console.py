@@ -99,6 +99,23 @@ def test_batch_shows_ids_as_they_are() -> None:
     assert " z " not in text
 
 
+def test_batch_leaves_the_place_of_an_unknown_id_empty() -> None:
+    batch = pd.DataFrame(
+        {
+            "rank": [1, 2],
+            "pool": ["labeled", "unlabeled"],
+            "row": [3, 4],
+            "id": ["a", None],
+            "score": [0.1, 0.2],
+        }
+    )
+    text = printed(lambda output: console.show_batch(output, batch))
+    assert [line.split() for line in text.splitlines()[-2:]] == [
+        ["1", "labeled", "3", "a", "0.1000"],
+        ["2", "unlabeled", "4", "0.2000"],
+    ]
+
+
 def test_judgements_name_what_was_judged() -> None:
     judged = {"consensus labels": Judgement(0.04, 0.25, 0.625)}
     text = printed(lambda output: console.show_judgements(output, judged, 0.1))

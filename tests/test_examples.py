@@ -140,5 +140,6 @@ def test_loops_of_the_benchmark_begin_alike_and_differ_in_the_scores_alone() -> 
     assert {point.again for point in points if point.annotations == 500} == {1.0}
     picture = curves.draw(points, list(active_learning.STRATEGIES))
     assert len(ElementTree.fromstring(picture).findall(".//{*}polyline")) == 10
-    table = curves.make_table(points, list(active_learning.STRATEGIES))
-    assert table.count("\n| again only | mixed |") == 6
+    tables = curves.make_tables(points, list(active_learning.STRATEGIES))
+    assert tables.count("\n| again only | mixed |") == 5 + 4
+    assert len(curves.summarise(points)) == 2 * 5 * 2

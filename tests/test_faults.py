@@ -189,46 +189,6 @@ def test_killed_scheduler_is_an_error_and_the_run_resumes(
     assert_same_store(out, expected)
 
 
-@pytest.mark.slow
-def test_several_runs_on_one_cluster(
-    paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    outs = [tmp_path / f"out-{number}.zarr" for number in range(3)]
-    with command_cluster(tmp_path / "cluster", 2) as cluster:
-        clients = [start_client(paths, out, scheduler=cluster.address) for out in outs]
-        for client in clients:
-            events = finish_client(client)
-            assert events[-1] == {"done": True}
-            assert blocks_by_stage(events)["score pool"] == (0, 10)
-    for out in outs:
-        assert_same_store(out, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["scheduler", "worker"])
-def test_process_without_daskal_is_one_clear_error(
-    paths: dict[str, str], tmp_path: Path, where: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    without = {"PYTHONPATH": str(tmp_path / "empty")}
-    with command_cluster(tmp_path / "cluster", 1) as cluster:
-        if where == "scheduler":
-            port = free_port()
-            address = f"tcp://127.0.0.1:{port}"
-            cluster.spawn_listed(
-                "bare", "scheduler", "--host", "127.0.0.1", "--port", str(port), **without
-            )
-        else:
-            address = cluster.address
-            cluster.add_worker("bare", **without)
-            wait_until(lambda: len(cluster.worker_processes()) == 2)
-            time.sleep(2)
-        told = run_client(paths, tmp_path / "out.zarr", scheduler=address)[-1]
-    assert told["error"] == "ClusterError"
-    assert "(no daskal)" in told["message"]
-    assert not (tmp_path / "out.zarr").exists()
-
-
 # ------------------------------------------------------------------------------- full disk
 
 

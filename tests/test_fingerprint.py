@@ -91,7 +91,7 @@ def test_changes_in_words() -> None:
     now = {"a": {"b": 2, "c": [1, 2]}, "new": "x", "nan": float("nan")}
     assert changes(before, now) == [
         "a.b: was 1, is 2",
-        "gone: was None, is '(none)'",
-        "new: was '(none)', is 'x'",
+        "gone: was None, is not given",
+        "new: was not given, is 'x'",
     ]
     assert changes(before, before) == []

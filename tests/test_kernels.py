@@ -145,12 +145,14 @@ def test_the_pool_is_scored_by_the_surest_class():
         ([1.002, 0.0], kernels.ABOVE_ONE),
         ([np.nan, 0.5], kernels.NOT_FINITE),
         ([np.inf, 0.5], kernels.NOT_FINITE),
+        ([np.inf, -np.inf], kernels.NOT_FINITE),
     ],
 )
 @pytest.mark.parametrize("num_good", [0, 1, 40])
 def test_faults_of_a_row(row, fault, num_good):
     probs = np.array([*[[0.3, 0.7]] * num_good, row]).T[np.newaxis]
-    faults = kernels.check_probs(probs)
+    no_negative = kernels.has_no_negative([probs[0].T], 0, num_good + 1)
+    faults = kernels.check_probs(probs, no_negative=no_negative)
     if fault is None:
         assert faults is None
     else:

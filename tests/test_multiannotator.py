@@ -249,6 +249,11 @@ def test_majority_vote(make, with_probs: bool) -> None:
     np.testing.assert_array_equal(got, oracle.cleanlab_majority(problem.labels, probs))
 
 
+def test_majority_vote_of_an_unsigned_matrix() -> None:
+    labels = np.array([[0, 1, 1], [2, 2, 0]], dtype=np.uint8)
+    assert dm.get_majority_vote_label(labels).tolist() == [1, 2]
+
+
 def test_majority_vote_goes_by_each_tie_break_in_turn() -> None:
     nan = np.nan
     labels = np.array(

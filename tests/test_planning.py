@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal import planning
+from daskal import planning, scoring
 from daskal.blocks import new_name
 from daskal.errors import InputError, MemoryLimitError
 from daskal.planning import MIB, ArrayPlan, Plan, SectionPlan, block_edges, choose_block
+from daskal.statistics import Block, ConsensusStatistics, LabelStatistics
 from tests.counting import counted_array
 from tests.problems import forbid_compute, make_problem
 
@@ -112,12 +114,16 @@ def test_peak_of_a_worker_grows_with_its_threads() -> None:
 def test_refusal_names_the_numbers_and_a_way_out() -> None:
     array = ArrayPlan("pool", (10**7, 100), "f8", "stored", 10**7, 800, 800 * 10**6, (0, 1))
     part = section(10**6, array)
+    plan = Plan((part,), 4, 4 * 2**30)
     with pytest.raises(MemoryLimitError) as caught:
-        Plan((part,), 4, 4 * 2**30).check()
+        plan.check()
+    needed = planning.format_bytes(plan.worker_bytes)
     text = str(caught.value)
-    assert "needed: 9.4 GiB a worker (4 task(s) of 2.3 GiB" in text
-    assert "allowed: 4.0 GiB; block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
-    assert "use 1 thread(s) a worker instead of 4, or allow 9.4 GiB a worker" in text
+    enough = planning.format_bytes(plan.worker_bytes / planning.USABLE_SHARE)
+    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
+    assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
+    assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
+    assert f"use 1 thread(s) a worker instead of 4, or set a memory limit of {enough}" in text
     assert "store pool in smaller chunks" in text
     Plan((part,), 1, 4 * 2**30).check()
     Plan((part,), 64).check()
@@ -183,7 +189,7 @@ def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
     assert plan.bytes_to_write == 9_000 * 32 + 10_000 * 8
     assert plan.num_tasks == 4 * (3 + 1 + 2)
     assert plan.fits
-    text = repr(plan)
+    text = " ".join(repr(plan).split())
     assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text
     assert "a worker of 2 thread(s)" in text
     assert "2.0 GiB a worker: fits" in text
@@ -199,3 +205,51 @@ def test_plan_without_pass_1() -> None:
     assert [array.reads for array in plan.sections[0].arrays] == [(1, 1), (1, 1)]
     with pytest.raises(InputError, match="consensus_method"):
         daskal.plan(**given_arrays, consensus_method="coin")
+
+
+# ---------------------------------------------------------------------------------- kernels
+
+
+class Sink:
+    """Takes what is written."""
+
+    def write(self, start: int, stop: int, columns: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("num_classes", "num_models"), [(4000, 1), (1500, 3)])
+def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_models: int) -> None:
+    rng = np.random.default_rng(1)
+    probs = rng.random((num_models, 300, num_classes), dtype=np.float32)
+    probs /= probs.sum(axis=2, keepdims=True)
+    labels = np.where(rng.random((300, 8)) < 0.3, rng.integers(num_classes, size=(300, 8)), -1)
+    estimate = daskal.estimate(labels, probs)
+    block = Block(labels, probs, 0)
+    pool = {
+        "temperature": estimate.temperatures,
+        "model_weight": estimate.final.model_weight,
+        "mean_weight": estimate.final.mean_weight,
+    }
+    kept = {"on_invalid": "raise", "writer": Sink(), "batch_size": 10}
+    projected = planning.kernel_bytes(num_models, num_classes, 300)
+    assert projected > planning.KERNEL_BYTES
+    for work in (
+        lambda: LabelStatistics.from_block(block, num_annotators=8),
+        lambda: ConsensusStatistics.from_block(block, rule=estimate.rule()),
+        lambda: scoring.store_labeled_block(block, rule=estimate.rule(), **kept),
+        lambda: scoring.store_unlabeled_block(Block(None, probs, 0), **pool, **kept),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= projected
+    # Not more than it takes by far, either.
+    tracemalloc.start()
+    LabelStatistics.from_block(block, num_annotators=8)
+    assert tracemalloc.get_traced_memory()[1] > projected / 3
+    tracemalloc.stop()
+
+
+def test_few_classes_take_what_every_task_does() -> None:
+    assert planning.kernel_bytes(1, 10, 1_000_000) == planning.KERNEL_BYTES

@@ -51,6 +51,11 @@ def test_relabelling_is_capped(fraction: float, labelled: int) -> None:
     assert (batch["pool"] == "labeled").sum() == labelled
 
 
+def test_cap_is_that_of_the_decimal_fraction() -> None:
+    batch = daskal.next_batch(np.zeros(100), np.ones(100), size=100, max_relabel_fraction=0.29)
+    assert (batch["pool"] == "labeled").sum() == 29
+
+
 def test_examples_without_votes_do_not_count_as_labelled_again() -> None:
     batch = daskal.next_batch(
         LABELED,

@@ -200,6 +200,19 @@ def test_stored_votes_have_the_same_bits(tmp_path: Path, chunk: int, zarr_format
     assert_same(results(tmp_path / "votes.zarr", problem.pred_probs), expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64])
+@pytest.mark.usefixtures("small_blocks")
+def test_members_of_unsigned_integers(tmp_path: Path, dtype: type) -> None:
+    problem = make_problem(4, num_examples=60)
+    group = write_group(tmp_path / "votes.zarr", as_csr(problem.labels))
+    for name, kind in (("data", dtype), ("indices", dtype), ("indptr", np.uint64)):
+        values = group[name][:].astype(kind)
+        del group[name]
+        group.create_array(name, data=values, chunks=(4,))
+    expected = results(problem.labels, problem.pred_probs)
+    assert_same(results(group, problem.pred_probs), expected)
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_sharded_members(tmp_path: Path) -> None:
     problem = make_problem(4, num_examples=60)

@@ -20,10 +20,11 @@ from daskal.errors import (
 )
 from daskal.findings import Finding, Findings
 from daskal.records import Records, decode, encode
+from daskal.scoring import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.store import Section, SectionWriter
 from daskal.tallies import PoolTally
 
-SECTION = Section("unlabeled", store.UNLABELED_COLUMNS, 10, 4)
+SECTION = Section("unlabeled", UNLABELED_COLUMNS, 10, 4)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_create_replaces_what_was_there(path: str) -> None:
     SectionWriter(root["unlabeled"], claim).write(0, 10, {"score": np.ones(10)})
     store.write_estimate(root, "{}")
     store.write_table(root, "batch", {"rank": np.arange(3)}, "rank")
-    labeled = Section("labeled", store.LABELED_COLUMNS, 6, 6)
+    labeled = Section("labeled", LABELED_COLUMNS, 6, 6)
     root, _ = store.create(path, [labeled], {}, None)
     assert sorted(root) == ["labeled"]
     assert store.read_estimate(root) is None
@@ -82,6 +83,13 @@ def test_nothing_but_a_result_store_is_taken(tmp_path: Path) -> None:
         store.find(str(tmp_path / "group.zarr"), None)
     with pytest.raises(StorageError, match="which is none"):
         store.open_finished(str(tmp_path / "group.zarr"), None)
+    zarr.create_array(tmp_path / "array.zarr", shape=(2,), dtype="int8")
+    with pytest.raises(StoreExistsError, match="no result store of daskal"):
+        store.find(str(tmp_path / "array.zarr"), None)
+    with pytest.raises(StorageError, match="which is a Zarr array"):
+        store.open_finished(str(tmp_path / "array.zarr"), None)
+    with pytest.raises(StoreExistsError, match="no result store of daskal"):
+        store.find(str(tmp_path / "thesis.txt"), None)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -116,8 +116,8 @@ def advice_on_codes(values: Sequence[float]) -> str:
     """What may be behind labels beyond the last class."""
     if set(values) <= MISSING_CODES:
         return (
-            "If that number stands for a missing label, use NaN in a float matrix or -1 in an "
-            "integer one: np.where(labels == code, -1, labels.astype(int))."
+            f"If {values[0]:.0f} stands for a missing label, use NaN in a float matrix or -1 in an "
+            f"integer one: np.where(labels == {values[0]:.0f}, -1, labels.astype(int))."
         )
     return (
         "Classes are numbered from 0 to K - 1, K the columns of pred_probs: if yours begin with 1, "

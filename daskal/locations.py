@@ -155,7 +155,8 @@ def codec_names(array: Any) -> Iterator[str]:
     # As it is stored: in memory, versions of Zarr differ.
     for content in array.metadata.to_buffer_dict(default_buffer_prototype()).values():
         metadata = json.loads(content.to_bytes())
-        for key in ("codecs", "filters", "compressor"):
+        # Attributes, which come along, may be anything.
+        for key in ("codecs", "filters", "compressor") if isinstance(metadata, Mapping) else ():
             yield from names_in(metadata.get(key))
 
 

@@ -65,10 +65,10 @@ def flip(draw: Callable[..., Any], content: bytes) -> bytes:
     return bytes(changed)
 
 
-def damage(draw: Callable[..., Any], file: Path) -> str:
+def damage(draw: Callable[..., Any], file: Path) -> None:
     """Damage one file in some way."""
     content = file.read_bytes()
-    kind: str = draw(st.sampled_from(["flip", "cut", "empty", "grow", "junk", "zeros"]))
+    kind = draw(st.sampled_from(["flip", "cut", "empty", "grow", "junk", "zeros"]))
     file.write_bytes(
         {
             "flip": lambda: flip(draw, content),
@@ -79,7 +79,6 @@ def damage(draw: Callable[..., Any], file: Path) -> str:
             "zeros": lambda: bytes(len(content)),
         }[kind]()
     )
-    return kind
 
 
 def outcome(call: Callable[[], np.ndarray]) -> np.ndarray | DaskalError:
@@ -123,12 +122,13 @@ def check_chunks(data: st.DataObject, folder: Path) -> None:
     path = write(folder / "a.zarr", values, name)
     expected = outcome(lambda: call(path))
     assert isinstance(expected, np.ndarray)
-    kind = damage(data.draw, data.draw(st.sampled_from(chunk_files(path))))
+    file = data.draw(st.sampled_from(chunk_files(path)))
+    damage(data.draw, file)
     found = outcome(lambda: call(path))
     if isinstance(found, BlockError):
         assert "rows 0 to" in str(found)
         assert "a.zarr" in str(found)
-    elif kind == "empty" and name == "v3 sharded":
+    elif file.stat().st_size == 0 and name == "v3 sharded":
         # Zarr takes a shard of no bytes for one that was never written, before any checksum.
         return
     elif name in HAS_CHECKSUM:

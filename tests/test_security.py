@@ -16,7 +16,7 @@ import pytest
 import zarr
 
 import daskal
-from daskal import redaction, schema
+from daskal import locations, redaction, schema
 from daskal.errors import (
     DaskalError,
     EstimateError,
@@ -357,7 +357,8 @@ def test_errors_of_urls_hide_credentials(url: str, unseen: Any, tmp_path: Path) 
         unseen(whole_traceback(caught.value))
 
 
-def test_errors_hide_storage_options(unseen: Any) -> None:
+def test_errors_hide_storage_options(unseen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locations, "OPEN_SECONDS", 1.0)
     options = {"key": "AKID1234", "secret": SECRET, "endpoint_url": NOBODY}
     for given in (options, {**options, "client_kwargs": {"aws_session_token": SECRET}}):
         with pytest.raises(StorageError) as caught:

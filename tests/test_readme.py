@@ -56,7 +56,9 @@ def test_commands_are_understood(call: str) -> None:
     name, *arguments = shlex.split(call)[1:]
     command = cli.main.commands[name]
     # A command named in passing has no arguments; its options must still be there.
-    command.make_context(name, arguments, resilient_parsing=True)
+    # With its parent, as click remembers the names of the help option from the first context.
+    with cli.main.make_context("daskal", [name], resilient_parsing=True) as parent:
+        command.make_context(name, arguments, parent=parent, resilient_parsing=True)
     known = {option for parameter in command.params for option in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= known
 

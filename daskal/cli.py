@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import daskal
-from daskal import console, locations, planning
+from daskal import console, locations, sizes
 from daskal.errors import EstimateError
 from daskal.options import (
     batch_size_option,
@@ -367,7 +367,7 @@ def batch(
 def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
     """Write a result store's report: one HTML page that needs no network."""
     page = daskal.Run.open(store, storage_options=storage_options).report(out)
-    click.echo(f"{planning.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
+    click.echo(f"{sizes.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
 
 
 @main.command("import")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskal.errors import DataWarning
-from daskal.planning import format_bytes
+from daskal.sizes import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ import pandas as pd
 from daskal import sparse
 from daskal.choices import check_storage_options
 from daskal.errors import InputError
-from daskal.locations import check_stored, open_zarr, storage_errors
+from daskal.locations import anchored, check_stored, open_zarr, storage_errors
 from daskal.redaction import redacted
 from daskal.sources import RowIds, Source, StoredIds, check_known_chunks, make_source
 
@@ -145,6 +145,7 @@ def open_xarray(name: str, given: Any) -> Opened:
 
 def open_stored(name: str, given: Any) -> Opened:
     """A Zarr array, or the group of one sparse matrix."""
+    given = anchored(given)
     if not hasattr(given, "members"):
         check_stored(name, given)
         return Opened(given)

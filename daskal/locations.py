@@ -99,7 +99,8 @@ def open_local(name: str, path: str) -> Any:
     """The array or group under a local path."""
     import zarr
 
-    place = Path(path).expanduser()
+    # Workers may have another working directory.
+    place = Path(path).expanduser().absolute()
     for file in (place, *place.parents):
         if file.suffix == ".zip" and file.is_file():
             store = zarr.storage.ZipStore(file, mode="r")
@@ -113,6 +114,18 @@ def open_local(name: str, path: str) -> Any:
         raise InputError(
             f"{name}: expected a Zarr array or group, got {path!r}, which is neither. {advice}"
         ) from error
+
+
+def anchored(node: Any) -> Any:
+    """A Zarr array or group whose local store is found from any working directory."""
+    import zarr
+
+    store = node.store
+    root = getattr(store, "root", None)
+    if not isinstance(root, Path) or root.is_absolute():
+        return node
+    store = type(store)(root=root.absolute(), read_only=store.read_only)
+    return zarr.open(store, path=node.path, mode="r")
 
 
 def check_stored(name: str, array: Any) -> None:

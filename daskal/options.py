@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskal import console, launching, planning
+from daskal import console, launching, sizes
 from daskal.errors import DaskalError, InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def as_typed(text: str) -> str:
 def parse_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
     """Bytes from text such as 2GiB."""
     try:
-        return planning.parse_memory(value)
+        return sizes.parse_memory(value)
     except InputError:
         raise click.BadParameter(f"expected a size such as 2GiB or 500MB, got {value!r}.") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from daskal import inputs, planning
+from daskal import inputs, planning, sizes
 from daskal.blocks import RowBlocks
 from daskal.choices import CONSENSUS_METHODS, check_choice, check_size
 from daskal.clusters import worker_threads
@@ -121,7 +121,7 @@ def plan_run(
     return Plan(
         tuple(sections),
         worker_threads() if threads is None else threads,
-        planning.parse_memory(memory_limit),
+        sizes.parse_memory(memory_limit),
     )
 
 

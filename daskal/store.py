@@ -143,7 +143,8 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
             "file cannot be written at the same time."
         )
     if not is_url(path):
-        return LocalStore(Path(path).expanduser(), read_only=read_only)
+        # Workers may have another working directory.
+        return LocalStore(Path(path).expanduser().absolute(), read_only=read_only)
     options = options_for(path, storage_options)
     return FsspecStore.from_url(path, storage_options=options, read_only=read_only)
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from distributed import Client, LocalCluster
 from hypothesis import settings
+
+# Begun in the background of a shell, Python and what it starts ignore interrupts: some tests send
+# them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("default", deadline=None)
 # A failure in CI is the change's doing, not that of the seed drawn.

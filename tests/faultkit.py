@@ -88,12 +88,14 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 
 
-def start_client(paths: dict[str, str], out: Path | str, **options: Any) -> subprocess.Popen[str]:
+def start_client(
+    paths: dict[str, str], out: Path | str, *, directory: Path = ROOT, **options: Any
+) -> subprocess.Popen[str]:
     """One run of daskal in a process of its own; it prints a line of JSON for each event."""
     delay = str(options.pop("delay", 0))
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faultkit", json.dumps({**paths, "out": str(out), **options})],
-        cwd=ROOT,
+        cwd=directory,
         env=environment(**{DELAY: delay}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -111,7 +113,8 @@ def main(given: dict[str, Any]) -> None:
         from distributed import Client
 
         connected = Client(scheduler)
-    arrays = {name: slow_array(given.pop(name)) for name in NAMES if name in given}
+    opened = str if given.pop("as_paths", False) else slow_array
+    arrays = {name: opened(given.pop(name)) for name in NAMES if name in given}
 
     def tell(progress: Any) -> None:
         print(json.dumps(progress._asdict()), flush=True)

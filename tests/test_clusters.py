@@ -126,6 +126,23 @@ def test_worker_without_daskal_that_joins_later_in_words() -> None:
 # ------------------------------------------------------------------- clusters made by commands
 
 
+@pytest.mark.parametrize("as_paths", [False, True])
+def test_relative_paths_hold_in_any_working_directory(
+    paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path, as_paths: bool
+) -> None:
+    """The client's directory counts, wherever the workers are."""
+    inputs = Path(paths["labels"]).parent
+    relative = {name: Path(path).name for name, path in paths.items()}
+    out = Path("..") / f"{tmp_path.name}-{as_paths}" / "out.zarr"
+    with command_cluster(tmp_path / "cluster", 2) as cluster:
+        options = {"scheduler": cluster.address, "directory": inputs, "as_paths": as_paths}
+        assert run_client(relative, out, **options)[-1] == {"done": True}
+    found = contents(inputs / out)
+    assert sorted(found) == sorted(expected)
+    # The root's attributes say how the inputs were given.
+    assert [key for key in expected if found[key] != expected[key]] in ([], ["zarr.json"])
+
+
 @pytest.mark.slow
 def test_several_runs_on_one_cluster(
     paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path

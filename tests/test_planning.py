@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal import planning, scoring
+from daskal import planning, scoring, sizes
 from daskal.blocks import new_name
 from daskal.errors import InputError, MemoryLimitError
 from daskal.planning import MIB, ArrayPlan, Plan, SectionPlan, block_edges, choose_block
@@ -117,7 +117,7 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
     plan = Plan((part,), 4, 4 * 2**30)
     with pytest.raises(MemoryLimitError) as caught:
         plan.check()
-    needed = planning.format_bytes(plan.worker_bytes)
+    needed = sizes.format_bytes(plan.worker_bytes)
     text = str(caught.value)
     enough = planning.format_bytes(plan.worker_bytes / planning.USABLE_SHARE)
     assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside 208.0 MiB" in text
@@ -127,36 +127,6 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
     assert "store pool in smaller chunks" in text
     Plan((part,), 1, 4 * 2**30).check()
     Plan((part,), 64).check()
-
-
-@pytest.mark.parametrize(
-    ("given_limit", "expected"),
-    [
-        (None, None),
-        (10, 10),
-        (1.5e9, 1_500_000_000),
-        ("2GiB", 2**31),
-        ("2 GB", 2 * 10**9),
-        ("512mib", 2**29),
-        ("1e3", 1000),
-        ("0.5 TiB", 2**39),
-        ("100B", 100),
-    ],
-)
-def test_memory_limits(given_limit: object, expected: int | None) -> None:
-    assert planning.parse_memory(given_limit) == expected  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("wrong", [0, -1, "", "lots", "2GiBs", "nan", "-1GB", "inf"])
-def test_memory_limits_that_mean_nothing(wrong: object) -> None:
-    with pytest.raises(InputError, match="memory_limit: expected a positive number of bytes"):
-        planning.parse_memory(wrong)  # type: ignore[arg-type]
-
-
-def test_sizes_for_people() -> None:
-    sizes = (0, 1023, 1024, 3 * 2**20, 5 * 2**40, 5000 * 2**40)
-    shown = [planning.format_bytes(size) for size in sizes]
-    assert shown == ["0 B", "1023 B", "1.0 KiB", "3.0 MiB", "5.0 TiB", "5000.0 TiB"]
 
 
 # ------------------------------------------------------------------------------------ plans

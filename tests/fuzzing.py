@@ -203,9 +203,9 @@ def bad_cases(draw: st.DrawFn) -> Case:
     probs, pool, labels = (
         array.copy() for array in (problem.pred_probs, problem.pool, problem.labels)
     )
-    rows = st.lists(st.integers(0, problem.num_examples - 1), max_size=3)
+    rows = st.lists(st.integers(0, problem.num_examples - 1), max_size=3, unique=True)
     in_probs, in_labels = draw(rows), draw(rows)
-    in_pool = draw(st.lists(st.integers(0, pool.shape[-2] - 1), max_size=3))
+    in_pool = draw(st.lists(st.integers(0, pool.shape[-2] - 1), max_size=3, unique=True))
     for row in in_probs:
         spoil_probs(draw, probs, row)
     for row in in_labels:

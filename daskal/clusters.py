@@ -34,8 +34,8 @@ def worker_threads() -> int:
     """Tasks that one worker of the active scheduler runs at once; the most of any worker."""
     client = active_client()
     if client is not None:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        return max((int(worker["nthreads"]) for worker in workers), default=1)
+        with cluster_errors():
+            return max(client.nthreads().values(), default=1)
     scheduler = dask.config.get("scheduler", None)
     if scheduler in ("sync", "synchronous", "single-threaded", "processes", "multiprocessing"):
         return 1

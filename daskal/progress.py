@@ -100,7 +100,12 @@ def compute_on_cluster(client: Any, task: Any, name: str, listener: Listener | N
         client.subscribe_topic(name, handle)
     try:
         with cluster_errors():
-            result = client.compute(task).result()
+            future = client.compute(task)
+            try:
+                result = future.result()
+            finally:
+                # An interrupt's traceback would keep the future, and its tasks at work.
+                future.release()
     finally:
         if listener is not None and client.status == "running":
             client.unsubscribe_topic(name)

@@ -16,8 +16,9 @@ import numpy as np
 
 from daskal import findings, statistics, tallies
 from daskal.errors import StorageError
+from daskal.objects import get_bytes, join_key, list_keys, put_bytes, remove_key
 from daskal.redaction import explain, redacted
-from daskal.store import RECORDS, Claim, get_bytes, join_key, list_keys, put_bytes, remove_key
+from daskal.store import RECORDS, Claim
 
 KINDS = {
     kind.__name__: kind

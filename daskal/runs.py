@@ -134,26 +134,11 @@ def run(
         memory_limit=memory_limit,
     ).check()
     path = os.fspath(out)
-    attrs = {
-        "version": __version__,
-        "inputs": {
-            name: describe_input(value)
-            for name, value in (
-                ("labels", labels),
-                ("pred_probs", pred_probs),
-                ("pred_probs_unlabeled", pred_probs_unlabeled),
-            )
-            if value is not None
-        },
-        "options": {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
-    }
-    attrs["fingerprint"] = fingerprint.canonical(
-        {
-            "version": __version__,
-            **given.fingerprint(),
-            "options": attrs["options"],
-            "estimate": None if estimate is None else fingerprint.text_token(estimate.to_json()),
-        }
+    attrs = describe_run(
+        given,
+        {"labels": labels, "pred_probs": pred_probs, "pred_probs_unlabeled": pred_probs_unlabeled},
+        {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
+        estimate,
     )
     if resume and is_finished(path, attrs, storage_options):
         return Run.open(path, storage_options=storage_options)
@@ -177,6 +162,29 @@ def run(
 
 
 # --- beginning --------------------------------------------------------------------------------
+
+
+def describe_run(
+    given: RunInputs,
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+    estimate: Estimate | None,
+) -> dict[str, Any]:
+    """What the store is to say of the run: inputs, options, and the fingerprint it is bound to."""
+    identity = {
+        "version": __version__,
+        **given.fingerprint(),
+        "options": options,
+        "estimate": None if estimate is None else fingerprint.text_token(estimate.to_json()),
+    }
+    return {
+        "version": __version__,
+        "inputs": {
+            name: describe_input(value) for name, value in arguments.items() if value is not None
+        },
+        "options": dict(options),
+        "fingerprint": fingerprint.canonical(identity),
+    }
 
 
 def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -> bool:

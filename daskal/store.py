@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
+from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,16 @@ from daskal.errors import (
     UnfinishedStoreError,
 )
 from daskal.locations import is_url, options_for, reach, storage_errors
-from daskal.redaction import explain, redacted, showable
+from daskal.objects import (
+    attempt,
+    get_bytes,
+    join_key,
+    list_keys,
+    put_bytes,
+    remove,
+    remove_key,
+)
+from daskal.redaction import redacted
 from daskal.retries import with_retries
 
 ROOT_KEY = "zarr.json"
@@ -48,12 +58,12 @@ ATTR_KINDS: dict[str, type] = {
     "num_invalid_rows": int,
     "cpu_levels": list,
 }
+FILE_SCHEME = "file://"
 # Rows of a chunk of a table or of ids.
 COLUMN_CHUNK = 2**20
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 
 Storage = Mapping[str, Any] | None
-Result = TypeVar("Result")
 
 
 class Section(NamedTuple):
@@ -69,67 +79,6 @@ class ForeignStoreError(StorageError):
     """What is stored there is none of daskal's results."""
 
 
-# --- objects ----------------------------------------------------------------------------------
-
-
-def attempt(operation: Callable[[], Result], what: str) -> Result:
-    """Return what a storage operation returns; its error as a :class:`StorageError`."""
-    what = redacted(what)
-    try:
-        return with_retries(operation, what)
-    except Exception as error:
-        raise StorageError(f"{what}: {explain(error)}") from showable(error)
-
-
-def put_bytes(store: Any, key: str, content: bytes) -> None:
-    """Write one object of the store whole."""
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    buffer = default_buffer_prototype().buffer.from_bytes(content)
-    attempt(lambda: sync(store.set(key, buffer)), f"{key} of {store} cannot be written")
-
-
-def get_bytes(store: Any, key: str) -> bytes | None:
-    """One object of the store, None where there is none."""
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    prototype = default_buffer_prototype()
-    found = attempt(lambda: sync(store.get(key, prototype)), f"{key} of {store} cannot be read")
-    return None if found is None else found.to_bytes()
-
-
-def list_keys(store: Any, prefix: str) -> list[str]:
-    """Keys of the store's objects below a prefix, but for what an interrupted write left."""
-    from zarr.core.sync import sync
-
-    async def collect() -> list[str]:
-        return [key async for key in store.list_prefix(prefix)]
-
-    keys = attempt(lambda: sync(collect()), f"{prefix!r} of {store} cannot be listed")
-    return [key for key in keys if not key.endswith(".partial")]
-
-
-def remove(store: Any, prefix: str) -> None:
-    """Remove every object below a prefix."""
-    from zarr.core.sync import sync
-
-    attempt(lambda: sync(store.delete_dir(prefix)), f"{prefix!r} of {store} cannot be removed")
-
-
-def remove_key(store: Any, key: str) -> None:
-    """Remove one object."""
-    from zarr.core.sync import sync
-
-    attempt(lambda: sync(store.delete(key)), f"{key} of {store} cannot be removed")
-
-
-def join_key(root: Any, key: str) -> str:
-    """Key of an object beside the group's metadata."""
-    return f"{root.path}/{key}" if root.path else key
-
-
 # --- opening ----------------------------------------------------------------------------------
 
 
@@ -142,6 +91,9 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
             f"out: expected a directory or a URL, got {redacted(path)!r}: parts of a ZIP "
             "file cannot be written at the same time."
         )
+    if path.startswith(FILE_SCHEME):
+        # Unlike fsspec, Zarr's own store writes each object whole or not at all.
+        path = url2pathname(path.removeprefix(FILE_SCHEME))
     if not is_url(path):
         # Workers may have another working directory.
         return LocalStore(Path(path).expanduser().absolute(), read_only=read_only)

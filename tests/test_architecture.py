@@ -44,6 +44,7 @@ ORDER = (
     "reduction",
     "scoring",
     "describing",
+    "objects",
     "store",
     "records",
     "rereads",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 
 from tests.faultkit import (
     assert_same_store,
@@ -114,14 +115,20 @@ def test_client_killed_at_random_moments(
 def run_while_killing(
     paths: dict[str, str], out: Path, cluster: Any, chance: random.Random, most: int = 500
 ) -> int:
-    """Run a client while a random worker is killed every second; the number of kills."""
-    client = start_client(paths, out, scheduler=cluster.address, delay=0.1)
-    wait_until(lambda: client.poll() is not None or num_records(out) > 0)
-    kills = 0
-    while client.poll() is None and kills < most:
-        kills += cluster.kill_one(chance)
-        time.sleep(1)
-    assert finish_client(client)[-1] == {"done": True}
+    """Run a client while a random worker is killed every second; the number of kills.
+
+    The next one is killed when the last is back, so that a machine under load gets on at all.
+    """
+    with Client(cluster.address, set_as_default=False) as watcher:
+        watcher.wait_for_workers(len(cluster.workers), timeout=240)
+        client = start_client(paths, out, scheduler=cluster.address, delay=0.1)
+        wait_until(lambda: client.poll() is not None or num_records(out) > 0)
+        kills = 0
+        while client.poll() is None and kills < most:
+            if len(watcher.nthreads()) == len(cluster.workers):
+                kills += cluster.kill_one(chance)
+            time.sleep(1)
+        assert finish_client(client)[-1] == {"done": True}
     return kills
 
 

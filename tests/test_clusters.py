@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import time
@@ -185,7 +186,9 @@ def test_process_without_daskal_is_one_clear_error(
 
 # ------------------------------------------------------------------------- separate networks
 
-BRIDGE, NETWORK = "daskal-br", "10.231.77"
+# Names and addresses of this process's own.
+OWN = os.getpid() % 250
+BRIDGE, NETWORK = f"dkbr{OWN}", f"10.231.{OWN}"
 
 
 def ip(*arguments: str, check: bool = True) -> None:
@@ -198,7 +201,7 @@ def networks() -> Iterator[list[str]]:
     """Two network namespaces on one bridge, as two machines on one switch."""
     if shutil.which("ip") is None:
         pytest.skip("iproute2 is not installed")
-    names = [f"daskal-{number}" for number in range(2)]
+    names = [f"daskal-{OWN}-{number}" for number in range(2)]
     try:
         try:
             ip("link", "add", BRIDGE, "type", "bridge")
@@ -208,7 +211,7 @@ def networks() -> Iterator[list[str]]:
         ip("link", "set", BRIDGE, "up")
         for number, name in enumerate(names):
             ip("netns", "add", name)
-            inside, outside = f"dkin{number}", f"dkout{number}"
+            inside, outside = f"dkin{number}", f"dkout{OWN}-{number}"
             ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
             ip("link", "set", outside, "master", BRIDGE, "up")
             ip("-n", name, "addr", "add", f"{NETWORK}.{number + 2}/24", "dev", inside)

@@ -228,7 +228,7 @@ def networks() -> Iterator[list[str]]:
 def separate_workers(directory: Path, names: list[str]) -> Iterator[CommandCluster]:
     """A scheduler here, and one worker in each network."""
     settings = {
-        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s",
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s",
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
     }

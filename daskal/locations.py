@@ -72,16 +72,34 @@ def reach(path: str, options: Mapping[str, Any] | None) -> None:
     """
     if not is_url(path):
         return
-    import zarr
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
     async def ask() -> None:
-        store = zarr.storage.FsspecStore.from_url(path, storage_options=options_for(path, options))
-        request = store.get("zarr.json", default_buffer_prototype())
+        request = url_store(path, options).get("zarr.json", default_buffer_prototype())
         await asyncio.wait_for(request, OPEN_SECONDS)
 
     sync(ask())
+
+
+def url_store(path: str, options: Mapping[str, Any] | None) -> Any:
+    """The Zarr store behind a URL, for reading."""
+    from zarr.storage import FsspecStore
+
+    missing: tuple[type[Exception], ...] = (
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+    )
+    if path.startswith("zip:"):
+        # What fsspec says, but for its latest releases, of what is not in a zip file.
+        missing += (KeyError,)
+    return FsspecStore.from_url(
+        path,
+        storage_options=options_for(path, options),
+        read_only=True,
+        allowed_exceptions=missing,
+    )
 
 
 def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
@@ -92,7 +110,7 @@ def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
         if not is_url(path):
             return open_local(name, path)
         reach(path, options)
-        return zarr.open(path, mode="r", storage_options=options_for(path, options))
+        return zarr.open(url_store(path, options), mode="r")
 
 
 def open_local(name: str, path: str) -> Any:

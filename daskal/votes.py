@@ -119,12 +119,15 @@ def order_votes(
     faults[1:][(annotators[1:] == annotators[:-1]) & ~first[1:]] = REPEATED
     faults[(annotators < 0) | (annotators >= num_annotators)] = UNKNOWN_ANNOTATOR
     at = np.flatnonzero(faults)
+    seen = annotators[at].astype(np.float64)
+    if annotators.dtype.kind == "u":
+        # Older releases of NumPy do not count unsigned integers of 64 bits.
+        annotators = annotators.astype(np.int64)
     if not len(at):
         return SparseLabels(offsets, annotators, classes, *NO_FAULTS)
-    rows, seen = np.unique(np.searchsorted(offsets, at, side="right") - 1, return_index=True)
-    at = at[seen]
+    rows, earliest = np.unique(np.searchsorted(offsets, at, side="right") - 1, return_index=True)
     kept = without_rows(offsets, annotators, classes, rows)
-    return SparseLabels(*kept, rows, faults[at], annotators[at].astype(np.float64))
+    return SparseLabels(*kept, rows, faults[at[earliest]], seen[earliest])
 
 
 LabelBlock = NDArray[np.generic] | SparseLabels

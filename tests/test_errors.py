@@ -217,7 +217,7 @@ def test_findings_read_the_same_however_rows_are_cut() -> None:
 
 
 def test_rows_go_by_their_ids() -> None:
-    frame = pd.DataFrame(PROBS, index=["a", "b", "c", "d"])
+    frame = pd.DataFrame(PROBS.copy(), index=["a", "b", "c", "d"])
     frame.loc["c"] = 0
     assert "all zero: 2 = 'c' (0)." in message(LABELS, frame)
 

@@ -752,7 +752,7 @@ FORMATS = {
     "objects": np.array([["a", np.nan], ["b", "a"]], dtype=object),
     "floats": np.array([[3.0, np.nan], [7.0, 3.0]]),
     "integers": np.array([[3, 5], [7, 3]]),
-    "frame of strings": pd.DataFrame({"x": ["b", None], "y": ["c", "b"]}, index=[4, 5]),
+    "frame of strings": pd.DataFrame({"x": ["b", np.nan], "y": ["c", "b"]}, index=[4, 5]),
     "frame with NA": pd.DataFrame({"x": [2, pd.NA], "y": [5, 2]}),
     "nullable": pd.DataFrame({"x": [2, pd.NA], "y": [5, 2]}).astype("Int64"),
     "truth": pd.DataFrame({"x": [True, False], "y": [True, True]}),

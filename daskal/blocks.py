@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import dask.array as da
 import numpy as np
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from daskal import planning
 from daskal.errors import BlockError, ClusterError, DaskalError, InputError
@@ -175,6 +175,25 @@ def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = Fal
 def new_name(stem: str) -> str:
     """A name for a graph's keys; contents are never hashed for it."""
     return f"daskal-{stem}-{uuid.uuid4().hex}"
+
+
+def same_blocks(array: da.Array, name: str, function: Callable[..., Any]) -> HighLevelGraph | None:
+    """The graph of a lazy array made here, but with another function of its blocks.
+
+    Its tasks are ``(name, i)``. None where the array's tasks are not those of :func:`as_array`.
+    """
+    layers, needs = dict(array.dask.layers), dict(array.dask.dependencies)
+    tasks = layers.pop(array.name, {})
+    job = tasks.get(f"{array.name}-job")
+    if not isinstance(job, BlockJob):
+        return None
+    job_name = f"{name}-job"
+    graph: dict[Any, Any] = {job_name: replace(job, function=function, options={})}
+    for i in range(array.numblocks[0]):
+        run, _, *arguments = tasks[array.name, i]
+        graph[name, i] = (run, job_name, *arguments)
+    layers[name], needs[name] = MaterializedLayer(graph), needs.pop(array.name)
+    return HighLevelGraph(layers, needs)
 
 
 def as_array(

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+import dask.array as da
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from daskal.blocks import Ledger, RowBlocks, new_name
+from daskal.blocks import Ledger, RowBlocks, new_name, same_blocks
 from daskal.errors import LostWorkersError
 from daskal.progress import Listener, Report, compute
 from daskal.tallies import State
@@ -82,19 +83,31 @@ def tree(
     """The merged state of all blocks; ``told`` if somebody listens for the blocks' ends."""
     name = new_name("statistics")
     graph = blocks.tasks(name, function, told=told, ledger=ledger, done=done, **options)
-    keys: list[Any] = [(name, i) for i in range(len(blocks.row_chunks))]
+    return Reduction(merged(graph, name, len(blocks.row_chunks)), name, blocks.row_chunks, done)
+
+
+def merged(graph: HighLevelGraph, name: str, num_blocks: int) -> Delayed:
+    """The merged state of the block tasks ``(name, i)`` of a graph."""
+    keys: list[Any] = [(name, i) for i in range(num_blocks)]
     merges: dict[Any, Any] = {}
     level = 0
     while len(keys) > 1 or not merges:
-        merged = []
+        parents = []
         for i in range(0, len(keys), SPLIT_EVERY):
             key = (f"{name}-merge", level, i // SPLIT_EVERY)
             merges[key] = (merge_all, keys[i : i + SPLIT_EVERY])
-            merged.append(key)
-        keys = merged
+            parents.append(key)
+        keys = parents
         level += 1
     root = f"{name}-root"
     merges[root] = keys[0]
     layers = {**graph.layers, root: MaterializedLayer(merges)}
     needs = {**graph.dependencies, root: {name}}
-    return Reduction(Delayed(root, HighLevelGraph(layers, needs)), name, blocks.row_chunks, done)
+    return Delayed(root, HighLevelGraph(layers, needs))
+
+
+def reduce_same_blocks(array: da.Array, function: Callable[..., Any]) -> Any:
+    """The merged state of the blocks that a lazy array is made of, computed now; None if unknown."""
+    name = new_name("statistics")
+    graph = same_blocks(array, name, function)
+    return None if graph is None else compute(merged(graph, name, array.numblocks[0]), name, None)

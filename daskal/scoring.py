@@ -127,6 +127,19 @@ def candidates_of_block(
     )
 
 
+def findings_of_block(block: Block) -> Findings:
+    """What is wrong in a block, labelled or of the pool, and nothing else."""
+    if block.labels is not None:
+        return functools.reduce(
+            Findings.merge, (checked.findings for checked in checked_tiles(block)), Findings()
+        )
+    checked = (
+        checked_probs(block, start, stop, "pred_probs_unlabeled")
+        for start, stop in row_bounds(block)
+    )
+    return functools.reduce(Findings.merge, (findings for _, findings, _ in checked), Findings())
+
+
 # --- blocks to a store ------------------------------------------------------------------------
 
 # Columns of a result store, and their types.

@@ -12,7 +12,8 @@ import pandas as pd
 from daskal import inputs, reduction, scoring
 from daskal.blocks import cut_rows
 from daskal.choices import check_size
-from daskal.errors import InputError
+from daskal.errors import InputError, InvalidDataError
+from daskal.findings import raise_invalid
 from daskal.sources import Source, make_source
 from daskal.tallies import Candidates, Smallest
 
@@ -145,9 +146,14 @@ def choose(
     ids, rows = excluded.of_pool(pool)
     wanted = size + len(ids) + len(rows)
     while True:
-        found: Candidates = reduction.tree(
+        tree = reduction.tree(
             blocks, scoring.candidates_of_block, size=wanted, max_annotations=max_annotations
-        ).compute("batch")
+        )
+        try:
+            found: Candidates = tree.compute("batch")
+        except InvalidDataError:
+            raise_all_findings(pool.scores, storage_options)
+            raise
         states = (found.voted, found.bare)
         kept = [drop(state, pool, ids, rows) for state in states]
         if all(
@@ -156,6 +162,14 @@ def choose(
         ):
             return Candidates(*kept)
         wanted *= 2
+
+
+def raise_all_findings(scores: Any, storage_options: Storage) -> None:
+    """Say what is wrong in all blocks behind lazy scores, not in the one that failed first."""
+    array = inputs.open_argument("scores", scores, storage_options).array
+    findings = reduction.reduce_same_blocks(array, scoring.findings_of_block)
+    if findings is not None:
+        raise_invalid(findings)
 
 
 def rank(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -214,6 +215,35 @@ def test_findings_read_the_same_however_rows_are_cut() -> None:
         texts.add(message(da.from_array(labels, chunks=(rows, 3)), probs))
     assert len(texts) == 1
     assert texts.pop().count("where the row") == 4
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_a_batch_of_lazy_scores_tells_what_is_wrong_in_all_blocks(
+    rows: int, scheduler: str, tmp_path: Any
+) -> None:
+    estimate = daskal.estimate(LABELS, PROBS)
+    labels, probs = LABELS.copy(), PROBS.copy()
+    probs[0] = np.nan
+    labels[3, 0] = 3
+    lazy = da.from_array(probs, chunks=(rows, 3))
+
+    def told(of: Any) -> str:
+        with pytest.raises(InvalidDataError) as caught, dask.config.set(scheduler=scheduler):
+            of()
+        return str(caught.value)
+
+    scores = daskal.score_labeled(da.from_array(labels, chunks=(rows, 3)), lazy, estimate)
+    text = told(lambda: daskal.next_batch(scores, size=2))
+    assert text == message(labels, probs)
+    assert "pred_probs: 1 row" in text
+    assert "labels: 1 row" in text
+    probs[3] = 0
+    unlabeled = daskal.score_unlabeled(da.from_array(probs, chunks=(rows, 3)))
+    pool = told(lambda: daskal.next_batch(None, unlabeled, size=2))
+    whole = told(lambda: daskal.run(pred_probs_unlabeled=probs, out=tmp_path / "o.zarr"))
+    assert pool == whole
+    assert "all zero: 3 (0)" in pool
 
 
 def test_rows_go_by_their_ids() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from daskal import planning
+from daskal.allocation import keep_freed_memory
 from daskal.errors import BlockError, ClusterError, DaskalError, InputError
 from daskal.progress import announce
 from daskal.redaction import explain, showable
@@ -77,6 +78,7 @@ def run_block(job: BlockJob, block: int, start: int, stop: int, arguments: Seque
             f"expected daskal {job.version} on every worker, as on the client, got {__version__}. "
             "Install one version everywhere."
         )
+    keep_freed_memory()
     result = job.run(start, stop, arguments)
     if job.ledger is not None:
         job.ledger.put(block, result)

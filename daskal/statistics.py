@@ -24,9 +24,10 @@ ProbBlocks = Sequence[NDArray[np.generic]]
 # Rows left tied until pass 1 knows its temperature are kept up to this many numbers (32 MiB).
 PENDING_LIMIT = 2**22
 
-# Labelled rows of a block after which its best temperature is guessed: fewer than its first tile
-# has, unless there are many classes.
+# Rows of a tile from which the best temperature of its block is guessed, and how many of them must
+# have votes.
 SAMPLE_ROWS = 512
+LEAST_SAMPLE = 128
 
 # Half of a float64's exact integers: two sums below it fit one float64.
 HALF_FLOAT = 2**26
@@ -409,21 +410,22 @@ class LabelStatistics:
         """Statistics of a block.
 
         ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
-        wanted at all, and ``guess`` whether the rows after the first ``SAMPLE_ROWS`` may leave out
-        temperatures that look far from the best; ``keep_faulty`` leaves rows with faulty
+        wanted at all, and ``guess`` whether temperatures may be left out that look far from the best
+        by the first ``SAMPLE_ROWS`` rows; ``keep_faulty`` leaves rows with faulty
         probabilities as they are.
         """
         num_classes = block.probs[0].shape[1]
         state = cls.zero(len(block.probs), num_annotators, num_classes)
         places = calibration.PLACES if fit else ()
         for checked in checked_tiles(block, keep_faulty=keep_faulty):
+            likely = guess_places(checked, miscount) if fit and guess else ()
+            if likely:
+                places, guess = likely, False
             state = state.merge(
                 cls.from_tile(
                     checked, num_annotators=num_annotators, miscount=miscount, places=places
                 )
             )
-            if fit and guess and state.num_labeled >= SAMPLE_ROWS:
-                places, guess = calibration.likely_places(state.losses), False
         return state
 
     def merge(self, other: LabelStatistics) -> LabelStatistics:
@@ -449,6 +451,29 @@ class LabelStatistics:
             self.pending.merge(other.pending),
             self.findings.merge(other.findings),
         )
+
+
+def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
+    """Places of the grid that the search will compare, judging by a tile's first rows.
+
+    None where too few of them have votes.
+    """
+    tile = checked.tile
+    num_rows = min(SAMPLE_ROWS, len(tile.num_annotations))
+    num_votes = int(np.searchsorted(tile.rows, num_rows))
+    sample = Tile(
+        tile.probs[:, :, :num_rows],
+        *(votes[:num_votes] for votes in (tile.rows, tile.annotators, tile.classes)),
+        tile.num_annotations[:num_rows],
+        tile.global_rows[:num_rows],
+    )
+    if np.count_nonzero(sample.num_annotations) < LEAST_SAMPLE:
+        return ()
+    faulty = checked.faulty[checked.faulty < num_rows]
+    counts = kernels.count_votes(sample)
+    head = CheckedTile(sample, checked.findings, faulty)
+    losses, _ = tile_losses(head, counts, miscount, calibration.COARSE_PLACES)
+    return calibration.likely_places(losses)
 
 
 def tile_losses(

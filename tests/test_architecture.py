@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "daskal"
 ORDER = (
     "version",
     "errors",
+    "allocation",
     "sizes",
     "redaction",
     "retries",

@@ -148,6 +148,16 @@ class RowBlocks:
         return HighLevelGraph.from_collections(name, graph, dependencies=needs)
 
 
+def block_size(sources: Sequence[Source]) -> planning.BlockSize:
+    """Rows of a block of row-aligned sources, and why so many."""
+    return planning.choose_block(
+        sources[0].shape[sources[0].row_axis],
+        sum(source.row_bytes for source in sources),
+        [source.chunk_rows for source in sources],
+        in_memory=all(source.kind == "memory" for source in sources),
+    )
+
+
 def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = False) -> RowBlocks:
     """Cut row-aligned sources into blocks.
 
@@ -163,8 +173,7 @@ def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = Fal
         units = {source.chunk_rows for source in sources}
         if all(edge % unit == 0 for unit in units for edge in edges[:-1]):
             return RowBlocks(tuple(sources), tuple(edges), has_labels)
-    row_bytes = sum(source.row_bytes for source in sources)
-    rows = planning.block_rows(num_rows, row_bytes, [source.chunk_rows for source in sources])
+    rows = block_size(sources).rows
     if num_rows / rows > MAX_BLOCKS:
         names = ", ".join(source.name for source in sources)
         raise InputError(

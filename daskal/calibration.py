@@ -49,12 +49,12 @@ def window_around(coarse: int) -> tuple[int, ...]:
     return PLACES[max(coarse - FINE_STEPS, 0) : stop]
 
 
-def coarse_order(losses: Sequence[int]) -> list[int]:
+def coarse_order(losses: Sequence[float]) -> list[int]:
     """Coarse places by their loss, the first of equal ones first."""
     return sorted(COARSE_PLACES, key=lambda place: losses[place])
 
 
-def likely_places(curves: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def likely_places(curves: Sequence[Sequence[float]]) -> tuple[int, ...]:
     """Places that a search over more rows will compare, judging by some models' losses so far.
 
     The loss is convex in 1/T but for its floor: with more rows its least coarse point may give way
@@ -144,6 +144,21 @@ def excess_over_floor(
         np.maximum(below, 0.0, out=below)
         excess = np.bincount(rows, below, minlength=totals.shape[1])
         yield row, excess.astype(np.float64, copy=False)
+
+
+def rough_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[float]:
+    """About what :func:`temperature_losses` says of the coarse places, for few rows in few steps.
+
+    Votes below the floor count in full.
+    """
+    losses = [0.0] * len(PLACES)
+    labeled = np.minimum(tile.num_annotations, 1).astype(np.float64)
+    at_vote = np.maximum(ratios[counted_as, tile.rows], LEAST_RATIO)
+    mean_ratios = (at_vote / tile.num_annotations.take(tile.rows)).sum()
+    for place in COARSE_PLACES:
+        totals = sum_classes(np.exp(ratios * INVERSES[place]))
+        losses[place] = float(np.log(totals) @ labeled - mean_ratios * INVERSES[place])
+    return losses
 
 
 def temperature_losses(

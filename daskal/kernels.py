@@ -21,12 +21,15 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
-# A tile of 2**16 float64 is 512 KiB: with the one array a kernel works in it fits a core's L2. For
-# many classes long rows count for more: a reduction pays for each class of each tile.
-TILE_ELEMENTS = 2**16
+# A tile of so many float64 is 1.25 MiB, about a core's L2. Smaller ones would fit it together with
+# what is made of them, but threads would hand Python's lock to and fro too often. For many classes
+# long rows count for more: a reduction pays for each class of each tile.
+TILE_ELEMENTS = 10 * 2**14
 MIN_TILE_ROWS = 256
-# Sums over a tile of values below 2**40 in size are exact.
-MAX_TILE_ROWS = 2**12
+# Sums over a tile of values of at most 2**39 are exact.
+MAX_TILE_ROWS = 2**14
+# Elements that are brought into classes-before-rows order in one go: they fit the L1 or nearly so.
+STRIP_ELEMENTS = 2**15
 
 # Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
 PROB_FLOOR = 1e-30
@@ -118,10 +121,13 @@ def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> 
     """Rows ``start:stop`` of one (n, k) block a model, as a class-major float64 (p, k, n) tile."""
     num_classes = blocks[0].shape[1]
     tile = np.empty((len(blocks), num_classes, stop - start))
+    step = max(STRIP_ELEMENTS // num_classes, 1)
     # Of more than double precision, what is beyond all float64 becomes infinite, and is refused.
     with np.errstate(over="ignore"):
         for out, block in zip(tile, blocks, strict=True):
-            np.copyto(out, block[start:stop].T, casting="unsafe")
+            for at in range(0, stop - start, step):
+                part = block[start + at : min(start + at + step, stop)].T
+                np.copyto(out[:, at : at + step], part, casting="unsafe")
     return tile
 
 

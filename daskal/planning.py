@@ -16,6 +16,9 @@ MIB = 2**20
 TARGET_BLOCK_BYTES = 128 * MIB
 MIN_BLOCKS = 32
 MIN_BLOCK_ROWS = 4096
+# Blocks in memory keep so many times more: they need no reading, and a task would be over so soon
+# that threads wait for each other.
+MEMORY_FACTOR = 4
 
 # --- blocks -----------------------------------------------------------------------------------
 
@@ -27,15 +30,19 @@ class BlockSize(NamedTuple):
     reason: str
 
 
-def choose_block(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> BlockSize:
+def choose_block(
+    num_rows: int, row_bytes: int, chunk_rows: Sequence[int], *, in_memory: bool = False
+) -> BlockSize:
     """Rows of a block, a fixed rule whatever the machine.
 
     Blocks hold at most ``TARGET_BLOCK_BYTES``, and there are at least ``MIN_BLOCKS`` of them while
-    each keeps ``MIN_BLOCK_ROWS``. Their edges fall on edges of every storage chunking in
-    ``chunk_rows`` where that is possible, else on those of the coarsest.
+    each keeps ``MIN_BLOCK_ROWS``, or ``MEMORY_FACTOR`` times as many if all is in memory. Their
+    edges fall on edges of every storage chunking in ``chunk_rows`` where that is possible, else on
+    those of the coarsest.
     """
     fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
-    spread = max(MIN_BLOCK_ROWS, math.ceil(num_rows / MIN_BLOCKS))
+    least = MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1)
+    spread = max(least, math.ceil(num_rows / MIN_BLOCKS))
     wanted = min(fitting, spread)
     unit = math.lcm(*chunk_rows)
     if unit > fitting:
@@ -47,18 +54,13 @@ def choose_block(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> Bl
         reason = f"a storage chunk has {unit:,} rows, and a chunk is never read in parts"
     elif fitting <= spread:
         reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
-    elif spread == MIN_BLOCK_ROWS:
-        reason = f"no block is smaller than {MIN_BLOCK_ROWS:,} rows"
+    elif spread == least:
+        reason = f"no block is smaller than {least:,} rows"
     else:
         reason = f"at least {MIN_BLOCKS} blocks, so that every core has work"
     if 1 < unit < rows:
         reason += f", in whole storage chunks of {unit:,}"
     return BlockSize(rows, reason)
-
-
-def block_rows(num_rows: int, row_bytes: int, chunk_rows: Sequence[int]) -> int:
-    """Rows of a block: :func:`choose_block` without the reason."""
-    return choose_block(num_rows, row_bytes, chunk_rows).rows
 
 
 def block_edges(num_rows: int, rows: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from daskal import inputs, planning, sizes
-from daskal.blocks import RowBlocks
+from daskal.blocks import RowBlocks, block_size
 from daskal.choices import CONSENSUS_METHODS, check_choice, check_size
 from daskal.clusters import worker_threads
 from daskal.planning import ArrayPlan, Plan, SectionPlan
@@ -135,9 +135,7 @@ def plan_section(
 ) -> SectionPlan:
     """The plan of one pool."""
     num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
-    size = planning.choose_block(
-        num_rows, blocks.row_bytes, [source.chunk_rows for source in blocks.sources]
-    )
+    size = block_size(blocks.sources)
     return SectionPlan(
         name,
         num_rows,

@@ -107,7 +107,7 @@ def merged(graph: HighLevelGraph, name: str, num_blocks: int) -> Delayed:
 
 
 def reduce_same_blocks(array: da.Array, function: Callable[..., Any]) -> Any:
-    """The merged state of the blocks that a lazy array is made of, computed now; None if unknown."""
+    """The merged state of the blocks of a lazy array made here, computed now; None of others."""
     name = new_name("statistics")
     graph = same_blocks(array, name, function)
     return None if graph is None else compute(merged(graph, name, array.numblocks[0]), name, None)

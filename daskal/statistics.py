@@ -410,8 +410,8 @@ class LabelStatistics:
         """Statistics of a block.
 
         ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
-        wanted at all, and ``guess`` whether temperatures may be left out that look far from the best
-        by the first ``SAMPLE_ROWS`` rows; ``keep_faulty`` leaves rows with faulty
+        wanted at all, and ``guess`` whether temperatures may be left out that look far from the
+        best by the first ``SAMPLE_ROWS`` rows; ``keep_faulty`` leaves rows with faulty
         probabilities as they are.
         """
         num_classes = block.probs[0].shape[1]
@@ -463,17 +463,21 @@ def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
     num_votes = int(np.searchsorted(tile.rows, num_rows))
     sample = Tile(
         tile.probs[:, :, :num_rows],
-        *(votes[:num_votes] for votes in (tile.rows, tile.annotators, tile.classes)),
+        tile.rows[:num_votes],
+        tile.annotators[:num_votes],
+        tile.classes[:num_votes],
         tile.num_annotations[:num_rows],
         tile.global_rows[:num_rows],
     )
-    if np.count_nonzero(sample.num_annotations) < LEAST_SAMPLE:
+    if np.count_nonzero(sample.num_annotations) < LEAST_SAMPLE or (checked.faulty < num_rows).any():
         return ()
-    faulty = checked.faulty[checked.faulty < num_rows]
-    counts = kernels.count_votes(sample)
-    head = CheckedTile(sample, checked.findings, faulty)
-    losses, _ = tile_losses(head, counts, miscount, calibration.COARSE_PLACES)
-    return calibration.likely_places(losses)
+    counted_as = sample.classes
+    if miscount:
+        counted_as = kernels.miscounted_classes(kernels.count_votes(sample), sample)
+    ratios = [calibration.log_ratios(probs) for probs in sample.probs]
+    return calibration.likely_places(
+        [calibration.rough_losses(model, sample, counted_as) for model in ratios]
+    )
 
 
 def tile_losses(

@@ -29,6 +29,8 @@ def test_blocks_of_a_small_array() -> None:
 
 def test_blocks_keep_4096_rows_until_there_are_32() -> None:
     assert choose_block(9_000, 8, [1]) == (4096, "no block is smaller than 4,096 rows")
+    in_memory = choose_block(50_000, 8, [1], in_memory=True)
+    assert in_memory == (16_384, "no block is smaller than 16,384 rows")
     rows, reason = choose_block(1_000_000, 8, [1])
     assert rows == 31_250
     assert reason == "at least 32 blocks, so that every core has work"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dask
 import numpy as np
@@ -14,7 +16,7 @@ import zarr
 from distributed import Client
 
 import daskal
-from daskal import reduction, runs, store
+from daskal import planning, reduction, runs, store
 from daskal.errors import (
     BlockError,
     ChangedInputError,
@@ -33,8 +35,15 @@ from tests.counting import CountingStore, counted_array
 from tests.faultkit import assert_same_store, contents
 from tests.problems import Problem, make_problem
 
-# Three blocks each: no block is smaller than 4,096 rows.
+# Three blocks each: no block of stored rows is smaller than 4,096 rows.
 ROWS = 9_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blocks_as_if_stored() -> Iterator[None]:
+    """Rows in memory cut as stored ones are."""
+    with mock.patch.object(planning, "MEMORY_FACTOR", 1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import sys
 
 import numpy as np
 
-# Arrays up to this size (8 MiB) come from memory that the process keeps, up to twice as much of it
-# free. A tile's are smaller; a block is larger, and goes back to the system once it is freed.
-KEPT_BYTES = 2**23
+# Free memory that a thread keeps at most: more than the arrays of a tile take together.
+KEPT_BYTES = 6 * 2**20
+# Arrays beyond this size, as storage chunks and blocks are and those of a tile are not, go back to
+# the system in any case.
+LARGEST_KEPT = 2 * 2**20
 
 # Parameters of mallopt, as glibc's malloc.h numbers them.
 M_TRIM_THRESHOLD = -1
@@ -26,10 +28,10 @@ def keep_freed_memory() -> None:
     computing in it. By default glibc keeps twice the largest array it has seen freed; in processes
     of Dask's nanny, which sets ``MALLOC_TRIM_THRESHOLD_``, it keeps nothing unless it is told to.
     """
-    np.empty(KEPT_BYTES, dtype=np.uint8)
+    np.empty(KEPT_BYTES // 2, dtype=np.uint8)
     if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" not in os.environ:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES)
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)

@@ -183,8 +183,10 @@ def temperature_losses(
     totals = log_totals(ratios, places)
     # The mean over a row's votes of log(total) - ratio / T, were no vote below the floor.
     mean_ratio = np.bincount(rows, at_vote, minlength=num_rows) / num
-    losses = totals - np.multiply.outer(INVERSES.take(places), mean_ratio)
-    for row, excess in excess_over_floor(at_vote, rows, totals, places, num_classes):
+    # In place: with another array of their size, a tile would not fit what a process keeps free.
+    losses, excesses = totals, dict(excess_over_floor(at_vote, rows, totals, places, num_classes))
+    losses -= np.multiply.outer(INVERSES.take(places), mean_ratio)
+    for row, excess in excesses.items():
         losses[row] -= excess / num
     losses *= 1.0 / (LOSS_UNIT * np.log(num_classes))
     units = np.rint(losses, out=losses).astype(np.int64).sum(axis=1).tolist()

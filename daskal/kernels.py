@@ -21,13 +21,13 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
-# A tile of so many float64 is 1.25 MiB, about a core's L2. Smaller ones would fit it together with
-# what is made of them, but threads would hand Python's lock to and fro too often. For many classes
-# long rows count for more: a reduction pays for each class of each tile.
-TILE_ELEMENTS = 10 * 2**14
+# A tile of so many float64 is 640 KiB: it fits a core's L2 beside the one array a kernel works in.
+# In smaller ones, threads would hand Python's lock to and fro too often. For many classes long rows
+# count for more: a reduction pays for each class of each tile.
+TILE_ELEMENTS = 10 * 2**13
 MIN_TILE_ROWS = 256
-# Sums over a tile of values of at most 2**39 are exact.
-MAX_TILE_ROWS = 2**14
+# Sums over a tile of values of at most 2**40 are exact.
+MAX_TILE_ROWS = 2**13
 # Elements that are brought into classes-before-rows order in one go: they fit the L1 or nearly so.
 STRIP_ELEMENTS = 2**15
 

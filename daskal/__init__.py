@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from daskal.errors import DataWarning as DataWarning
     from daskal.export import export_batch as export_batch
     from daskal.export import read_batch as read_batch
-    from daskal.importing import ImportSummary as ImportSummary
-    from daskal.importing import import_votes as import_votes
+    from daskal.importing.importer import ImportSummary as ImportSummary
+    from daskal.importing.importer import import_votes as import_votes
     from daskal.planning import Plan as Plan
     from daskal.plans import plan as plan
     from daskal.progress import Progress as Progress
@@ -34,7 +34,7 @@ _HOMES = {
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "weights",
-    "ImportSummary": "importing",
+    "ImportSummary": "importing.importer",
     "Plan": "planning",
     "Progress": "progress",
     "Run": "results",
@@ -43,7 +43,7 @@ _HOMES = {
     "detailed_quality": "quality",
     "estimate": "api",
     "export_batch": "export",
-    "import_votes": "importing",
+    "import_votes": "importing.importer",
     "label_quality": "quality",
     "next_batch": "selection",
     "plan": "plans",

@@ -11,12 +11,13 @@ from typing import Any
 import dask.array as da
 import pandas as pd
 
-from daskal import report, selection, store
+from daskal import selection, store
 from daskal.annotators import ANNOTATOR_COLUMNS
 from daskal.batches import stored_batch
 from daskal.markup import Page, summary_table
 from daskal.records import finished_blocks, stage_prefix
 from daskal.redaction import redacted
+from daskal.report import page
 from daskal.weights import Estimate
 
 # Stage of pass 2 that fills each section.
@@ -226,4 +227,4 @@ class Run:
         True
         """
         with store.reading(self.root, "what the report shows"):
-            return report.make(self.path, self.root, out)
+            return page.make(self.path, self.root, out)

@@ -55,12 +55,12 @@ ORDER = (
     "selection",
     "batches",
     "export",
-    "charts",
-    "tables",
-    "contents",
-    "plots",
-    "sections",
-    "report",
+    "report.charts",
+    "report.tables",
+    "report.contents",
+    "report.plots",
+    "report.sections",
+    "report.page",
     "results",
     "runinputs",
     "plans",
@@ -69,16 +69,16 @@ ORDER = (
     "mirror",
     "mirrored",
     "multiannotator",
-    "longform",
-    "longform_io",
-    "votes_store",
-    "alignment",
-    "importing",
+    "importing.columns",
+    "importing.files",
+    "importing.votes_store",
+    "importing.alignment",
+    "importing.importer",
     "demo",
-    "console",
-    "launching",
-    "options",
-    "cli",
+    "cli.console",
+    "cli.launching",
+    "cli.options",
+    "cli.commands",
 )
 NO_ENGINE = (
     "errors",
@@ -94,11 +94,17 @@ NO_ENGINE = (
 )
 ENGINES = ("dask", "distributed", "zarr")
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.stem not in {"__init__", "__main__"}
+)
+PACKAGES = {module.partition(".")[0] for module in MODULES if "." in module}
 
 
 def parse(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
@@ -119,7 +125,7 @@ def own_modules(tree: ast.AST) -> set[str]:
     for module, name, _ in imports(tree):
         package, _, inner = module.partition(".")
         if package == "daskal":
-            found.add(inner or name)
+            found.add(f"{inner}.{name}" if inner in PACKAGES else inner or name)
     return found
 
 
@@ -128,8 +134,13 @@ def is_private(name: str) -> bool:
 
 
 def test_every_module_has_its_place() -> None:
-    assert set(MODULES) <= set(ORDER)
-    assert [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE] == []
+    assert set(MODULES) == set(ORDER)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_packages_hold_no_code_of_their_own(package: str) -> None:
+    tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
+    assert [type(node) for node in tree.body] == [ast.Expr]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -160,7 +171,11 @@ def test_no_private_name_of_another_module(module: str) -> None:
         for source, name, _ in imports(tree)
         if source.split(".")[0] == "daskal" and is_private(name)
     ]
-    bound = {here for source, name, here in imports(tree) if source == "daskal" and name in ORDER}
+    bound = {
+        here
+        for source, name, here in imports(tree)
+        if f"{source}.{name}".removeprefix("daskal.") in ORDER
+    }
     taken += [
         f"{node.value.id}.{node.attr}"
         for node in ast.walk(tree)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daskal.charts import HEIGHT, Layer, Scale, bars, curves, plain, round_values, short, steps
+from daskal.report.charts import (
+    HEIGHT,
+    Layer,
+    Scale,
+    bars,
+    curves,
+    plain,
+    round_values,
+    short,
+    steps,
+)
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ from click.testing import CliRunner, Result
 from distributed import Client
 
 import daskal
-from daskal import cli, options
+from daskal.cli import commands, options
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("batch", "demo", "import", "plan", "report", "score")
 
 
 def invoke(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(commands.main, [str(argument) for argument in arguments])
 
 
 def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
@@ -100,7 +100,7 @@ def labeled(folder: Path) -> tuple[str | Path, ...]:
 
 def test_help_loads_nothing_heavy() -> None:
     heavy = ("numpy", "pandas", "dask", "distributed", "zarr", "rich", "fsspec")
-    code = f"import sys, daskal.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, daskal.cli.commands; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

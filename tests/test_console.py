@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from daskal import console
+from daskal.cli import console
 from daskal.demo import Judgement
 from daskal.errors import DataWarning
 from daskal.progress import Progress

@@ -17,7 +17,6 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal import importing, longform_io, votes_store
 from daskal.errors import (
     DaskalError,
     InputError,
@@ -26,7 +25,8 @@ from daskal.errors import (
     StorageError,
     StoreExistsError,
 )
-from daskal.importing import import_votes
+from daskal.importing import files, importer, votes_store
+from daskal.importing.importer import import_votes
 from tests import realdata
 
 
@@ -81,7 +81,7 @@ def test_store_is_csr_with_ids_beside_it(out):
     }
     dtypes = {name: str(array.dtype) for name, array in group.arrays() if name != "tasks"}
     assert dtypes == {"data": "int16", "indices": "int32", "indptr": "int64", "annotators": "int64"}
-    assert summary == importing.ImportSummary(str(out), 2, 3, 4, 3, 0, 0, None)
+    assert summary == importer.ImportSummary(str(out), 2, 3, 4, 3, 0, 0, None)
 
 
 def test_votes_for_class_zero_are_stored_and_so_are_their_chunks(out):
@@ -173,7 +173,7 @@ def test_votes_may_be_many_files(tmp_path, out, form):
 
 
 def test_row_groups_are_read_in_parts(tmp_path, out, monkeypatch):
-    monkeypatch.setattr(longform_io, "VOTES_PER_PART", 2)
+    monkeypatch.setattr(files, "VOTES_PER_PART", 2)
     VOTES.to_parquet(tmp_path / "votes.parquet", row_group_size=1)
     seen = []
     import_votes(tmp_path / "votes.parquet", out, progress=lambda *step: seen.append(step))
@@ -318,8 +318,8 @@ def test_the_last_of_repeated_votes_can_be_kept(out, scheduler):
 
 
 def test_the_last_vote_is_the_last_of_all_parts(out, monkeypatch):
-    monkeypatch.setattr(importing, "VOTES_PER_PART", 1)
-    monkeypatch.setattr(longform_io, "VOTES_PER_PART", 1)
+    monkeypatch.setattr(importer, "VOTES_PER_PART", 1)
+    monkeypatch.setattr(files, "VOTES_PER_PART", 1)
     votes = table((9, 1, 0), (8, 1, 0), (1, 1, 1), (1, 1, 2))
     with dask.config.set(scheduler="synchronous"):
         frame = dd.concat(
@@ -471,8 +471,8 @@ def test_a_torn_import_is_no_store_of_votes(out, monkeypatch):
 
 def test_each_chunk_is_written_once(out, monkeypatch):
     monkeypatch.setattr(votes_store, "CHUNK", 8)
-    monkeypatch.setattr(importing, "VOTES_PER_PART", 5)
-    monkeypatch.setattr(longform_io, "VOTES_PER_PART", 5)
+    monkeypatch.setattr(importer, "VOTES_PER_PART", 5)
+    monkeypatch.setattr(files, "VOTES_PER_PART", 5)
     written = []
     write = zarr.Array.__setitem__
 
@@ -520,8 +520,8 @@ def test_any_votes_come_back(votes, parts, size, chunk, extra, seed, text, tmp_p
     out = tmp_path_factory.mktemp("any") / "labels.zarr"
     with pytest.MonkeyPatch.context() as patch, dask.config.set(scheduler="synchronous"):
         patch.setattr(votes_store, "CHUNK", chunk)
-        patch.setattr(importing, "VOTES_PER_PART", size)
-        patch.setattr(longform_io, "VOTES_PER_PART", size)
+        patch.setattr(importer, "VOTES_PER_PART", size)
+        patch.setattr(files, "VOTES_PER_PART", size)
         import_votes(
             dd.from_pandas(frame, npartitions=parts, sort=False),
             out,
@@ -569,7 +569,7 @@ def test_real_repeated_votes(tmp_path):
 
 MEASURED_IMPORT = """
 import resource, sys
-from daskal.importing import import_votes
+from daskal.importing.importer import import_votes
 print(import_votes(sys.argv[1], sys.argv[2]).num_votes)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

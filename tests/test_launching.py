@@ -12,7 +12,7 @@ import dask
 import pytest
 from distributed import Client, default_client
 
-from daskal import launching
+from daskal.cli import launching
 from daskal.errors import ClusterError
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")

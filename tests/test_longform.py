@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskal.longform import Survey, Tally, as_column, listed, positions, whole_numbers
+from daskal.importing.columns import Survey, Tally, as_column, listed, positions, whole_numbers
 
 
 def counts(tally):
@@ -53,7 +53,7 @@ def test_positions_are_those_in_the_index():
 
 
 def test_positions_of_many_values_are_found_in_slices(monkeypatch):
-    monkeypatch.setattr("daskal.longform._PROBED", 2)
+    monkeypatch.setattr("daskal.importing.columns._PROBED", 2)
     index = pa.array([30, 10, 20])
     assert positions(pa.array([10, 20, 30, 40, 10]), index).tolist() == [1, 2, 0, -1, 1]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from daskal import cli
+from daskal.cli.commands import main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,10 +54,10 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("call", sorted(set(commands())))
 def test_commands_are_understood(call: str) -> None:
     name, *arguments = shlex.split(call)[1:]
-    command = cli.main.commands[name]
+    command = main.commands[name]
     # A command named in passing has no arguments; its options must still be there.
     # With its parent, as click remembers the names of the help option from the first context.
-    with cli.main.make_context("daskal", [name], resilient_parsing=True) as parent:
+    with main.make_context("daskal", [name], resilient_parsing=True) as parent:
         command.make_context(name, arguments, parent=parent, resilient_parsing=True)
     known = {option for parameter in command.params for option in parameter.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= known

@@ -19,7 +19,8 @@ import pytest
 from zarr.core.array import Array
 
 import daskal
-from daskal import contents, report
+from daskal.report import contents
+from daskal.report.page import gather, make, render
 from tests.problems import make_problem
 
 HOSTILE = "</script><script>document.title='hit'</script><img src=x onerror=alert(1)>\"'&"
@@ -268,7 +269,7 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
 
 
 def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
-    page = report.make("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root).html
+    page = make("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root).html
     assert "example.org/s.zarr" in page
     assert "s3cret" not in page
     assert "t0ken" not in page
@@ -292,8 +293,8 @@ def test_written_page_is_the_page(run: daskal.Run, page: str, tmp_path: Path) ->
 def test_of_many_annotators_the_ends_are_listed_and_all_saved(
     run: daskal.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daskal.sections.MOST_ANNOTATORS", 10)
-    monkeypatch.setattr(report, "MOST_ANNOTATORS", 10)
+    monkeypatch.setattr("daskal.report.sections.MOST_ANNOTATORS", 10)
+    monkeypatch.setattr("daskal.report.page.MOST_ANNOTATORS", 10)
     outline = Outline(run.report(tmp_path / "r.html").html)
     stats = run.annotator_stats
     assert stats is not None
@@ -363,7 +364,7 @@ def test_ten_million_scores_and_five_thousand_annotators_stay_small(run: daskal.
             "agreement_with_annotators": rng.random(num),
         }
     )
-    given = report.gather(run.path, run.root)
+    given = gather(run.path, run.root)
     grown = contents.Contents(
         **{
             **vars(given),
@@ -371,7 +372,7 @@ def test_ten_million_scores_and_five_thousand_annotators_stay_small(run: daskal.
             "histograms": {name: value * 10**7 for name, value in given.histograms.items()},
         }
     )
-    assert len(report.render(grown).encode()) < 1_000_000
+    assert len(render(grown).encode()) < 1_000_000
 
 
 # ------------------------------------------------------------------------------------- browser

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from daskal.tables import Column, data_table, embed, matrix, show
+from daskal.report.tables import Column, data_table, embed, matrix, show
 
 
 def data_of(made: str) -> dict:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from daskal import charts
-from daskal.charts import Counts, Layer, Tick
-from daskal.contents import POOL_NAMES, Contents
 from daskal.markup import Markup, join, listed, plural, section, tag, text
-from daskal.tables import embed
+from daskal.report import charts
+from daskal.report.charts import Counts, Layer, Tick
+from daskal.report.contents import POOL_NAMES, Contents
+from daskal.report.tables import embed
 
 # Models whose curves are drawn: more cannot be told apart.
 CURVES = 8

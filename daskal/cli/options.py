@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskal import console, launching, sizes
+from daskal import sizes
+from daskal.cli import console, launching
 from daskal.errors import DaskalError, InputError
 
 if TYPE_CHECKING:

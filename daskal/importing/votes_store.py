@@ -18,9 +18,9 @@ import pyarrow as pa
 import zarr
 
 from daskal.errors import StoreExistsError
+from daskal.importing.columns import EXAMPLES
+from daskal.importing.files import ZARR_FILES
 from daskal.locations import is_url
-from daskal.longform import EXAMPLES
-from daskal.longform_io import ZARR_FILES
 from daskal.redaction import redacted
 
 CHUNK = 2**18

@@ -21,8 +21,8 @@ from dask.base import compute, is_dask_collection
 from dask.delayed import Delayed, delayed
 
 from daskal.errors import InputError, MissingPathError
+from daskal.importing.columns import as_ids
 from daskal.locations import check_stored, is_url, storage_errors
-from daskal.longform import as_ids
 from daskal.redaction import redacted
 
 VOTES_PER_PART = 1_000_000

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.longform import EXAMPLES, Tally, listed, positions, whole_numbers
-from daskal.longform_io import Ids
+from daskal.importing.columns import EXAMPLES, Tally, listed, positions, whole_numbers
+from daskal.importing.files import Ids
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
 _WHOLE_LABEL = re.compile(r"-?[0-9]+(\.0*)?")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from daskal.demo import Judgement
-    from daskal.importing import ImportSummary
+    from daskal.importing.importer import ImportSummary
     from daskal.progress import Progress
     from daskal.results import Run
 

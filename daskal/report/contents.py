@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal.charts import Counts
+from daskal.report.charts import Counts
 from daskal.weights import Estimate
 
 # More than these are not put in the page: it stays small enough to be sent by mail.

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 import daskal
-from daskal import console, locations, sizes
-from daskal.errors import EstimateError
-from daskal.options import (
+from daskal import locations, sizes
+from daskal.cli import console
+from daskal.cli.options import (
     batch_size_option,
     check_inputs,
     check_scheduler,
@@ -30,6 +30,7 @@ from daskal.options import (
     timed_work,
     workers_option,
 )
+from daskal.errors import EstimateError
 from daskal.redaction import redacted
 
 # Share of the lowest scores that the demo judges.

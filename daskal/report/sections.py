@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from daskal.contents import (
+from daskal.markup import Markup, join, listed, number, plural, section, tag, text
+from daskal.report.contents import (
     MATRIX_CLASSES,
     MOST_ANNOTATORS,
     MOST_BATCH_ROWS,
@@ -20,8 +21,7 @@ from daskal.contents import (
     class_agreement,
     vote_shares,
 )
-from daskal.markup import Markup, join, listed, number, plural, section, tag, text
-from daskal.tables import Column, data_table, matrix
+from daskal.report.tables import Column, data_table, matrix
 
 # --- the head ---------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from daskal import plots, sections, store
+from daskal import store
 from daskal.annotators import ANNOTATOR_COLUMNS
 from daskal.batches import stored_batch
-from daskal.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.markup import Markup, Page, join, tag
 from daskal.redaction import redacted
+from daskal.report import plots, sections
+from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.weights import Estimate
 
 
@@ -53,7 +54,7 @@ def gather(path: str, root: Any) -> Contents:
 
 def template(name: str) -> Markup:
     """A file of the page that is the same for every run."""
-    return Markup(resources.files("daskal").joinpath("templates", name).read_text("utf-8"))
+    return Markup(resources.files("daskal.report").joinpath("templates", name).read_text("utf-8"))
 
 
 def render(contents: Contents, csv: str | None = None) -> str:

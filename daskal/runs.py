@@ -213,8 +213,10 @@ def begin(
     """The store to write to, new or that of the interrupted run."""
     found = store.find(path, storage_options)
     if found is not None and not (overwrite or resume):
+        running = found["status"] == store.RUNNING
+        state = "holds a run that is not finished" if running else "exists already"
         raise StoreExistsError(
-            f"{redacted(path)!r} exists already. Pass overwrite=True to replace it, resume=True to "
+            f"{redacted(path)!r} {state}. Pass overwrite=True to replace it, resume=True to "
             "continue the run that made it, or another path."
         )
     if found is not None and resume and found["status"] == store.RUNNING:

@@ -1,4 +1,4 @@
-"""Time and peak memory as a pool grows tenfold, each size in a process of its own.
+"""Time and peak memory as a pool is doubled, each size in a process of its own.
 
 The pool's probabilities are made on the fly; its 1,000 lowest scores are found on 2 threads. Times
 are the least of 3 runs; the nanoseconds a row and the growth are of processor time.
@@ -16,8 +16,10 @@ import dask
 import daskal
 from benchmarks import data, timing
 
-COUNTS = (100_000, 1_000_000, 10_000_000, 100_000_000)
-SMALL_COUNTS = (1_000, 10_000, 100_000)
+COUNTS = tuple(100_000 * 2**doubling for doubling in range(11))
+SMALL_COUNTS = COUNTS[:3]
+# Two blocks at the least: as many are in work at any size.
+BLOCK_ROWS = 50_000
 
 
 def rank(num_rows: int) -> tuple[float, float, int]:
@@ -26,10 +28,14 @@ def rank(num_rows: int) -> tuple[float, float, int]:
     estimate = daskal.estimate(labels, probs)
 
     def run(rows: int) -> None:
-        daskal.next_batch(None, daskal.score_unlabeled(data.make_pool(rows), estimate), size=1_000)
+        daskal.next_batch(
+            None,
+            daskal.score_unlabeled(data.make_pool(rows, block_rows=BLOCK_ROWS), estimate),
+            size=1_000,
+        )
 
     with dask.config.set(scheduler="threads", num_workers=2):
-        run(10_000)
+        run(4 * BLOCK_ROWS)
         began, used = time.perf_counter(), time.process_time()
         run(num_rows)
         wall, cpu = time.perf_counter() - began, time.process_time() - used

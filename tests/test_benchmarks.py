@@ -26,7 +26,8 @@ def run_small(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "num_rows"), [("compare", 12), ("scheduler", 3), ("growth", 3), ("scaling", 4)]
+    ("name", "num_rows"),
+    [("compare", 12), ("scheduler", 3), ("growth", 3), ("scaling", 4), ("batch", 8)],
 )
 def test_a_measurement_prints_its_table(name, num_rows):
     _, empty, header, rule, *rows = run_small(name)

@@ -340,7 +340,7 @@ def test_resume_computes_only_what_is_missing(problem: Problem, tmp_path: Path, 
         daskal.run(**arrays, out=out, progress=stop_after(1, stage))
     finished = [int(file.stem) for file in out.glob(f"records/{stage.replace(' ', '-')}/*.npz")]
     assert len(finished) == 1
-    with pytest.raises(StoreExistsError, match="holds a run that is not finished. Pass overwrite"):
+    with pytest.raises(StoreExistsError, match="holds a run that is not finished"):
         daskal.run(**arrays, out=out)
     reads = [CountingStore(tmp_path / f"{name}.zarr").reads() for name in arrays]
     told: list[Progress] = []

@@ -8,6 +8,15 @@ class DaskalError(ValueError):
 
     Every kind takes one message, which says what was expected, what came and what to do, so that
     all of them cross process borders unchanged.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> try:
+    ...     daskal.score_unlabeled(np.full((4, 1), 1.0))
+    ... except daskal.DaskalError as error:
+    ...     print(type(error).__name__)
+    InputError
     """
 
 
@@ -75,4 +84,12 @@ class LostWorkersError(ClusterError):
 
 
 class DataWarning(UserWarning):
-    """Data that is accepted but that its owner should know about."""
+    """Data that is accepted but that its owner should know about.
+
+    Examples
+    --------
+    >>> import warnings, daskal
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", daskal.DataWarning)  # stop at what is only a warning
+    ...     scores = daskal.score_unlabeled([[0.9, 0.1], [0.5, 0.5]])
+    """

@@ -215,6 +215,15 @@ def read_batch(
         If the name ends otherwise, or no batch is in the file.
     MissingPathError, StorageError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, daskal
+    >>> file, scores = pathlib.Path(tempfile.mkdtemp()) / "out.csv", np.array([0.5, 0.1])
+    >>> daskal.export_batch(daskal.next_batch(None, scores, size=1), file)
+    >>> daskal.next_batch(None, scores, size=1, exclude=daskal.read_batch(file))
+       rank       pool  row  score
+    0     1  unlabeled    0    0.5
     """
     import fsspec
 

@@ -208,6 +208,13 @@ class Plan:
         Tasks a worker runs at once.
     memory_limit : int or None
         Bytes a worker may take.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> plan = daskal.plan(pred_probs_unlabeled=np.full((100_000, 2), 0.5), memory_limit="2GiB")
+    >>> plan.num_blocks, plan.fits
+    (7, True)
     """
 
     sections: tuple[SectionPlan, ...]

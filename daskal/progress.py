@@ -11,7 +11,27 @@ from daskal.clusters import active_client, cluster_errors
 
 
 class Progress(NamedTuple):
-    """State of one pass over blocks."""
+    """How far one pass over blocks has come, as :func:`daskal.run` tells its ``progress``.
+
+    Attributes
+    ----------
+    stage : str
+        What is being done.
+    done, total : int
+        Blocks that are finished, and all.
+    rows, total_rows : int
+        Their rows.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, daskal
+    >>> out, told = tempfile.mkdtemp() + "/scores.zarr", []
+    >>> run = daskal.run(
+    ...     pred_probs_unlabeled=np.full((8, 2), 0.5), out=out, progress=told.append
+    ... )
+    >>> told[-1]
+    Progress(stage='score pool', done=1, total=1, rows=8, total_rows=8)
+    """
 
     stage: str
     done: int

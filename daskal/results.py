@@ -74,6 +74,16 @@ class Run:
         -----
         A store read with ``partial`` has neither tables nor a batch yet; :meth:`next_batch`
         chooses among what is scored.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, daskal
+        >>> out = tempfile.mkdtemp() + "/scores.zarr"
+        >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
+        >>> daskal.Run.open(out).batch
+           rank       pool  row  score
+        0     1  unlabeled    1    0.5
+        1     2  unlabeled    0    0.7
         """
         path = os.fspath(path)
         return cls(path, store.open_finished(path, storage_options, partial=partial))
@@ -181,6 +191,15 @@ class Run:
         """Return another batch, from the stored scores: :func:`daskal.next_batch` says how.
 
         ``max_annotations`` and ``max_relabel_fraction`` go by the stored number of annotations.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, daskal
+        >>> out = tempfile.mkdtemp() + "/scores.zarr"
+        >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
+        >>> run.next_batch(size=1, exclude=run.batch.head(1))
+           rank       pool  row  score
+        0     1  unlabeled    0    0.7
         """
         return selection.next_batch(
             self.scores,

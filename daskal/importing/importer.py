@@ -60,6 +60,14 @@ class ImportSummary:
         Votes left out because a later one of the same annotator on the same task was kept.
     classes
         Names of the classes in the order of their codes, where known.
+
+    Examples
+    --------
+    >>> import tempfile, pandas as pd, daskal
+    >>> votes = pd.DataFrame({"task": ["a", "b"], "annotator": ["x", "x"], "label": [0, 1]})
+    >>> summary = daskal.import_votes(votes, out=tempfile.mkdtemp() + "/labels.zarr")
+    >>> summary.num_examples, summary.num_annotators, summary.num_votes, summary.num_classes
+    (2, 1, 2, 2)
     """
 
     path: str

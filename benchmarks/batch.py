@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         lazy = daskal.score_unlabeled(pool, estimate)
         scores: np.ndarray[Any, Any] = lazy.compute()
         stored = run().pool
-        cuts = {rows: da.from_array(scores, chunks=rows) for rows in (50_000, 777_777, 5_000_000)}
+        cuts = {rows: da.from_array(scores, chunks=rows) for rows in (100_000, 777_777, 5_000_000)}
         times = timing.interleave(
             {
                 "scoring in memory": lazy.compute,

@@ -159,13 +159,27 @@ def test_several_runs_on_one_cluster(
         assert_same_store(out, expected)
 
 
+# Python runs it as it starts: daskal is not found then, installed or not.
+WITHOUT_DASKAL = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "daskal":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Without())
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["scheduler", "worker"])
 def test_process_without_daskal_is_one_clear_error(
     paths: dict[str, str], tmp_path: Path, where: str
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    without = {"PYTHONPATH": str(tmp_path / "empty")}
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "sitecustomize.py").write_text(WITHOUT_DASKAL)
+    without = {"PYTHONPATH": str(tmp_path / "without")}
     with command_cluster(tmp_path / "cluster", 1) as cluster:
         if where == "scheduler":
             port = free_port()

@@ -102,11 +102,6 @@ class RowBlocks:
     has_labels: bool
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of a row of every source together."""
-        return sum(source.row_bytes for source in self.sources)
-
-    @property
     def row_chunks(self) -> tuple[int, ...]:
         """Rows of each block."""
         return tuple(b - a for a, b in zip(self.edges, self.edges[1:], strict=False))

@@ -21,14 +21,14 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
-# A tile of so many float64 is 640 KiB: it fits a core's L2 beside the one array a kernel works in.
-# In smaller ones, threads would hand Python's lock to and fro too often. For many classes long rows
-# count for more: a reduction pays for each class of each tile.
+# A tile of so many float64 is 640 KiB, which fits the L2 of most cores. In smaller ones, threads
+# would hand Python's lock to and fro too often. For many classes long rows count for more: a
+# reduction pays for each class of each tile.
 TILE_ELEMENTS = 10 * 2**13
 MIN_TILE_ROWS = 256
 # Sums over a tile of values of at most 2**40 are exact.
 MAX_TILE_ROWS = 2**13
-# Elements that are brought into classes-before-rows order in one go: they fit the L1 or nearly so.
+# Elements that are brought into classes-before-rows order in one go, 256 KiB of them (measured).
 STRIP_ELEMENTS = 2**15
 
 # Probabilities are clipped here before their logarithm is taken, and losses floored at its log.

@@ -456,7 +456,7 @@ class LabelStatistics:
 def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
     """Places of the grid that the search will compare, judging by a tile's first rows.
 
-    None where too few of them have votes.
+    Empty where too few of them have votes, or one of them is at fault.
     """
     tile = checked.tile
     num_rows = min(SAMPLE_ROWS, len(tile.num_annotations))

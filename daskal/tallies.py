@@ -251,7 +251,6 @@ class Candidates:
 # --- the outcome of pass 2 --------------------------------------------------------------------
 
 HISTOGRAM_BINS = 200
-SLICE_ROWS = 2**18
 
 
 def histogram(values: Floats) -> Ints:
@@ -330,12 +329,8 @@ class PoolTally:
         cls, scores: Floats, first_row: int, size: int, findings: Findings
     ) -> PoolTally:
         """Tally of the scores of consecutive rows."""
-        counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
-        # By slices: a few arrays as long as a block of two classes would outweigh the block.
-        for start in range(0, len(scores), SLICE_ROWS):
-            counts += histogram(scores[start : start + SLICE_ROWS])
         smallest = Smallest.from_block(scores, first_row, size)
-        return cls(len(scores), counts, smallest, findings, (cpu_level(),))
+        return cls(len(scores), histogram(scores), smallest, findings, (cpu_level(),))
 
     def merge(self, other: PoolTally) -> PoolTally:
         """Both together."""

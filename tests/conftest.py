@@ -10,6 +10,8 @@ import pytest
 from distributed import Client, LocalCluster
 from hypothesis import settings
 
+from tests.faultkit import contents, make_inputs, run_client
+
 # Begun in the background of a shell, Python and what it starts ignore interrupts: some tests send
 # them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -40,3 +42,17 @@ def cluster() -> Iterator[Client]:
         Client(local, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Stored inputs of a run, whose reads are counted."""
+    return make_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="session")
+def expected(paths: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The store of the undisturbed run."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
+    assert run_client(paths, out)[-1] == {"done": True}
+    return contents(out)

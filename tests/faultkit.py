@@ -159,6 +159,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def moto_server() -> Iterator[str]:
+    """An S3 endpoint in a process of its own; its URL."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: server.poll() is not None or answers(port))
+        assert server.poll() is None, "the S3 endpoint did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait(20)
+
+
 @dataclass
 class CommandCluster:
     """A scheduler and workers, each a process of its own in a directory of its own."""

@@ -30,27 +30,12 @@ from tests.faultkit import (
     contents,
     finish_client,
     free_port,
-    make_inputs,
     num_records,
     run_client,
     start_client,
     wait_until,
 )
 from tests.problems import make_problem
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return make_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def expected(paths: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The store of the undisturbed run."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
-    assert run_client(paths, out)[-1] == {"done": True}
-    return contents(out)
-
 
 # ----------------------------------------------------------------------------------- threads
 

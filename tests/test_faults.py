@@ -10,7 +10,6 @@ import contextlib
 import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,11 +23,9 @@ from tests.faultkit import (
     assert_same_store,
     blocks_by_stage,
     command_cluster,
-    contents,
     finish_client,
     forget,
-    free_port,
-    make_inputs,
+    moto_server,
     num_records,
     reads,
     run_client,
@@ -42,19 +39,6 @@ REPEATS = int(os.environ.get("DASKAL_TEST_REPEATS", "3"))
 BLOCKS = 40  # ten blocks in each of three reads of the labels and one of the pool
 
 pytestmark = pytest.mark.timeout(max(600, 120 * REPEATS))
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return make_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def expected(paths: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The store of the undisturbed run."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
-    assert run_client(paths, out)[-1] == {"done": True}
-    return contents(out)
 
 
 # ------------------------------------------------------------------------------ the client
@@ -249,27 +233,8 @@ S3_KEYS = {"key": "AKIATESTKEY000000000", "secret": "kept-to-itself"}
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """The URL of a moto server in a process of its own."""
-    pytest.importorskip("moto")
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: server.poll() is not None or answers(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait(20)
-
-
-def answers(port: int) -> bool:
-    import socket
-
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
+    with moto_server() as url:
+        yield url
 
 
 def s3_options(url: str) -> dict[str, Any]:

@@ -7,8 +7,6 @@ import http.server
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -25,11 +23,11 @@ import zarr
 import daskal
 from daskal import locations, planning
 from daskal.errors import MissingPathError, StorageError
+from tests.faultkit import free_port, moto_server
 from tests.problems import cast_labels, forbid_compute, make_problem
 from tests.test_sparse import as_csr
 
 KEY, SECRET = "AKIATESTKEY000000000", "not-to-be-shown-anywhere"
-START_SECONDS = 60
 PROBLEM = make_problem(9, num_examples=120, num_annotators=7, num_classes=3, pool=90)
 
 
@@ -55,40 +53,13 @@ class Endpoint:
             assert answer.status == 200
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Endpoint]:
-    """A moto server in a process of its own, with the problem stored in its bucket."""
-    pytest.importorskip("moto")
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        endpoint = Endpoint(f"http://127.0.0.1:{port}")
-        wait_for(port, server)
+    """An S3 endpoint with the problem stored in its bucket."""
+    with moto_server() as url:
+        endpoint = Endpoint(url)
         fill_bucket(endpoint)
         yield endpoint
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_SECONDS
-    while server.poll() is None and time.monotonic() < end:
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"the S3 endpoint did not start (status {server.poll()})")
 
 
 def fill_bucket(endpoint: Endpoint) -> None:

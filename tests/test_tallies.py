@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import fields
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daskal import tallies
 from daskal.kernels import Tile
-from daskal.tallies import AnnotatorStatistics, merge_in_pairs
+from daskal.tallies import HISTOGRAM_BINS, AnnotatorStatistics, histogram, merge_in_pairs
 
 NUM_ANNOTATORS, NUM_CLASSES = 6, 3
 
@@ -63,3 +65,12 @@ def test_each_state_is_moved_a_few_times(num: int, most: int) -> None:
 
     assert merge_in_pairs((State(1) for _ in range(num)), State(0)).size == num
     assert sum(moves) <= num * (most + 1)
+
+
+@pytest.mark.parametrize("length", [1, 7, 50, 1000])
+def test_a_histogram_counts_every_value_once(length: int) -> None:
+    values = np.random.default_rng(0).random(50)
+    values[[3, 20, 49]] = 0.0, 1.0, np.nan
+    expected, _ = np.histogram(values[~np.isnan(values)], bins=HISTOGRAM_BINS, range=(0, 1))
+    with mock.patch.object(tallies, "SCAN_ROWS", length):
+        np.testing.assert_array_equal(histogram(values), expected)

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 
 # Free memory that a thread keeps at most: more than the arrays of a tile take together.
-KEPT_BYTES = 6 * 2**20
+KEPT_BYTES = 16 * 2**20
 # Arrays beyond this size, as storage chunks and blocks are and those of a tile are not, go back to
 # the system in any case.
-LARGEST_KEPT = 2 * 2**20
+LARGEST_KEPT = 4 * 2**20
 
 # Parameters of mallopt, as glibc's malloc.h numbers them.
 M_TRIM_THRESHOLD = -1

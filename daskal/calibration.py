@@ -146,14 +146,14 @@ def excess_over_floor(
         yield row, excess.astype(np.float64, copy=False)
 
 
-def rough_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[float]:
+def rough_losses(ratios: Floats, tile: Tile, cells: Ints) -> list[float]:
     """About what :func:`temperature_losses` says of the coarse places, for few rows in few steps.
 
     Votes below the floor count in full.
     """
     losses = [0.0] * len(PLACES)
     labeled = np.minimum(tile.num_annotations, 1).astype(np.float64)
-    at_vote = np.maximum(ratios[counted_as, tile.rows], LEAST_RATIO)
+    at_vote = np.maximum(ratios.reshape(-1).take(cells), LEAST_RATIO)
     mean_ratios = (at_vote / tile.num_annotations.take(tile.rows)).sum()
     for place in COARSE_PLACES:
         totals = sum_classes(np.exp(ratios * INVERSES[place]))
@@ -162,24 +162,24 @@ def rough_losses(ratios: Floats, tile: Tile, counted_as: Ints) -> list[float]:
 
 
 def temperature_losses(
-    ratios: Floats, tile: Tile, counted_as: Ints, places: Sequence[int] = PLACES
+    ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = PLACES
 ) -> list[int]:
     """Soft cross-entropy of one model at each temperature, summed over the tile's labelled rows.
 
     The sums are integers in units of ``LOSS_UNIT``, 0 at temperatures that are not among
-    ``places``; ``counted_as`` is the class each vote counts for.
+    ``places``; ``cells`` says as which class each vote counts.
     """
     sums = [0] * len(PLACES)
     num, rows = tile.num_annotations, tile.rows
+    at_vote = ratios.reshape(-1).take(cells)
+    np.maximum(at_vote, LEAST_RATIO, out=at_vote)
     labeled = np.flatnonzero(num)
     if len(labeled) < len(num):
         ratios, num = ratios.take(labeled, axis=1), num[labeled]
-        rows = np.repeat(np.arange(len(labeled)), num)
+        rows = np.searchsorted(labeled, rows)
     num_classes, num_rows = ratios.shape
     if not num_rows:
         return sums
-    at_vote = ratios.reshape(-1).take(counted_as * num_rows + rows)
-    np.maximum(at_vote, LEAST_RATIO, out=at_vote)
     totals = log_totals(ratios, places)
     # The mean over a row's votes of log(total) - ratio / T, were no vote below the floor.
     mean_ratio = np.bincount(rows, at_vote, minlength=num_rows) / num

@@ -210,9 +210,8 @@ def majority_block(block: Block, *, tie_break: TieBreak) -> Ints:
     """Majority vote of each row of a block; a row without votes goes by the tie-breaks alone."""
     labels = [np.empty(0, dtype=np.int64)]
     for tile, _, _ in checked_tiles(block, keep_faulty=True):
-        counts = kernels.count_votes(tile)
         probs = tile.probs.mean(axis=0)
-        labels.append(kernels.majority_vote(tile, counts, probs, tie_break, bare=True)[0])
+        labels.append(kernels.majority_vote(tile, probs, tie_break, bare=True)[0])
     return np.concatenate(labels)
 
 
@@ -242,12 +241,11 @@ def model_votes(probs: Floats, temperature: Floats, first_row: int) -> Tile:
     with np.errstate(invalid="ignore"):
         scaled = kernels.scale_probs(probs, temperature)
     num_models, _, num_rows = scaled.shape
-    return Tile(
+    return kernels.make_tile(
         scaled,
         np.repeat(np.arange(num_rows), num_models),
         np.tile(np.arange(num_models), num_rows),
         scaled.argmax(axis=1).T.ravel(),
-        np.full(num_rows, num_models),
         np.arange(first_row, first_row + num_rows),
     )
 
@@ -258,7 +256,7 @@ def model_votes_block(block: Block, *, temperature: Floats) -> ModelVotes:
     for start, stop in row_bounds(block):
         probs, _, _ = checked_probs(block, start, stop, POOL)
         tile = model_votes(probs, temperature, block.first_row + start)
-        state = state.merge(ModelVotes.from_tile(tile, kernels.count_votes(tile)))
+        state = state.merge(ModelVotes.from_tile(tile))
     return state
 
 
@@ -272,13 +270,12 @@ def score_pool(probs: Floats, rule: PoolRule, first_row: int) -> Floats:
     if tie_break is None:
         return kernels.score_unlabeled(probs, temperature, model_weight, mean_weight)
     tile = model_votes(probs, temperature, first_row)
-    counts = kernels.count_votes(tile)
-    labels, _ = kernels.majority_vote(tile, counts, tile.probs.mean(axis=0), tie_break)
+    labels, _ = kernels.majority_vote(tile, tile.probs.mean(axis=0), tie_break)
     every = np.arange(len(labels))
     confidence = np.zeros(len(labels))
     for model, weight in zip(tile.probs, model_weight, strict=True):
         confidence += model[labels, every] * weight
-    return (confidence + mean_weight / len(counts)) / (model_weight.sum() + mean_weight)
+    return (confidence + mean_weight / len(tile.counts)) / (model_weight.sum() + mean_weight)
 
 
 def gather_pool_block(block: Block, *, rule: PoolRule) -> Gathered:

@@ -124,14 +124,14 @@ class ModelVotes:
         return cls(np.zeros(num_classes, dtype=np.int64), none, none)
 
     @classmethod
-    def from_tile(cls, tile: Tile, counts: Ints) -> ModelVotes:
+    def from_tile(cls, tile: Tile) -> ModelVotes:
         """Votes on a tile whose annotators are the models."""
         num_models = len(tile.probs)
-        tied = counts == counts.max(axis=0)
+        tied = tile.counts == tile.counts.max(axis=0)
         untied = (tied.sum(axis=0) == 1)[tile.rows]
         agrees = untied & (tile.classes == tied.argmax(axis=0)[tile.rows])
         return cls(
-            counts.sum(axis=1),
+            tile.counts.sum(axis=1),
             np.bincount(tile.annotators[agrees], minlength=num_models),
             np.bincount(tile.annotators[untied], minlength=num_models),
         )

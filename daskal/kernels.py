@@ -21,15 +21,15 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
-# A tile of so many float64 is 640 KiB, which fits the L2 of most cores. In smaller ones, threads
+# A tile of so many float64 is 1.25 MiB: about what the L2 of a core holds. In smaller ones, threads
 # would hand Python's lock to and fro too often. For many classes long rows count for more: a
 # reduction pays for each class of each tile.
-TILE_ELEMENTS = 10 * 2**13
+TILE_ELEMENTS = 10 * 2**14
 MIN_TILE_ROWS = 256
-# Sums over a tile of values of at most 2**40 are exact.
-MAX_TILE_ROWS = 2**13
-# Elements that are brought into classes-before-rows order in one go, 256 KiB of them (measured).
-STRIP_ELEMENTS = 2**15
+# Sums over a tile of values of at most 2**39 are exact.
+MAX_TILE_ROWS = 2**14
+# Elements that are brought into classes-before-rows order in one go, 512 KiB of them (measured).
+STRIP_ELEMENTS = 2**16
 
 # Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
 PROB_FLOOR = 1e-30
@@ -43,17 +43,20 @@ TIE_TOLERANCE = 1e-12
 NEAR_TIE = 1e-11
 
 SUM_TOLERANCE = 1e-3
+LEAST_SUM, MOST_SUM = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
 LOW_TOLERANCE = -1e-6
 HIGH_TOLERANCE = 1 + 1e-3
 
 
 class Tile(NamedTuple):
-    """One tile of labelled rows."""
+    """One tile of labelled rows; :func:`make_tile` puts it together."""
 
     probs: Floats  # (p, k, n)
     rows: Ints  # (v,) row of each vote within the tile, ascending
     annotators: NDArray[np.integer]  # (v,)
     classes: Ints  # (v,)
+    cells: Ints  # (v,) place of each vote's class and row in a flat (k, n) array
+    counts: Ints  # (k, n) votes for each class and row
     num_annotations: Ints  # (n,)
     global_rows: Ints  # (n,)
 
@@ -108,6 +111,21 @@ def tile_rows(num_models: int, num_classes: int) -> int:
     return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, fitting))
 
 
+def make_tile(
+    probs: Floats,
+    rows: Ints,
+    annotators: NDArray[np.integer],
+    classes: Ints,
+    global_rows: Ints,
+) -> Tile:
+    """A tile of these (p, k, n) probabilities and votes, its votes counted."""
+    _, num_classes, num_rows = probs.shape
+    cells = classes * num_rows
+    cells += rows
+    counts = count_cells(cells, num_classes, num_rows)
+    return Tile(probs, rows, annotators, classes, cells, counts, counts.sum(axis=0), global_rows)
+
+
 def has_no_negative(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> bool:
     """Whether rows ``start:stop`` hold neither a negative value nor NaN.
 
@@ -145,15 +163,14 @@ def first_true(mask: Bools) -> Ints:
     ``mask.argmax(axis=0)`` goes through columns one by one and takes four times as long.
     """
     num_classes = len(mask)
-    kind = np.uint16 if num_classes < 2**16 else np.uint32
-    rank = np.arange(num_classes, 0, -1, dtype=kind)[:, np.newaxis]
-    return num_classes - (mask * rank).max(axis=0).astype(np.int64)
+    rank = np.arange(num_classes, 0, -1, dtype=np.min_scalar_type(num_classes))[:, np.newaxis]
+    first = (mask.view(np.uint8) * rank).max(axis=0).astype(np.int64)
+    return np.subtract(num_classes, first, out=first)
 
 
 def count_true(mask: Bools) -> NDArray[np.unsignedinteger]:
     """True classes of each column of a (k, n) mask."""
-    kind = np.uint16 if len(mask) < 2**16 else np.uint32
-    return np.add.reduce(mask.view(np.uint8), axis=0, dtype=kind)
+    return np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.min_scalar_type(len(mask)))
 
 
 def first_largest(x: Floats) -> Ints:
@@ -185,11 +202,13 @@ def check_probs(probs: Floats, *, no_negative: bool) -> NDArray[np.uint8] | None
     with np.errstate(invalid="ignore", over="ignore"):
         total = sum_classes(probs)
     # No term of a good sum is above it.
-    if probs.size == 0 or (no_negative and np.abs(total - 1).max() <= SUM_TOLERANCE):
+    if probs.size == 0 or (
+        no_negative and bool(total.min() >= LEAST_SUM) and bool(total.max() <= MOST_SUM)
+    ):
         return None
     faults = np.zeros(total.shape, dtype=np.uint8)
     with np.errstate(invalid="ignore"):
-        faults[np.abs(total - 1) > SUM_TOLERANCE] = BAD_SUM
+        faults[(total < LEAST_SUM) | (total > MOST_SUM)] = BAD_SUM
         faults[(probs == 0).all(axis=1)] = ALL_ZERO
         faults[(probs > HIGH_TOLERANCE).any(axis=1)] = ABOVE_ONE
         faults[(probs < LOW_TOLERANCE).any(axis=1)] = BELOW_ZERO
@@ -220,7 +239,7 @@ def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
         return probs
     scaled = np.empty_like(probs)
     for out, model, t in zip(scaled, probs, temperature.tolist(), strict=True):
-        powers = raise_probs(model, t)
+        powers = raise_probs(model, t, out=out)
         np.divide(powers, sum_classes(powers), out=out)
     return scaled
 
@@ -228,29 +247,22 @@ def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
 # --- votes and consensus ----------------------------------------------------------------------
 
 
-def vote_cells(tile: Tile) -> Ints:
-    """Place of each vote's class and row in a flat (k, n) array."""
-    return tile.classes * tile.probs.shape[2] + tile.rows
+def count_cells(cells: Ints, num_classes: int, num_rows: int) -> Ints:
+    """Votes for each class and row, (k, n), from their places in a flat (k, n) array."""
+    counts = np.bincount(cells, minlength=num_classes * num_rows)
+    return counts.reshape(num_classes, num_rows)
 
 
 def sum_by_class(tile: Tile, weights: Floats) -> Floats:
     """Sum of the votes' weights for each class and row, (k, n)."""
-    _, num_classes, num_rows = tile.probs.shape
-    sums = np.bincount(vote_cells(tile), weights, minlength=num_classes * num_rows)
-    return sums.astype(np.float64, copy=False).reshape(num_classes, num_rows)
+    sums = np.bincount(tile.cells, weights, minlength=tile.counts.size)
+    return sums.astype(np.float64, copy=False).reshape(tile.counts.shape)
 
 
-def count_votes(tile: Tile) -> Ints:
-    """Votes for each class and row, (k, n)."""
-    _, num_classes, num_rows = tile.probs.shape
-    counts = np.bincount(vote_cells(tile), minlength=num_classes * num_rows)
-    return counts.reshape(num_classes, num_rows)
-
-
-def miscounted_classes(counts: Ints, tile: Tile) -> Ints:
-    """Class each vote counts for where the row's distinct labels are counted as 0, 1, 2, ..."""
-    position = np.cumsum(counts > 0, axis=0) - 1
-    return position.reshape(-1).take(vote_cells(tile))
+def miscounted_cells(tile: Tile) -> Ints:
+    """As ``cells``, but a row's distinct labels count as the classes 0, 1, 2, ..."""
+    position = np.cumsum(tile.counts > 0, axis=0) - 1
+    return position.reshape(-1).take(tile.cells) * tile.counts.shape[1] + tile.rows
 
 
 def narrow(tied: Bools, values: Floats, tolerance: float = 0.0) -> Bools:
@@ -289,7 +301,7 @@ def keyed_choice(seed: int, index: Ints, num_choices: Ints) -> Ints:
 
 def voters_agreement(tile: Tile, columns: Ints, agreement: Floats) -> Floats:
     """Mean over a row's voters for a class of their agreement, (k, len(columns))."""
-    counts = count_votes(tile)[:, columns]
+    counts = tile.counts[:, columns]
     sums = sum_by_class(tile, agreement[tile.annotators])[:, columns]
     with np.errstate(invalid="ignore"):
         return np.where(counts > 0, sums / counts, -np.inf)
@@ -297,7 +309,6 @@ def voters_agreement(tile: Tile, columns: Ints, agreement: Floats) -> Floats:
 
 def majority_vote(
     tile: Tile,
-    counts: Ints,
     mean_probs: Floats,
     tie_break: TieBreak,
     *,
@@ -309,19 +320,19 @@ def majority_vote(
     agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
     majority: its entry is meaningless, or with ``bare`` that of a tie of all classes.
     """
-    top = counts.max(axis=0)
-    tied = counts == top
+    tied = tile.counts == tile.counts.max(axis=0)
     labels = first_true(tied)
-    columns = np.flatnonzero((count_true(tied) > 1) & (bare | (tile.num_annotations > 0)))
+    several = count_true(tied) > 1
+    columns = np.flatnonzero(several if bare else several & (tile.num_annotations > 0))
     left = tied.take(columns, axis=1)
     # A mean over models is rounded in the order of their sums; one model's p' never is.
     tolerance = TIE_TOLERANCE if len(tile.probs) > 1 else 0.0
     left = narrow(left, mean_probs.take(columns, axis=1), tolerance)
     labels[columns] = left.argmax(axis=0)
-    several = np.flatnonzero(count_true(left) > 1)
-    if not len(several):
-        return labels, several
-    columns, left = columns[several], left.take(several, axis=1)
+    at = np.flatnonzero(count_true(left) > 1)
+    if not len(at):
+        return labels, at
+    columns, left = columns[at], left.take(at, axis=1)
     left = narrow(left, -tie_break.class_counts[:, np.newaxis].astype(np.float64))
     if (left.sum(axis=0) > 1).any():
         left = narrow(left, voters_agreement(tile, columns, tie_break.agreement))
@@ -337,24 +348,25 @@ def majority_vote(
     return labels, columns[:0]
 
 
-def posterior(tile: Tile, scaled: Floats, weights: VoteWeights) -> Floats:
-    """q_ik: the weighted mean of the models' probabilities and the votes' likelihoods, (k, n)."""
-    by_vote = weights.annotator.take(tile.annotators)
-    total = np.bincount(tile.rows, by_vote, minlength=scaled.shape[2])
-    q = sum_by_class(tile, by_vote)
+def posterior(tile: Tile, scaled: Floats, weights: VoteWeights) -> tuple[Floats, Floats]:
+    """q_ik, (k, n), and the weight of a row's votes and models together, (n,).
+
+    The former is the mean of the models' probabilities and the votes' likelihoods, by weight.
+    """
+    q = sum_by_class(tile, weights.annotator.take(tile.annotators))
+    by_votes = sum_classes(q)
     q *= weights.likelihood - weights.other_likelihood
-    q += weights.other_likelihood * total
+    q += weights.other_likelihood * by_votes
     for model, weight in zip(scaled, weights.model, strict=True):
         q += model * weight
-    q /= total + weights.model.sum()
-    return q
+    trust = by_votes + weights.model.sum()
+    q /= trust
+    return q, trust
 
 
-def vote_shares(tile: Tile, counts: Ints, miscount: bool) -> Floats:
+def vote_shares(tile: Tile, miscount: bool) -> Floats:
     """Share of a row's votes for each class, (k, n)."""
-    if miscount:
-        tile = tile._replace(classes=miscounted_classes(counts, tile))
-        counts = count_votes(tile)
+    counts = count_cells(miscounted_cells(tile), *tile.counts.shape) if miscount else tile.counts
     return counts / np.maximum(tile.num_annotations, 1)
 
 
@@ -365,19 +377,18 @@ def best_labels(q: Floats, majority: Ints) -> Ints:
     return np.where(count_true(near) == 1, first_true(near), majority)
 
 
-def consensus(tile: Tile, rule: Rule) -> tuple[Ints, Ints, Floats]:
-    """Consensus label of each row under the rule, the counts and the scaled probabilities."""
-    counts = count_votes(tile)
+def consensus(tile: Tile, rule: Rule) -> tuple[Ints, Floats]:
+    """Consensus label of each row under the rule, and the scaled probabilities."""
     scaled = scale_probs(tile.probs, rule.temperature)
     mean_probs = scaled[0] if len(scaled) == 1 else scaled.mean(axis=0)
-    labels, _ = majority_vote(tile, counts, mean_probs, rule.tie_break)
+    labels, _ = majority_vote(tile, mean_probs, rule.tie_break)
     if rule.consensus_method == "best_quality" and rule.majority is not None:
         if rule.quality_method == "crowdlab":
-            q = posterior(tile, scaled, rule.majority)
+            q, _ = posterior(tile, scaled, rule.majority)
         else:
-            q = vote_shares(tile, counts, rule.miscount)
+            q = vote_shares(tile, rule.miscount)
         labels = best_labels(q, labels)
-    return labels, counts, scaled
+    return labels, scaled
 
 
 # --- scores -----------------------------------------------------------------------------------
@@ -386,23 +397,19 @@ def consensus(tile: Tile, rule: Rule) -> tuple[Ints, Ints, Floats]:
 def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
     """ActiveLab score and CROWDLAB quality of each row of a tile."""
     assert rule.final is not None
-    num_rows = tile.probs.shape[2]
     weights = rule.final
-    labels, counts, scaled = consensus(tile, rule)
+    labels, scaled = consensus(tile, rule)
+    q, trust = posterior(tile, scaled, weights)
     if rule.single_label:
         q = tile.probs[0] if len(tile.probs) == 1 else tile.probs.mean(axis=0)
-    elif rule.quality_method == "crowdlab":
-        q = posterior(tile, scaled, weights)
-    else:
-        q = vote_shares(tile, counts, rule.miscount)
+    elif rule.quality_method == "agreement":
+        q = vote_shares(tile, rule.miscount)
     with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = at_class(counts, labels) / tile.num_annotations
+        agreement = at_class(tile.counts, labels) / tile.num_annotations
     quality = agreement.copy() if rule.quality_method == "agreement" else at_class(q, labels)
-    model_weight = weights.model.sum()
-    by_votes = np.bincount(tile.rows, weights.annotator.take(tile.annotators), minlength=num_rows)
-    trust = by_votes + model_weight
-    prior = rule.mean_weight / len(q)
-    score = (quality * trust + prior) / (trust + rule.mean_weight)
+    score = quality * trust
+    score += rule.mean_weight / len(q)
+    score /= np.add(trust, rule.mean_weight, out=trust)
     bare = np.flatnonzero(tile.num_annotations == 0)
     if len(bare):
         # A row without votes is a row of the pool, wherever it is stored.
@@ -424,14 +431,18 @@ def score_unlabeled(
         sure = probs[0].max(axis=0)
     else:
         powers = raise_probs(probs[0], float(temperature[0]), out=probs[0])
-        sure = powers.max(axis=0) / sum_classes(powers)
+        sure = powers.max(axis=0)
+        sure /= sum_classes(powers)
     return pool_score(sure, model_weight, mean_weight, probs.shape[1])
 
 
 def pool_score(sure: Floats, model_weight: Floats, mean_weight: float, num_classes: int) -> Floats:
     """ActiveLab's score of rows without votes, from the model's confidence."""
     total = model_weight.sum()
-    return (sure * total + mean_weight / num_classes) / (total + mean_weight)
+    score = sure * total
+    score += mean_weight / num_classes
+    score /= total + mean_weight
+    return score
 
 
 def confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Floats]:

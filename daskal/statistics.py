@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from daskal import calibration, kernels
 from daskal.findings import LABEL_FAULTS, PROB_FAULTS, Findings
 from daskal.kernels import Floats, Ints, Rule, Tile
-from daskal.votes import LabelBlock, make_tile, votes_of
+from daskal.votes import LabelBlock, votes_of
 
 ProbBlocks = Sequence[NDArray[np.generic]]
 
@@ -29,8 +29,8 @@ PENDING_LIMIT = 2**22
 SAMPLE_ROWS = 512
 LEAST_SAMPLE = 128
 
-# Half of a float64's exact integers: two sums below it fit one float64.
-HALF_FLOAT = 2**26
+# Bits of a float64's exact integers.
+EXACT_BITS = 53
 
 # --- tiles of a block -------------------------------------------------------------------------
 
@@ -107,7 +107,8 @@ def checked_tiles(block: Block, *, keep_faulty: bool = False) -> Iterator[Checke
         if len(given.faulty_rows):
             faulty = np.union1d(faulty, given.faulty_rows)
         index = np.arange(first, first + stop - start)
-        yield CheckedTile(make_tile(given, probs, index), findings, faulty)
+        tile = kernels.make_tile(probs, given.rows, given.annotators, given.classes, index)
+        yield CheckedTile(tile, findings, faulty)
 
 
 # --- pass 1, first round ----------------------------------------------------------------------
@@ -121,18 +122,23 @@ def add_padded(a: Ints, b: Ints) -> Ints:
     return total
 
 
-def sum_both(
-    groups: NDArray[np.integer], part: NDArray[Any], whole: NDArray[Any], num_groups: int
-) -> tuple[Ints, Ints]:
-    """Sums by group of two counts, ``part`` the smaller one, in a single run over them."""
-    most = int(whole.max(initial=0)) * len(whole)
-    if most >= HALF_FLOAT:
-        sums = (np.bincount(groups, values, num_groups) for values in (part, whole))
-        first, second = (total.astype(np.int64) for total in sums)
-        return first, second
-    # Both in one float64, which holds integers up to 2**53 exactly.
-    both = np.bincount(groups, whole * float(HALF_FLOAT) + part, num_groups).astype(np.int64)
-    return both & (HALF_FLOAT - 1), both // HALF_FLOAT
+def sum_together(
+    groups: NDArray[np.integer], counts: Sequence[NDArray[Any]], most: int, num_groups: int
+) -> list[Ints]:
+    """Sums by group of several counts, none of which sums to more than ``most``, in a single run.
+
+    They share the exact integers of a float64, if they fit.
+    """
+    bits = EXACT_BITS // len(counts)
+    if most >> bits:
+        return [np.bincount(groups, values, num_groups).astype(np.int64) for values in counts]
+    *rest, last = counts
+    packed = last.astype(np.float64)
+    for values in reversed(rest):
+        packed *= 2**bits
+        packed += values
+    sums = np.bincount(groups, packed, num_groups).astype(np.int64)
+    return [sums >> (bits * place) & (2**bits - 1) for place in range(len(counts))]
 
 
 @dataclass(frozen=True)
@@ -162,19 +168,19 @@ class ConsensusStatistics:
 
     @classmethod
     def from_tile(
-        cls, tile: Tile, labels: Ints, counts: Ints, scaled: Floats, left_out: Ints
+        cls, tile: Tile, labels: Ints, scaled: Floats, left_out: Ints
     ) -> ConsensusStatistics:
         """Statistics of a tile whose consensus is known but for the rows ``left_out``."""
         multiple = tile.num_annotations >= 2
         multiple[left_out] = False
-        agreeing = kernels.at_class(counts, labels) * multiple
+        agreeing = kernels.at_class(tile.counts, labels) * multiple
         errors = [
             np.count_nonzero((kernels.first_largest(model) != labels) & multiple)
             for model in scaled
         ]
         return cls(
             np.bincount(tile.num_annotations, agreeing).astype(np.int64),
-            np.bincount(labels[multiple], minlength=len(counts)),
+            np.bincount(labels[multiple], minlength=len(tile.counts)),
             np.array(errors, dtype=np.int64),
         )
 
@@ -185,9 +191,9 @@ class ConsensusStatistics:
         """Statistics of a block under the rule's consensus."""
         state = cls.zero(len(block.probs), block.probs[0].shape[1])
         for tile, _, _ in checked_tiles(block, keep_faulty=keep_faulty):
-            labels, counts, scaled = kernels.consensus(tile, rule)
+            labels, scaled = kernels.consensus(tile, rule)
             none = np.empty(0, dtype=np.int64)
-            state = state.merge(cls.from_tile(tile, labels, counts, scaled, none))
+            state = state.merge(cls.from_tile(tile, labels, scaled, none))
         return state
 
     def merge(self, other: ConsensusStatistics) -> ConsensusStatistics:
@@ -231,6 +237,8 @@ class PendingRows:
     @classmethod
     def from_tile(cls, tile: Tile, columns: Ints) -> PendingRows:
         """The given columns of a tile."""
+        if not len(columns):
+            return cls.zero(*tile.probs.shape[:2])
         chosen = np.zeros(len(tile.num_annotations), dtype=bool)
         chosen[columns] = True
         at = np.flatnonzero(chosen[tile.rows])
@@ -280,12 +288,11 @@ class PendingRows:
             stop = min(start + step, len(self.index))
             first, last = self.offsets[start], self.offsets[stop]
             num = np.diff(self.offsets[start : stop + 1])
-            yield Tile(
+            yield kernels.make_tile(
                 np.ascontiguousarray(self.probs[start:stop].transpose(1, 2, 0)),
                 np.repeat(np.arange(stop - start), num),
                 self.annotators[first:last],
                 self.classes[first:last],
-                num,
                 self.index[start:stop],
             )
 
@@ -293,9 +300,9 @@ class PendingRows:
         """Consensus statistics of these rows, now that the rule can settle them."""
         state = ConsensusStatistics.zero(*self.probs.shape[1:])
         for tile in self.tiles():
-            labels, counts, scaled = kernels.consensus(tile, rule)
+            labels, scaled = kernels.consensus(tile, rule)
             none = np.empty(0, dtype=np.int64)
-            state = state.merge(ConsensusStatistics.from_tile(tile, labels, counts, scaled, none))
+            state = state.merge(ConsensusStatistics.from_tile(tile, labels, scaled, none))
         return state
 
 
@@ -364,34 +371,50 @@ class LabelStatistics:
     ) -> LabelStatistics:
         """Statistics of one tile; the temperature's at ``places`` of the grid."""
         tile = checked.tile
-        num = tile.num_annotations
-        counts = kernels.count_votes(tile)
+        num, rows, counts = tile.num_annotations, tile.rows, tile.counts
         tied = counts == counts.max(axis=0)
         num_tied = kernels.count_true(tied)
         majority = kernels.first_true(tied)
         untied = num_tied == 1
-        agrees = tile.classes == np.where(untied, majority, -1).take(tile.rows)
-        agreeing_pairs = counts.reshape(-1).take(kernels.vote_cells(tile)) - 1
+        # An annotator has at most one vote a row.
+        untied_agreeing, untied_votes, votes = sum_together(
+            tile.annotators,
+            [
+                tile.classes == np.where(untied, majority, -1).take(rows),
+                untied.take(rows),
+                np.ones(len(rows)),
+            ],
+            len(num),
+            num_annotators,
+        )
+        agreeing_pairs, pairs = sum_together(
+            tile.annotators,
+            [counts.reshape(-1).take(tile.cells) - 1, (num - 1).take(rows)],
+            len(num) * int(num.max(initial=0)),
+            num_annotators,
+        )
         # A row with one vote is never tied, so every pending row has several.
         left = np.flatnonzero((num_tied > 1) & (num > 0))
         if len(left):
-            clear = kernels.clear_leader(tied[:, left], tile.probs[:, :, left])
+            clear = kernels.clear_leader(tied.take(left, axis=1), tile.probs.take(left, axis=2))
             majority[left] = clear.argmax(axis=0)
             left = left[clear.sum(axis=0) > 1]
         num_labeled = int(np.count_nonzero(num))
-        losses, undefined = tile_losses(checked, counts, miscount, places)
+        losses, undefined = tile_losses(checked, miscount, places)
         return cls(
             len(num),
             num_labeled,
             int(np.count_nonzero(num > 1)),
-            np.bincount(tile.annotators, minlength=num_annotators),
-            *sum_both(tile.annotators, agreeing_pairs, (num - 1).take(tile.rows), num_annotators),
-            *sum_both(tile.annotators, agrees, untied.take(tile.rows), num_annotators),
+            votes,
+            agreeing_pairs,
+            pairs,
+            untied_agreeing,
+            untied_votes,
             counts.sum(axis=1),
             losses,
             tuple(num_labeled if place in places else 0 for place in calibration.PLACES),
             undefined,
-            ConsensusStatistics.from_tile(tile, majority, counts, tile.probs, left),
+            ConsensusStatistics.from_tile(tile, majority, tile.probs, left),
             PendingRows.from_tile(tile, left),
             checked.findings,
         )
@@ -461,39 +484,36 @@ def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
     tile = checked.tile
     num_rows = min(SAMPLE_ROWS, len(tile.num_annotations))
     num_votes = int(np.searchsorted(tile.rows, num_rows))
-    sample = Tile(
+    sample = kernels.make_tile(
         tile.probs[:, :, :num_rows],
         tile.rows[:num_votes],
         tile.annotators[:num_votes],
         tile.classes[:num_votes],
-        tile.num_annotations[:num_rows],
         tile.global_rows[:num_rows],
     )
     if np.count_nonzero(sample.num_annotations) < LEAST_SAMPLE or (checked.faulty < num_rows).any():
         return ()
-    counted_as = sample.classes
-    if miscount:
-        counted_as = kernels.miscounted_classes(kernels.count_votes(sample), sample)
+    cells = kernels.miscounted_cells(sample) if miscount else sample.cells
     ratios = [calibration.log_ratios(probs) for probs in sample.probs]
     return calibration.likely_places(
-        [calibration.rough_losses(model, sample, counted_as) for model in ratios]
+        [calibration.rough_losses(model, sample, cells) for model in ratios]
     )
 
 
 def tile_losses(
-    checked: CheckedTile, counts: Ints, miscount: bool, places: Sequence[int]
+    checked: CheckedTile, miscount: bool, places: Sequence[int]
 ) -> tuple[tuple[tuple[int, ...], ...], Ints]:
     """Losses of each model at ``places`` of the grid, and the rows of each that have none."""
     tile = checked.tile
     undefined = np.zeros(len(tile.probs), dtype=np.int64)
     if not places:
         return ((0,) * len(calibration.PLACES),) * len(tile.probs), undefined
-    counted_as = kernels.miscounted_classes(counts, tile) if miscount else tile.classes
+    cells = kernels.miscounted_cells(tile) if miscount else tile.cells
     losses = []
     for model, probs in enumerate(tile.probs):
         # A NaN that is kept counts as zero here.
         ratios = calibration.log_ratios(np.fmax(probs, 0) if len(checked.faulty) else probs)
-        fitted, counted = tile, counted_as
+        fitted, counted = tile, cells
         if len(checked.faulty):
             bare = np.logical_or.reduce(np.isnan(ratios), axis=0)
             undefined[model] = np.count_nonzero(bare & (tile.num_annotations > 0))
@@ -501,6 +521,6 @@ def tile_losses(
             fitted = tile._replace(
                 rows=tile.rows[keep], num_annotations=np.where(bare, 0, tile.num_annotations)
             )
-            counted = counted_as[keep]
+            counted = cells[keep]
         losses.append(tuple(calibration.temperature_losses(ratios, fitted, counted, places)))
     return tuple(losses), undefined

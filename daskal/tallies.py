@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from daskal.findings import Findings
 from daskal.kernels import Floats, Ints, LabeledScores, Tile
 
-QUALITY_BITS = 40
+QUALITY_BITS = 39
 LIMB_BITS = 20
 # Scores compared at once: they and their mask stay in the cache.
 SCAN_ROWS = 2**16
@@ -44,7 +44,7 @@ def merge_in_pairs(states: Iterable[State], zero: State) -> State:
 
 
 def fixed_sums(groups: NDArray[np.integer], values: Floats, num_groups: int) -> Ints:
-    """Sums of values by group, as integers in units of 2**-40 in two limbs, (2, groups).
+    """Sums of values by group, as integers in units of 2**-39 in two limbs, (2, groups).
 
     Only for a tile: the sums of at most ``kernels.MAX_TILE_ROWS`` values of size 1 are exact. NaN
     counts as zero.

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal import kernels
-
 # Eight bools are one word of 64 bits.
 WORD_BITS = 3
 WORD = 1 << WORD_BITS
@@ -24,12 +22,12 @@ FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = rang
 
 @dataclass(frozen=True)
 class Votes:
-    """Votes of consecutive rows in compressed sparse row form.
+    """Votes of consecutive rows.
 
     Attributes
     ----------
-    offsets : numpy.ndarray of int64, (n + 1,)
-        Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``.
+    rows : numpy.ndarray of int64, (v,)
+        Ascending.
     annotators : numpy.ndarray of integer, (v,)
         Ascending within a row.
     classes : numpy.ndarray of int64, (v,)
@@ -38,27 +36,22 @@ class Votes:
         votes are left out.
     """
 
-    offsets: NDArray[np.int64]
+    rows: NDArray[np.int64]
     annotators: NDArray[np.integer]
     classes: NDArray[np.int64]
     faulty_rows: NDArray[np.int64]
     faults: NDArray[np.uint8]
     values: NDArray[np.float64]
 
-    @property
-    def num_annotations(self) -> NDArray[np.int64]:
-        """Votes of each row."""
-        return np.diff(self.offsets)
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Row of each vote."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.num_annotations)
-
     def drop_rows(self, rows: NDArray[np.integer]) -> Votes:
         """Return the same rows with the votes of ``rows`` taken out."""
-        kept = without_rows(self.offsets, self.annotators, self.classes, rows)
-        return Votes(*kept, self.faulty_rows, self.faults, self.values)
+        kept = np.isin(self.rows, rows, invert=True)
+        return replace(
+            self,
+            rows=self.rows[kept],
+            annotators=self.annotators[kept],
+            classes=self.classes[kept],
+        )
 
 
 def without_rows(
@@ -138,14 +131,12 @@ def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Vote
     if isinstance(block, SparseLabels):
         return sparse_votes(block, start, stop, num_classes)
     matrix = np.ascontiguousarray(block[start:stop])
-    num_rows, num_annotators = matrix.shape
+    num_annotators = matrix.shape[1]
     places = given_places(matrix.reshape(-1))
+    labels = matrix.reshape(-1).take(places)
     rows = places // max(num_annotators, 1)
-    offsets = np.zeros(num_rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows, minlength=num_rows), out=offsets[1:])
-    rows *= num_annotators
-    annotators = np.subtract(places, rows, out=rows)
-    return check_classes(offsets, annotators, matrix.reshape(-1).take(places), num_classes)
+    places -= rows * num_annotators
+    return check_classes(rows, places, labels, num_classes)
 
 
 def given_places(labels: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -186,25 +177,26 @@ def sparse_votes(block: SparseLabels, start: int, stop: int, num_classes: int) -
     """Votes of rows ``start:stop`` of a sparse block."""
     offsets = block.offsets[start : stop + 1]
     first, last = offsets[0], offsets[-1]
+    rows = np.repeat(np.arange(stop - start), np.diff(offsets))
     votes = check_classes(
-        offsets - first, block.annotators[first:last], block.classes[first:last], num_classes
+        rows, block.annotators[first:last], block.classes[first:last], num_classes
     )
     low, high = np.searchsorted(block.faulty_rows, [start, stop])
     if low == high:
         return votes
     # Votes at fault have been left out, so no row is in both lists.
-    rows = np.concatenate([votes.faulty_rows, block.faulty_rows[low:high] - start])
-    order = np.argsort(rows)
+    faulty = np.concatenate([votes.faulty_rows, block.faulty_rows[low:high] - start])
+    order = np.argsort(faulty)
     return replace(
         votes,
-        faulty_rows=rows[order],
+        faulty_rows=faulty[order],
         faults=np.concatenate([votes.faults, block.faults[low:high]])[order],
         values=np.concatenate([votes.values, block.values[low:high]])[order],
     )
 
 
 def check_classes(
-    offsets: NDArray[np.int64],
+    rows: NDArray[np.int64],
     annotators: NDArray[np.integer],
     labels: NDArray[np.generic],
     num_classes: int,
@@ -218,7 +210,7 @@ def check_classes(
         and classes.min() >= 0
         and classes.max() < num_classes
     ):
-        return Votes(offsets, annotators, classes, *NO_FAULTS)
+        return Votes(rows, annotators, classes, *NO_FAULTS)
     with np.errstate(over="ignore"):
         seen = labels.astype(np.float64)
     faults = np.zeros(len(seen), dtype=np.uint8)
@@ -226,16 +218,7 @@ def check_classes(
     faults[seen != np.floor(seen)] = FRACTIONAL
     faults[seen < 0] = NEGATIVE
     faults[~np.isfinite(seen)] = INFINITE
-    votes = Votes(offsets, annotators, np.where(faults > 0, 0, classes), *NO_FAULTS)
     at = np.flatnonzero(faults)
-    rows, first = np.unique(votes.rows[at], return_index=True)
+    faulty, first = np.unique(rows[at], return_index=True)
     at = at[first]
-    cleaned = votes.drop_rows(rows)
-    return Votes(cleaned.offsets, cleaned.annotators, cleaned.classes, rows, faults[at], seen[at])
-
-
-def make_tile(votes: Votes, probs: NDArray[np.float64], index: NDArray[np.int64]) -> kernels.Tile:
-    """The kernels' tile of some rows: their votes and their (p, k, n) probabilities."""
-    return kernels.Tile(
-        probs, votes.rows, votes.annotators, votes.classes, votes.num_annotations, index
-    )
+    return Votes(rows, annotators, classes, faulty, faults[at], seen[at]).drop_rows(faulty)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
+from daskal import kernels
 from daskal.annotators import annotator_table, worst_classes
 from daskal.findings import Findings
 from daskal.gathering import ConfidenceSums, Gathered, ModelVotes
@@ -24,8 +25,7 @@ def make_tile(votes: list[tuple[int, int, int]], num_rows: int) -> Tile:
     """A tile of votes (row, annotator, class), with one model sure of nothing."""
     rows, annotators, classes = np.array(votes, dtype=np.int64).reshape(-1, 3).T
     probs = np.full((1, NUM_CLASSES, num_rows), 1 / NUM_CLASSES)
-    num = np.bincount(rows, minlength=num_rows)
-    return Tile(probs, rows, annotators, classes, num, np.arange(num_rows))
+    return kernels.make_tile(probs, rows, annotators, classes, np.arange(num_rows))
 
 
 # Rows 0 and 1 have two votes, row 2 one.
@@ -135,8 +135,7 @@ def models_of(seed: int, tile: Tile) -> ModelVotes:
         [(i, j, rng.integers(NUM_CLASSES)) for i in range(num_rows) for j in range(2)], num_rows
     )
     voted = voted._replace(probs=np.repeat(voted.probs, 2, axis=0))
-    cells = np.bincount(voted.classes * num_rows + voted.rows, minlength=NUM_CLASSES * num_rows)
-    return ModelVotes.from_tile(voted, cells.reshape(NUM_CLASSES, num_rows))
+    return ModelVotes.from_tile(voted)
 
 
 STATES = {
@@ -182,8 +181,7 @@ def test_votes_of_models_on_a_literal_tile() -> None:
     votes = np.array([[0, 0, 0], [1, 1, 2], [0, 1, 2]])
     tile = make_tile([(i, j, votes[i, j]) for i in range(3) for j in range(3)], 3)
     tile = tile._replace(probs=np.repeat(tile.probs, 3, axis=0))
-    counts = np.array([np.count_nonzero(votes == k, axis=1) for k in range(3)])
-    state = ModelVotes.from_tile(tile, counts)
+    state = ModelVotes.from_tile(tile)
     assert state.class_counts.tolist() == [4, 3, 2]
     assert state.untied.tolist() == [2, 2, 2]
     assert state.untied_agreeing.tolist() == [2, 2, 1]

@@ -52,11 +52,11 @@ def test_places_left_out_change_nothing_of_the_others():
     labels, probs = mixed_problem()
     tile = next(statistics.checked_tiles(Block(labels, [probs], 0))).tile
     ratios = calibration.log_ratios(tile.probs[0])
-    every = calibration.temperature_losses(ratios, tile, tile.classes)
+    every = calibration.temperature_losses(ratios, tile, tile.cells)
     rng = np.random.default_rng(0)
     for size in (1, 2, 7, 20):
         places = sorted(rng.choice(33, size, replace=False).tolist())
-        some = calibration.temperature_losses(ratios, tile, tile.classes, places)
+        some = calibration.temperature_losses(ratios, tile, tile.cells, places)
         assert some == [loss if at in places else 0 for at, loss in enumerate(every)]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskal import calibration, kernels
-from daskal.kernels import Rule, TieBreak, Tile, VoteWeights
+from daskal.kernels import Rule, TieBreak, VoteWeights
 from tests.problems import chunkings
 
 CLASSES = st.sampled_from([2, 3, 4, 7, 10, 31, 64, 100, 257, 1000])
@@ -28,12 +28,11 @@ def make_tile(rng, num_models, num_classes, num_rows, num_annotators=5):
     labels = rng.integers(-2, min(num_classes, 4), (num_rows, num_annotators))
     rows, annotators = np.nonzero(labels >= 0)
     probs = make_probs(rng, num_models, num_classes, num_rows)
-    return Tile(
+    return kernels.make_tile(
         np.ascontiguousarray(probs.transpose(0, 2, 1)),
         rows,
         annotators,
         labels[rows, annotators],
-        np.bincount(rows, minlength=num_rows),
         np.arange(1000, 1000 + num_rows),
     )
 
@@ -41,12 +40,11 @@ def make_tile(rng, num_models, num_classes, num_rows, num_annotators=5):
 def cut(tile, start, stop):
     """Rows ``start:stop`` of a tile as a tile of their own."""
     votes = (tile.rows >= start) & (tile.rows < stop)
-    return Tile(
+    return kernels.make_tile(
         np.ascontiguousarray(tile.probs[:, :, start:stop]),
         tile.rows[votes] - start,
         tile.annotators[votes],
         tile.classes[votes],
-        tile.num_annotations[start:stop],
         tile.global_rows[start:stop],
     )
 
@@ -202,9 +200,7 @@ def test_any_tiling_gives_the_same_bits(data, seed, num_classes, num_models, num
 
         def losses(part, model=model):
             ratios = calibration.log_ratios(part.probs[model])
-            return np.array(
-                calibration.temperature_losses(ratios, part, part.classes), dtype=object
-            )
+            return np.array(calibration.temperature_losses(ratios, part, part.cells), dtype=object)
 
         np.testing.assert_array_equal(sum(map(losses, parts)), losses(tile))
 
@@ -235,24 +231,21 @@ def test_tiles_stay_small(num_models, num_classes):
 @pytest.mark.parametrize(("num_models", "label"), [(1, 0), (2, 1)])
 def test_no_last_bit_of_a_mean_decides_between_models(num_models, label):
     # One vote for each of two classes, whose mean probabilities differ by rounding alone.
-    tile = Tile(
+    tile = kernels.make_tile(
         np.full((num_models, 2, 1), 0.5),
         np.array([0, 0]),
         np.array([0, 1]),
         np.array([0, 1]),
-        np.array([2]),
         np.array([0]),
     )
     mean = np.array([[np.nextafter(0.5, 1)], [0.5]])
     rarer = TieBreak(np.array([9, 3]), np.ones(2), 0)
-    counts = kernels.count_votes(tile)
-    assert kernels.majority_vote(tile, counts, mean, rarer)[0].tolist() == [label]
+    assert kernels.majority_vote(tile, mean, rarer)[0].tolist() == [label]
 
 
 def test_rows_without_votes_are_a_tie_of_all_classes_where_asked():
     none = np.zeros(0, dtype=np.int64)
-    tile = Tile(np.full((1, 3, 1), 1 / 3), none, none, none, np.array([0]), np.array([0]))
+    tile = kernels.make_tile(np.full((1, 3, 1), 1 / 3), none, none, none, np.array([0]))
     rarer = TieBreak(np.array([9, 3, 5]), np.ones(2), 0)
-    counts = kernels.count_votes(tile)
     mean = np.array([[0.4], [0.2], [0.4]])
-    assert kernels.majority_vote(tile, counts, mean, rarer, bare=True)[0].tolist() == [2]
+    assert kernels.majority_vote(tile, mean, rarer, bare=True)[0].tolist() == [2]

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskal import tallies
-from daskal.kernels import Tile
+from daskal import kernels, tallies
 from daskal.tallies import HISTOGRAM_BINS, AnnotatorStatistics, histogram, merge_in_pairs
 
 NUM_ANNOTATORS, NUM_CLASSES = 6, 3
@@ -24,12 +23,11 @@ def statistics_of(seed: int) -> AnnotatorStatistics:
     num = rng.integers(0, NUM_ANNOTATORS, size=5)
     annotators = [np.sort(rng.choice(NUM_ANNOTATORS, n, replace=False)) for n in num]
     rows = np.repeat(np.arange(5), num)
-    tile = Tile(
+    tile = kernels.make_tile(
         np.full((1, NUM_CLASSES, 5), 1 / NUM_CLASSES),
         rows,
         np.concatenate(annotators),
         rng.integers(0, NUM_CLASSES, len(rows)),
-        num,
         np.arange(5),
     )
     labels, quality = rng.integers(0, NUM_CLASSES, 5), rng.random(5)

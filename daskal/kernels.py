@@ -353,12 +353,14 @@ def posterior(tile: Tile, scaled: Floats, weights: VoteWeights) -> tuple[Floats,
 
     The former is the mean of the models' probabilities and the votes' likelihoods, by weight.
     """
-    q = sum_by_class(tile, weights.annotator.take(tile.annotators))
-    by_votes = sum_classes(q)
-    q *= weights.likelihood - weights.other_likelihood
-    q += weights.other_likelihood * by_votes
-    for model, weight in zip(scaled, weights.model, strict=True):
+    by_vote = weights.annotator.take(tile.annotators)
+    by_votes = np.bincount(tile.rows, by_vote, minlength=scaled.shape[2])
+    q = scaled[0] * weights.model[0]
+    for model, weight in zip(scaled[1:], weights.model[1:], strict=True):
         q += model * weight
+    q += weights.other_likelihood * by_votes
+    by_vote *= weights.likelihood - weights.other_likelihood
+    np.add.at(q.reshape(-1), tile.cells, by_vote)
     trust = by_votes + weights.model.sum()
     q /= trust
     return q, trust

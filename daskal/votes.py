@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 # Eight bools are one word of 64 bits.
 WORD_BITS = 3
 WORD = 1 << WORD_BITS
-# NumPy's own limit, as places for each true one.
-DENSE = 10
 
-# Labels looked at in one go: a mask of them and the labels themselves stay in the cache.
-MASK_SIZE = 2**19
+# Labels looked at in one go: fewer, and threads would hand Python's lock to and fro too often.
+MASK_SIZE = 2**21
 
 FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(1, 7)
 
@@ -132,39 +130,43 @@ def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Vote
         return sparse_votes(block, start, stop, num_classes)
     matrix = np.ascontiguousarray(block[start:stop])
     num_annotators = matrix.shape[1]
-    places = given_places(matrix.reshape(-1))
-    labels = matrix.reshape(-1).take(places)
+    places, labels = given_labels(matrix.reshape(-1))
     rows = places // max(num_annotators, 1)
     places -= rows * num_annotators
     return check_classes(rows, places, labels, num_classes)
 
 
-def given_places(labels: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Places of the labels that are not missing."""
+def given_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Places of the labels that are not missing, and these labels."""
     if labels.dtype.kind in "ub":
-        return np.arange(len(labels))
+        return np.arange(len(labels)), labels
     is_given = np.greater_equal if labels.dtype.kind == "i" else np.equal
-    places = []
+    found = []
     for start in range(0, max(len(labels), 1), MASK_SIZE):
         part = labels[start : start + MASK_SIZE]
         # NaN alone differs from itself.
-        mask = is_given(part, 0 if labels.dtype.kind == "i" else part)
-        places.append(true_places(mask))
-        places[-1] += start
-    return np.concatenate(places) if len(places) > 1 else places[0]
+        places = true_places(is_given(part, 0 if labels.dtype.kind == "i" else part))
+        found.append((places, part.take(places)))
+        places += start
+    if len(found) == 1:
+        return found[0]
+    all_places, given = zip(*found, strict=True)
+    return np.concatenate(all_places), np.concatenate(given)
 
 
 def true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """As ``np.flatnonzero``, several times faster where few are true.
 
-    NumPy lists true places without a branch where at least a tenth are true, and with one each
-    where fewer are: here words of eight without any are left out first.
+    Words of eight without any are left out first, if they are more than half.
     """
     num_words = len(mask) // WORD
-    if num_words < WORD or np.count_nonzero(mask) * DENSE > len(mask):
+    if num_words < WORD:
         return np.flatnonzero(mask)
     words = mask[: num_words * WORD].view(np.uint64)
-    kept = true_places(words != 0)
+    any_true = words != 0
+    if 2 * np.count_nonzero(any_true) > num_words:
+        return np.flatnonzero(mask)
+    kept = true_places(any_true)
     inside = np.flatnonzero(words.take(kept).view(np.bool_))
     kept *= WORD
     places = kept.take(inside >> WORD_BITS)

@@ -6,17 +6,22 @@ Axes as in ``kernels``: k classes, n rows of the tile, v votes of the tile, t te
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from daskal.kernels import PROB_FLOOR, Floats, Ints, Tile, sum_classes
+from daskal.kernels import PROB_FLOOR, TILE_ELEMENTS, Floats, Ints, Tile, sum_classes
 
 # Losses are floored here, at the logarithm of the least probability.
 LOG_FLOOR = float(np.log(PROB_FLOOR))
 
-# Losses are summed as integers in units of 2**-40, so that sums are exact in every order.
-LOSS_UNIT = 2.0**-40
+# What losses are made of is summed as integers in units of 2**-40 and, as temperatures below 1
+# multiply it, of 2**-44: sums are exact in every order.
+TOTAL_BITS, RATIO_BITS = 40, 44
+# Between 2**12 and 2**13 the last bit of a float64 is one of these units.
+ROUNDING = 1.5 * 2**12
+LOW_BITS = 26
 
 COARSE_GRID = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 8.0)
 FINE_STEPS = 4
@@ -38,6 +43,40 @@ COARSE_PLACES = PLACES[::FINE_STEPS]
 # A vote whose class is this much less likely than the best (in logs) is at the floor at every
 # temperature of the grid.
 LEAST_RATIO = LOG_FLOOR * COARSE_GRID[-1]
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """What the soft cross-entropy of one model is made of, at every temperature.
+
+    A row's is ``log sum_k (p_k / max p)^(1/T)`` less the votes' mean of ``log(p_k / max p) / T``,
+    and less by how much its votes exceed the floor.
+
+    Attributes
+    ----------
+    log_totals : tuple of t int
+        The first summed over the labelled rows, less the excess, in units of 2**-40; 0 at
+        temperatures left out.
+    ratios : int
+        The votes' mean log ratios summed, in units of 2**-44.
+    """
+
+    log_totals: tuple[int, ...] = (0,) * len(PLACES)
+    ratios: int = 0
+
+    @property
+    def losses(self) -> list[float]:
+        """The sum of the rows' losses at each temperature of the grid, in nats."""
+        ratios = self.ratios * 2.0**-RATIO_BITS
+        return [
+            total * 2.0**-TOTAL_BITS - ratios * inverse
+            for total, inverse in zip(self.log_totals, INVERSES.tolist(), strict=True)
+        ]
+
+    def merge(self, other: LossSums) -> LossSums:
+        """Both together."""
+        totals = zip(self.log_totals, other.log_totals, strict=True)
+        return LossSums(tuple(a + b for a, b in totals), self.ratios + other.ratios)
 
 
 def window_around(coarse: int) -> tuple[int, ...]:
@@ -147,29 +186,48 @@ def excess_over_floor(
 
 
 def rough_losses(ratios: Floats, tile: Tile, cells: Ints) -> list[float]:
-    """About what :func:`temperature_losses` says of the coarse places, for few rows in few steps.
+    """About the losses at the coarse places, for few rows in few steps, 0 at the others.
 
     Votes below the floor count in full.
     """
-    losses = [0.0] * len(PLACES)
     labeled = np.minimum(tile.num_annotations, 1).astype(np.float64)
     at_vote = np.maximum(ratios.reshape(-1).take(cells), LEAST_RATIO)
     mean_ratios = (at_vote / tile.num_annotations.take(tile.rows)).sum()
-    for place in COARSE_PLACES:
-        totals = sum_classes(np.exp(ratios * INVERSES[place]))
-        losses[place] = float(np.log(totals) @ labeled - mean_ratios * INVERSES[place])
+    losses = [0.0] * len(PLACES)
+    step = max(TILE_ELEMENTS // ratios.size, 1)
+    for start in range(0, len(COARSE_PLACES), step):
+        places = COARSE_PLACES[start : start + step]
+        inverses = INVERSES.take(places)
+        powers = np.multiply.outer(inverses, ratios)
+        totals = np.log(np.exp(powers, out=powers).sum(axis=1)) @ labeled
+        for place, loss in zip(places, (totals - inverses * mean_ratios).tolist(), strict=True):
+            losses[place] = loss
     return losses
 
 
-def temperature_losses(
-    ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = PLACES
-) -> list[int]:
-    """Soft cross-entropy of one model at each temperature, summed over the tile's labelled rows.
+def rounded_sums(x: Floats) -> list[int]:
+    """Sum of each row of a (t, n) array, values from 0 to 1,000 rounded to 2**-40, in that unit.
 
-    The sums are integers in units of ``LOSS_UNIT``, 0 at temperatures that are not among
-    ``places``; ``cells`` says as which class each vote counts.
+    The array is lost.
     """
-    sums = [0] * len(PLACES)
+    x += ROUNDING
+    # The bits of numbers that share their exponent count units; that sums of them wrap is undone.
+    first = int(np.float64(ROUNDING).view(np.int64)) * x.shape[1]
+    sums = x.view(np.int64).sum(axis=1).tolist()
+    return [(total - first + 2**63) % 2**64 - 2**63 for total in sums]
+
+
+def rounded_sum(x: Floats, bits: int) -> int:
+    """Sum of values rounded to 2**-bits, in that unit; none is beyond 2**(53 - bits)."""
+    units = np.rint(np.ldexp(x, bits)).astype(np.int64)
+    return (int((units >> LOW_BITS).sum()) << LOW_BITS) + int((units & (2**LOW_BITS - 1)).sum())
+
+
+def loss_sums(ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = PLACES) -> LossSums:
+    """Soft cross-entropy of one model at ``places`` of the grid, over the tile's labelled rows.
+
+    ``cells`` says as which class each vote counts.
+    """
     num, rows = tile.num_annotations, tile.rows
     at_vote = ratios.reshape(-1).take(cells)
     np.maximum(at_vote, LEAST_RATIO, out=at_vote)
@@ -179,17 +237,15 @@ def temperature_losses(
         rows = np.searchsorted(labeled, rows)
     num_classes, num_rows = ratios.shape
     if not num_rows:
-        return sums
+        return LossSums()
     totals = log_totals(ratios, places)
     # The mean over a row's votes of log(total) - ratio / T, were no vote below the floor.
     mean_ratio = np.bincount(rows, at_vote, minlength=num_rows) / num
-    # In place: with another array of their size, a tile would not fit what a process keeps free.
-    losses, excesses = totals, dict(excess_over_floor(at_vote, rows, totals, places, num_classes))
-    losses -= np.multiply.outer(INVERSES.take(places), mean_ratio)
-    for row, excess in excesses.items():
-        losses[row] -= excess / num
-    losses *= 1.0 / (LOSS_UNIT * np.log(num_classes))
-    units = np.rint(losses, out=losses).astype(np.int64).sum(axis=1).tolist()
-    for place, unit in zip(places, units, strict=True):
-        sums[place] = unit
-    return sums
+    excesses = {
+        row: rounded_sum(excess / num, TOTAL_BITS)
+        for row, excess in excess_over_floor(at_vote, rows, totals, places, num_classes)
+    }
+    sums = [0] * len(PLACES)
+    for row, (place, total) in enumerate(zip(places, rounded_sums(totals), strict=True)):
+        sums[place] = total - excesses.get(row, 0)
+    return LossSums(tuple(sums), rounded_sum(mean_ratio, RATIO_BITS))

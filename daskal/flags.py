@@ -36,11 +36,12 @@ def finish(
     statistics = draft.statistics
     losses = None
     if draft.options.temperature == "fit" and statistics.num_multiple:
-        unit = calibration.LOSS_UNIT / statistics.num_labeled
-        losses = np.full((len(statistics.losses), len(calibration.PLACES)), np.nan)
+        curves = [model.losses for model in statistics.losses]
+        unit = statistics.num_labeled * np.log(len(statistics.class_counts))
+        losses = np.full((len(curves), len(calibration.PLACES)), np.nan)
         # What else is known depends on how rows were cut into blocks.
-        for place in compared_places(statistics.losses):
-            losses[:, place] = [curve[place] * unit for curve in statistics.losses]
+        for place in compared_places(curves):
+            losses[:, place] = [curve[place] / unit for curve in curves]
     estimate = Estimate(
         options=draft.options,
         ensemble=ensemble,

@@ -7,6 +7,7 @@ associative and commutative: one block, many blocks and any tree of merges end i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal import calibration, kernels
+from daskal.calibration import LossSums
 from daskal.findings import LABEL_FAULTS, PROB_FAULTS, Findings
 from daskal.kernels import Floats, Ints, Rule, Tile
 from daskal.votes import LabelBlock, votes_of
@@ -185,16 +187,19 @@ class ConsensusStatistics:
         )
 
     @classmethod
+    def from_rule(cls, tile: Tile, rule: Rule) -> ConsensusStatistics:
+        """Statistics of a tile under the rule's consensus."""
+        labels, scaled = kernels.consensus(tile, rule)
+        return cls.from_tile(tile, labels, scaled, np.empty(0, dtype=np.int64))
+
+    @classmethod
     def from_block(
         cls, block: Block, *, rule: Rule, keep_faulty: bool = False
     ) -> ConsensusStatistics:
         """Statistics of a block under the rule's consensus."""
-        state = cls.zero(len(block.probs), block.probs[0].shape[1])
-        for tile, _, _ in checked_tiles(block, keep_faulty=keep_faulty):
-            labels, scaled = kernels.consensus(tile, rule)
-            none = np.empty(0, dtype=np.int64)
-            state = state.merge(cls.from_tile(tile, labels, scaled, none))
-        return state
+        zero = cls.zero(len(block.probs), block.probs[0].shape[1])
+        tiles = (checked.tile for checked in checked_tiles(block, keep_faulty=keep_faulty))
+        return functools.reduce(cls.merge, (cls.from_rule(tile, rule) for tile in tiles), zero)
 
     def merge(self, other: ConsensusStatistics) -> ConsensusStatistics:
         """Both together."""
@@ -298,12 +303,9 @@ class PendingRows:
 
     def statistics(self, rule: Rule) -> ConsensusStatistics:
         """Consensus statistics of these rows, now that the rule can settle them."""
-        state = ConsensusStatistics.zero(*self.probs.shape[1:])
-        for tile in self.tiles():
-            labels, scaled = kernels.consensus(tile, rule)
-            none = np.empty(0, dtype=np.int64)
-            state = state.merge(ConsensusStatistics.from_tile(tile, labels, scaled, none))
-        return state
+        zero = ConsensusStatistics.zero(*self.probs.shape[1:])
+        parts = (ConsensusStatistics.from_rule(tile, rule) for tile in self.tiles())
+        return functools.reduce(ConsensusStatistics.merge, parts, zero)
 
 
 @dataclass(frozen=True)
@@ -322,8 +324,7 @@ class LabelStatistics:
         Over rows untied by vote count: votes equal to the majority, and votes.
     class_counts : (k,) int64
         Votes for each class.
-    losses : tuple of p tuples of t int
-        Temperature losses in units of ``calibration.LOSS_UNIT``.
+    losses : tuple of p LossSums
     fitted : tuple of t int
         Labelled rows whose loss at that temperature is in the sum.
     undefined : (p,) int64
@@ -343,7 +344,7 @@ class LabelStatistics:
     untied_agreeing: Ints
     untied: Ints
     class_counts: Ints
-    losses: tuple[tuple[int, ...], ...]
+    losses: tuple[LossSums, ...]
     fitted: tuple[int, ...]
     undefined: Ints
     consensus: ConsensusStatistics
@@ -357,7 +358,7 @@ class LabelStatistics:
         return cls(
             *(0, 0, 0, none, none, none, none, none),
             np.zeros(num_classes, np.int64),
-            ((0,) * len(calibration.PLACES),) * num_models,
+            (LossSums(),) * num_models,
             (0,) * len(calibration.PLACES),
             np.zeros(num_models, np.int64),
             ConsensusStatistics.zero(num_models, num_classes),
@@ -437,26 +438,22 @@ class LabelStatistics:
         best by the first ``SAMPLE_ROWS`` rows; ``keep_faulty`` leaves rows with faulty
         probabilities as they are.
         """
-        num_classes = block.probs[0].shape[1]
-        state = cls.zero(len(block.probs), num_annotators, num_classes)
         places = calibration.PLACES if fit else ()
+        state = None
         for checked in checked_tiles(block, keep_faulty=keep_faulty):
             likely = guess_places(checked, miscount) if fit and guess else ()
             if likely:
                 places, guess = likely, False
-            state = state.merge(
-                cls.from_tile(
-                    checked, num_annotators=num_annotators, miscount=miscount, places=places
-                )
+            found = cls.from_tile(
+                checked, num_annotators=num_annotators, miscount=miscount, places=places
             )
-        return state
+            state = found if state is None else state.merge(found)
+        num_classes = block.probs[0].shape[1]
+        return state or cls.zero(len(block.probs), num_annotators, num_classes)
 
     def merge(self, other: LabelStatistics) -> LabelStatistics:
         """Both together."""
-        losses = tuple(
-            tuple(a + b for a, b in zip(mine, others, strict=True))
-            for mine, others in zip(self.losses, other.losses, strict=True)
-        )
+        pairs = zip(self.losses, other.losses, strict=True)
         return LabelStatistics(
             self.num_examples + other.num_examples,
             self.num_labeled + other.num_labeled,
@@ -467,7 +464,7 @@ class LabelStatistics:
             self.untied_agreeing + other.untied_agreeing,
             self.untied + other.untied,
             self.class_counts + other.class_counts,
-            losses,
+            tuple(mine.merge(others) for mine, others in pairs),
             tuple(a + b for a, b in zip(self.fitted, other.fitted, strict=True)),
             self.undefined + other.undefined,
             self.consensus.merge(other.consensus),
@@ -502,12 +499,12 @@ def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
 
 def tile_losses(
     checked: CheckedTile, miscount: bool, places: Sequence[int]
-) -> tuple[tuple[tuple[int, ...], ...], Ints]:
+) -> tuple[tuple[LossSums, ...], Ints]:
     """Losses of each model at ``places`` of the grid, and the rows of each that have none."""
     tile = checked.tile
     undefined = np.zeros(len(tile.probs), dtype=np.int64)
     if not places:
-        return ((0,) * len(calibration.PLACES),) * len(tile.probs), undefined
+        return (LossSums(),) * len(tile.probs), undefined
     cells = kernels.miscounted_cells(tile) if miscount else tile.cells
     losses = []
     for model, probs in enumerate(tile.probs):
@@ -522,5 +519,5 @@ def tile_losses(
                 rows=tile.rows[keep], num_annotations=np.where(bare, 0, tile.num_annotations)
             )
             counted = cells[keep]
-        losses.append(tuple(calibration.temperature_losses(ratios, fitted, counted, places)))
+        losses.append(calibration.loss_sums(ratios, fitted, counted, places))
     return tuple(losses), undefined

@@ -208,7 +208,7 @@ def check_classes(
         classes = labels.astype(np.int64)
     # Compared in the labels' own type: one pass each where all is well.
     if not len(classes) or (
-        (labels.dtype.kind != "f" or bool((classes == labels).all()))
+        (labels.dtype.kind != "f" or bool((np.trunc(labels) == labels).all()))
         and classes.min() >= 0
         and classes.max() < num_classes
     ):

@@ -69,7 +69,7 @@ def impute_mean(values: Floats, given: Ints, fallback: float) -> Floats:
 # --- temperature ------------------------------------------------------------------------------
 
 
-def choose_temperature(losses: Sequence[int], undefined: int) -> tuple[float, bool]:
+def choose_temperature(losses: Sequence[float], undefined: int) -> tuple[float, bool]:
     """Temperature of the least loss, first on the coarse grid and then around it; whether flat."""
     grid = calibration.TEMPERATURE_GRID
     if undefined:
@@ -82,7 +82,7 @@ def choose_temperature(losses: Sequence[int], undefined: int) -> tuple[float, bo
     return float(grid[min(window, key=lambda place: losses[place])]), False
 
 
-def compared_places(curves: Sequence[Sequence[int]]) -> list[int]:
+def compared_places(curves: Sequence[Sequence[float]]) -> list[int]:
     """Places of the grid that the models' temperatures depend on, by their losses."""
     places = set(calibration.COARSE_PLACES)
     for losses in curves:
@@ -94,7 +94,7 @@ def is_settled(statistics: LabelStatistics) -> bool:
     """Whether every row's loss is known wherever the temperatures depend on it."""
     return all(
         statistics.fitted[place] == statistics.num_labeled
-        for place in compared_places(statistics.losses)
+        for place in compared_places([model.losses for model in statistics.losses])
     )
 
 
@@ -160,8 +160,8 @@ class Draft:
             return cls(statistics, None, flat, options)
         if options.temperature == "fit":
             pairs = [
-                choose_temperature(losses, undefined)
-                for losses, undefined in zip(
+                choose_temperature(model.losses, undefined)
+                for model, undefined in zip(
                     statistics.losses, statistics.undefined.tolist(), strict=True
                 )
             ]

@@ -52,12 +52,14 @@ def test_places_left_out_change_nothing_of_the_others():
     labels, probs = mixed_problem()
     tile = next(statistics.checked_tiles(Block(labels, [probs], 0))).tile
     ratios = calibration.log_ratios(tile.probs[0])
-    every = calibration.temperature_losses(ratios, tile, tile.cells)
+    every = calibration.loss_sums(ratios, tile, tile.cells)
     rng = np.random.default_rng(0)
     for size in (1, 2, 7, 20):
         places = sorted(rng.choice(33, size, replace=False).tolist())
-        some = calibration.temperature_losses(ratios, tile, tile.cells, places)
-        assert some == [loss if at in places else 0 for at, loss in enumerate(every)]
+        some = calibration.loss_sums(ratios, tile, tile.cells, places)
+        assert some.ratios == every.ratios
+        expected = [total if at in places else 0 for at, total in enumerate(every.log_totals)]
+        assert list(some.log_totals) == expected
 
 
 def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):
@@ -67,8 +69,8 @@ def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):
     assert set(every.fitted) == {every.num_labeled}
     assert set(some.fitted) == {every.num_labeled, 0}
     assert weights.is_settled(some)
-    for place in weights.compared_places(some.losses):
-        assert some.losses[0][place] == every.losses[0][place]
+    for place in weights.compared_places([some.losses[0].losses]):
+        assert some.losses[0].losses[place] == every.losses[0].losses[place]
     assert whole(labels, probs, fit=False).fitted == (0,) * 33
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from daskal import findings, statistics, tallies
+from daskal import calibration, findings, statistics, tallies
 from daskal.errors import StorageError
 from daskal.objects import get_bytes, join_key, list_keys, put_bytes, remove_key
 from daskal.redaction import explain, redacted
@@ -23,6 +23,7 @@ from daskal.store import RECORDS, Claim
 KINDS = {
     kind.__name__: kind
     for kind in (
+        calibration.LossSums,
         findings.Finding,
         findings.Findings,
         statistics.ConsensusStatistics,

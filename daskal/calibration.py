@@ -206,7 +206,7 @@ def rough_losses(ratios: Floats, tile: Tile, cells: Ints) -> list[float]:
 
 
 def rounded_sums(x: Floats) -> list[int]:
-    """Sum of each row of a (t, n) array, values from 0 to 1,000 rounded to 2**-40, in that unit.
+    """Sum of each row of a (t, n) array, values from 0 to 500 rounded to 2**-40, in that unit.
 
     The array is lost.
     """

@@ -28,6 +28,8 @@ TILE_ELEMENTS = 10 * 2**14
 MIN_TILE_ROWS = 256
 # Sums over a tile of values of at most 2**39 are exact.
 MAX_TILE_ROWS = 2**14
+# A matrix with a label in every cell makes votes of six times its size.
+TILE_LABELS = 2**23
 # Elements that are brought into classes-before-rows order in one go, 512 KiB of them (measured).
 STRIP_ELEMENTS = 2**16
 
@@ -105,9 +107,11 @@ class LabeledScores(NamedTuple):
 # --- tiles ------------------------------------------------------------------------------------
 
 
-def tile_rows(num_models: int, num_classes: int) -> int:
-    """Rows of a tile, from the shape of the probabilities alone."""
-    fitting = TILE_ELEMENTS // (num_models * num_classes)
+def tile_rows(num_models: int, num_classes: int, num_annotators: int = 0) -> int:
+    """Rows of a tile, from the shapes of the probabilities and of a matrix of labels alone."""
+    fitting = min(
+        TILE_ELEMENTS // (num_models * num_classes), TILE_LABELS // max(num_annotators, 1)
+    )
     return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, fitting))
 
 

@@ -48,7 +48,8 @@ class Block(NamedTuple):
 def row_bounds(block: Block) -> Iterator[tuple[int, int]]:
     """Bounds of the tiles of a block."""
     num_rows, num_classes = block.probs[0].shape
-    step = kernels.tile_rows(len(block.probs), num_classes)
+    num_annotators = block.labels.shape[1] if isinstance(block.labels, np.ndarray) else 0
+    step = kernels.tile_rows(len(block.probs), num_classes, num_annotators)
     for start in range(0, num_rows, step):
         yield start, min(start + step, num_rows)
 

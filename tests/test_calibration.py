@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from unittest import mock
 
 import dask.array as da
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import daskal
 from daskal import calibration, kernels, reduction, statistics, weights
@@ -60,6 +63,24 @@ def test_places_left_out_change_nothing_of_the_others():
         assert some.ratios == every.ratios
         expected = [total if at in places else 0 for at, total in enumerate(every.log_totals)]
         assert list(some.log_totals) == expected
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 40), st.sampled_from([0.0, 1e-13, 1.0, 7.0, 499.0])
+)
+def test_sums_of_rounded_values_are_exact(seed, num_rows, most):
+    x = np.random.default_rng(seed).random((3, num_rows)) * most
+    expected = [sum(round(Fraction(value) * 2**40) for value in row) for row in x.tolist()]
+    assert [calibration.rounded_sum(row, 40) for row in x] == expected
+    assert calibration.rounded_sums(x.copy()) == expected
+
+
+def test_sums_of_a_tile_do_not_overflow():
+    x = np.full((1, kernels.MAX_TILE_ROWS), 499.0)
+    assert calibration.rounded_sums(x) == [499 * 2**40 * kernels.MAX_TILE_ROWS]
+    least = np.full(kernels.MAX_TILE_ROWS, calibration.LEAST_RATIO)
+    expected = round(Fraction(calibration.LEAST_RATIO) * 2**44) * kernels.MAX_TILE_ROWS
+    assert calibration.rounded_sum(least, calibration.RATIO_BITS) == expected
 
 
 def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):

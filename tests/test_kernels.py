@@ -230,6 +230,11 @@ def test_tiles_stay_small(num_models, num_classes):
     )
 
 
+@pytest.mark.parametrize(("num_annotators", "rows"), [(0, 2**14), (512, 2**14), (2048, 2**12)])
+def test_tiles_of_many_annotators_have_fewer_rows(num_annotators, rows):
+    assert kernels.tile_rows(1, 2, num_annotators) == rows
+
+
 @pytest.mark.parametrize(("num_models", "label"), [(1, 0), (2, 1)])
 def test_no_last_bit_of_a_mean_decides_between_models(num_models, label):
     # One vote for each of two classes, whose mean probabilities differ by rounding alone.

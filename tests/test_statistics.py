@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from daskal import calibration
 from daskal.choices import Options
-from daskal.statistics import Block, ConsensusStatistics, LabelStatistics, PendingRows
+from daskal.statistics import (
+    Block,
+    ConsensusStatistics,
+    LabelStatistics,
+    PendingRows,
+    sum_together,
+)
 from daskal.weights import Draft, consensus_weights
 from tests.problems import chunkings, make_problem
 
@@ -62,6 +68,16 @@ def test_counts_of_a_small_block():
     np.testing.assert_array_equal(state.consensus.consensus_counts, [1, 1])
     np.testing.assert_array_equal(state.consensus.model_errors, [0])
     assert state.pending.count == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([1, 2**14, 2**30]))
+def test_counts_summed_together_are_summed_apart(seed, num_counts, largest):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, 5, 40)
+    counts = [rng.integers(0, largest, 40, endpoint=True) for _ in range(num_counts)]
+    together = sum_together(groups, counts, 40 * largest, 6)
+    for found, values in zip(together, counts, strict=True):
+        assert found.tolist() == [values[groups == group].sum() for group in range(6)]
 
 
 def test_losses_are_the_soft_cross_entropy():

@@ -18,6 +18,10 @@ import zarr
 import daskal
 
 
+# A turn of a work takes at least so long.
+TURN_SECONDS = 0.3
+
+
 class Cost(NamedTuple):
     """Seconds on the clock, and seconds of processor time over all threads."""
 
@@ -52,7 +56,9 @@ def interleave(
 ) -> Times:
     """Time A, B, ... in turn, after one round of warm-up.
 
-    ``slow`` names works that run only so many times, and without a warm-up.
+    A short work is repeated within its turn, of which the mean counts: a system takes some 30 ms to
+    put threads that have slept on cores of their own. ``slow`` names works that run only so many
+    times, and without a warm-up.
     """
     turns = dict.fromkeys(works, repeats) | dict(slow or {})
     runs: dict[str, list[Cost]] = {name: [] for name in works}
@@ -60,11 +66,21 @@ def interleave(
         for name, work in works.items():
             if turn > turns[name] or (turn == 0 and name in (slow or {})):
                 continue
-            began = Cost(time.perf_counter(), time.process_time())
-            work()
+            cost = time_turn(work)
             if turn:
-                runs[name].append(Cost(time.perf_counter(), time.process_time()) - began)
+                runs[name].append(cost)
     return Times(runs)
+
+
+def time_turn(work: Callable[[], object]) -> Cost:
+    """The mean cost of a work, run until the turn has taken ``TURN_SECONDS``."""
+    began = Cost(time.perf_counter(), time.process_time())
+    num_runs, cost = 0, Cost(0.0, 0.0)
+    while cost.wall < TURN_SECONDS:
+        work()
+        num_runs += 1
+        cost = Cost(time.perf_counter(), time.process_time()) - began
+    return Cost(cost.wall / num_runs, cost.cpu / num_runs)
 
 
 def extra_memory(work: Callable[[], object]) -> int:

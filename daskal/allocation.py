@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 
-# Free memory that a thread keeps at most: more than the arrays of a tile take together.
-KEPT_BYTES = 16 * 2**20
+# Free memory that a thread keeps at most: what the arrays of a tile take together (measured).
+KEPT_BYTES = 12 * 2**20
 # Arrays beyond this size, as storage chunks and blocks are and those of a tile are not, go back to
 # the system in any case.
-LARGEST_KEPT = 4 * 2**20
+LARGEST_KEPT = 5 * 2**19
 
 # Parameters of mallopt, as glibc's malloc.h numbers them.
 M_TRIM_THRESHOLD = -1

@@ -80,13 +80,13 @@ def count_tasks(num_blocks: int, split_every: int) -> int:
 # --- memory -----------------------------------------------------------------------------------
 
 # What a worker that has imported daskal and its engines occupies between blocks, with what the
-# allocator keeps for the next one (measured: 180 MiB at first, up to 225 after many jobs).
-IDLE_WORKER_BYTES = 232 * MIB
+# allocator keeps for the next one (measured: 180 MiB at first, up to 263 after many jobs).
+IDLE_WORKER_BYTES = 268 * MIB
 # Dask's workers begin to spill at this share of their limit, and pause soon after: a plan stays
 # below it.
 USABLE_SHARE = 0.7
 # Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
-KERNEL_BYTES = 20 * MIB
+KERNEL_BYTES = 16 * MIB
 # Float64 arrays of a value a class and row that are alive at once, and more of them a model
 # (measured: 5 to 8 for one model, 12 for three).
 FLAT_ARRAYS, MODEL_ARRAYS = 6, 2

@@ -186,7 +186,7 @@ def watch(dask_worker: Any) -> dict[str, Any]:
 
 def test_ten_times_the_memory_of_all_workers(tmp_path: Path) -> None:
     """Labelled data and pool together; no spill, no pause, no restart, within the limit."""
-    limit = 670 * MIB
+    limit = 700 * MIB
     rows, pool_rows, chunk = 1_000_000, 17_000_000, 5_000
     paths = {
         "labels": tile_array(tmp_path / "labels", Stored((rows, 300), "i1", chunk), True),

@@ -17,7 +17,6 @@ import zarr
 
 import daskal
 
-
 # A turn of a work takes at least so long.
 TURN_SECONDS = 0.3
 

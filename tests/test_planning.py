@@ -120,9 +120,10 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
     with pytest.raises(MemoryLimitError) as caught:
         plan.check()
     needed = sizes.format_bytes(plan.worker_bytes)
+    idle = sizes.format_bytes(planning.IDLE_WORKER_BYTES)
     text = str(caught.value)
     enough = planning.format_bytes(plan.worker_bytes / planning.USABLE_SHARE)
-    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside 232.0 MiB" in text
+    assert f"needed: {needed} a worker (4 task(s) of 2.3 GiB beside {idle}" in text
     assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
     assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
     assert f"use 1 thread(s) a worker instead of 4, or set a memory limit of {enough}" in text

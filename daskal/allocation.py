@@ -11,8 +11,8 @@ import numpy as np
 
 # Free memory that a thread keeps at most: what the arrays of a tile take together (measured).
 KEPT_BYTES = 12 * 2**20
-# Arrays beyond this size, as storage chunks and blocks are and those of a tile are not, go back to
-# the system in any case.
+# Arrays beyond this size, as storage chunks and blocks are and those of a tile hardly ever, go back
+# to the system in any case: 2.5 MiB.
 LARGEST_KEPT = 5 * 2**19
 
 # Parameters of mallopt, as glibc's malloc.h numbers them.

@@ -50,7 +50,8 @@ class LossSums:
     """What the soft cross-entropy of one model is made of, at every temperature.
 
     A row's is ``log sum_k (p_k / max p)^(1/T)`` less the votes' mean of ``log(p_k / max p) / T``,
-    and less by how much its votes exceed the floor.
+    and less by how much its votes exceed the floor; a vote at the floor at every temperature counts
+    as that.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ class LossSums:
 
     @property
     def losses(self) -> list[float]:
-        """The sum of the rows' losses at each temperature of the grid, in nats."""
+        """The sum of the rows' losses at each temperature, in nats; none where it was left out."""
         ratios = self.ratios * 2.0**-RATIO_BITS
         return [
             total * 2.0**-TOTAL_BITS - ratios * inverse
@@ -191,7 +192,8 @@ def rough_losses(ratios: Floats, tile: Tile, cells: Ints) -> list[float]:
     Votes below the floor count in full.
     """
     labeled = np.minimum(tile.num_annotations, 1).astype(np.float64)
-    at_vote = np.maximum(ratios.reshape(-1).take(cells), LEAST_RATIO)
+    at_vote = ratios.reshape(-1).take(cells)
+    at_vote[at_vote <= LEAST_RATIO] = 0.0
     mean_ratios = (at_vote / tile.num_annotations.take(tile.rows)).sum()
     losses = [0.0] * len(PLACES)
     step = max(TILE_ELEMENTS // ratios.size, 1)
@@ -218,7 +220,7 @@ def rounded_sums(x: Floats) -> list[int]:
 
 
 def rounded_sum(x: Floats, bits: int) -> int:
-    """Sum of values rounded to 2**-bits, in that unit; none is beyond 2**(53 - bits)."""
+    """Sum of values rounded to 2**-bits, in that unit; none is beyond 2**(62 - bits)."""
     units = np.rint(np.ldexp(x, bits)).astype(np.int64)
     return (int((units >> LOW_BITS).sum()) << LOW_BITS) + int((units & (2**LOW_BITS - 1)).sum())
 
@@ -230,7 +232,6 @@ def loss_sums(ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = P
     """
     num, rows = tile.num_annotations, tile.rows
     at_vote = ratios.reshape(-1).take(cells)
-    np.maximum(at_vote, LEAST_RATIO, out=at_vote)
     labeled = np.flatnonzero(num)
     if len(labeled) < len(num):
         ratios, num = ratios.take(labeled, axis=1), num[labeled]
@@ -240,12 +241,21 @@ def loss_sums(ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = P
         return LossSums()
     totals = log_totals(ratios, places)
     # The mean over a row's votes of log(total) - ratio / T, were no vote below the floor.
+    # What is at the floor at every temperature counts as a constant, so that a loss which no
+    # temperature changes is flat to the last unit.
+    lost = np.flatnonzero(at_vote <= LEAST_RATIO)
+    at_vote[lost] = 0.0
     mean_ratio = np.bincount(rows, at_vote, minlength=num_rows) / num
     excesses = {
         row: rounded_sum(excess / num, TOTAL_BITS)
         for row, excess in excess_over_floor(at_vote, rows, totals, places, num_classes)
     }
+    floored = 0
+    if len(lost):
+        share = np.bincount(rows.take(lost), minlength=num_rows) / num
+        totals *= 1 - share
+        floored = rounded_sum(share * -LOG_FLOOR, TOTAL_BITS)
     sums = [0] * len(PLACES)
     for row, (place, total) in enumerate(zip(places, rounded_sums(totals), strict=True)):
-        sums[place] = total - excesses.get(row, 0)
+        sums[place] = total + floored - excesses.get(row, 0)
     return LossSums(tuple(sums), rounded_sum(mean_ratio, RATIO_BITS))

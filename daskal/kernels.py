@@ -21,14 +21,16 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
-# A tile of so many float64 is 1.25 MiB: about what the L2 of a core holds. In smaller ones, threads
-# would hand Python's lock to and fro too often. For many classes long rows count for more: a
-# reduction pays for each class of each tile.
+# A tile of so many float64 is 1.25 MiB, a little more than the L2 of many cores. In smaller ones,
+# threads would hand Python's lock to and fro too often (measured). For many classes long rows count
+# for more: a reduction pays for each class of each tile.
 TILE_ELEMENTS = 10 * 2**14
 MIN_TILE_ROWS = 256
 # Sums over a tile of values of at most 2**39 are exact.
 MAX_TILE_ROWS = 2**14
-# A matrix with a label in every cell makes votes of six times its size.
+# About so many votes a tile at most, as the kernels make ten arrays of them; and labels, missing
+# ones counted too, as a matrix in Fortran order is copied tile by tile.
+TILE_VOTES = 2**17
 TILE_LABELS = 2**23
 # Elements that are brought into classes-before-rows order in one go, 512 KiB of them (measured).
 STRIP_ELEMENTS = 2**16
@@ -46,8 +48,7 @@ NEAR_TIE = 1e-11
 
 SUM_TOLERANCE = 1e-3
 LEAST_SUM, MOST_SUM = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
-LOW_TOLERANCE = -1e-6
-HIGH_TOLERANCE = 1 + 1e-3
+LOW_TOLERANCE, HIGH_TOLERANCE = -1e-6, MOST_SUM
 
 
 class Tile(NamedTuple):
@@ -107,10 +108,14 @@ class LabeledScores(NamedTuple):
 # --- tiles ------------------------------------------------------------------------------------
 
 
-def tile_rows(num_models: int, num_classes: int, num_annotators: int = 0) -> int:
-    """Rows of a tile, from the shapes of the probabilities and of a matrix of labels alone."""
+def tile_rows(
+    num_models: int, num_classes: int, num_annotators: int = 0, votes_a_row: float = 0.0
+) -> int:
+    """Rows of a tile, from the shapes of probabilities and labels and the votes of a row."""
     fitting = min(
-        TILE_ELEMENTS // (num_models * num_classes), TILE_LABELS // max(num_annotators, 1)
+        TILE_ELEMENTS // (num_models * num_classes),
+        TILE_LABELS // max(num_annotators, 1),
+        int(TILE_VOTES / max(votes_a_row, 1)),
     )
     return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, fitting))
 
@@ -359,7 +364,7 @@ def posterior(tile: Tile, scaled: Floats, weights: VoteWeights) -> tuple[Floats,
     """
     by_vote = weights.annotator.take(tile.annotators)
     by_votes = np.bincount(tile.rows, by_vote, minlength=scaled.shape[2])
-    q = scaled[0] * weights.model[0]
+    q = np.multiply(scaled[0], weights.model[0], order="C")
     for model, weight in zip(scaled[1:], weights.model[1:], strict=True):
         q += model * weight
     q += weights.other_likelihood * by_votes
@@ -466,8 +471,7 @@ def ensemble_confidence(scaled: Floats, model_weight: Floats) -> tuple[Ints, Flo
     _, num_classes, num_rows = scaled.shape
     votes = np.stack([first_largest(model) for model in scaled])
     cells = (votes * num_rows + np.arange(num_rows)).ravel()
-    counts = np.bincount(cells, minlength=num_classes * num_rows)
-    counts = counts.reshape(num_classes, num_rows)
+    counts = count_cells(cells, num_classes, num_rows)
     weighted = np.zeros((num_classes, num_rows))
     for model, weight in zip(scaled, model_weight, strict=True):
         weighted += model * weight

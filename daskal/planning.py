@@ -90,6 +90,8 @@ KERNEL_BYTES = 16 * MIB
 # Float64 arrays of a value a class and row that are alive at once, and more of them a model
 # (measured: 5 to 8 for one model, 12 for three).
 FLAT_ARRAYS, MODEL_ARRAYS = 6, 2
+# Of each vote of a tile (measured).
+VOTE_BYTES = 92
 # Zarr has so many chunks of an array in flight at once.
 ZARR_CONCURRENCY = 10
 
@@ -354,11 +356,17 @@ def labeled_state_bytes(
     return max(first_pass, second_pass)
 
 
-def kernel_bytes(num_models: int, num_classes: int, block_rows: int) -> int:
+def kernel_bytes(
+    num_models: int, num_classes: int, block_rows: int, num_annotators: int = 0
+) -> int:
     """Most bytes that the kernels take: a tile of many classes does not fit a cache any more."""
     rows = min(kernels.tile_rows(num_models, num_classes), block_rows)
     arrays = FLAT_ARRAYS + MODEL_ARRAYS * num_models
-    return max(KERNEL_BYTES, 8 * arrays * rows * num_classes)
+    # At the least rows of a tile, all their labels may be given.
+    votes = min(
+        rows * num_annotators, max(kernels.TILE_VOTES, kernels.MIN_TILE_ROWS * num_annotators)
+    )
+    return max(KERNEL_BYTES, 8 * arrays * rows * num_classes) + VOTE_BYTES * votes
 
 
 def pool_state_bytes(batch_size: int) -> int:

@@ -136,6 +136,7 @@ def plan_section(
     """The plan of one pool."""
     num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
     size = block_size(blocks.sources)
+    num_annotators = blocks.sources[0].shape[1] if blocks.has_labels else 0
     return SectionPlan(
         name,
         num_rows,
@@ -149,7 +150,7 @@ def plan_section(
         sum(reads) * planning.count_tasks(num_blocks, SPLIT_EVERY),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
-        planning.kernel_bytes(probs.num_models, probs.num_classes, size.rows),
+        planning.kernel_bytes(probs.num_models, probs.num_classes, size.rows, num_annotators),
     )
 
 

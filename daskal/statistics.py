@@ -19,7 +19,7 @@ from daskal import calibration, kernels
 from daskal.calibration import LossSums
 from daskal.findings import LABEL_FAULTS, PROB_FAULTS, Findings
 from daskal.kernels import Floats, Ints, Rule, Tile
-from daskal.votes import LabelBlock, votes_of
+from daskal.votes import LabelBlock, votes_a_row, votes_of
 
 ProbBlocks = Sequence[NDArray[np.generic]]
 
@@ -49,7 +49,8 @@ def row_bounds(block: Block) -> Iterator[tuple[int, int]]:
     """Bounds of the tiles of a block."""
     num_rows, num_classes = block.probs[0].shape
     num_annotators = block.labels.shape[1] if isinstance(block.labels, np.ndarray) else 0
-    step = kernels.tile_rows(len(block.probs), num_classes, num_annotators)
+    given = 0.0 if block.labels is None else votes_a_row(block.labels)
+    step = kernels.tile_rows(len(block.probs), num_classes, num_annotators, given)
     for start in range(0, num_rows, step):
         yield start, min(start + step, num_rows)
 
@@ -450,7 +451,9 @@ class LabelStatistics:
             )
             state = found if state is None else state.merge(found)
         num_classes = block.probs[0].shape[1]
-        return state or cls.zero(len(block.probs), num_annotators, num_classes)
+        if state is None:
+            return cls.zero(len(block.probs), num_annotators, num_classes)
+        return state
 
     def merge(self, other: LabelStatistics) -> LabelStatistics:
         """Both together."""

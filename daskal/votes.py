@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 WORD_BITS = 3
 WORD = 1 << WORD_BITS
 
+# Rows by which the votes of a row are judged.
+SAMPLE_ROWS = 64
 # Labels looked at in one go: fewer, and threads would hand Python's lock to and fro too often.
 MASK_SIZE = 2**21
 
@@ -69,10 +71,10 @@ def without_rows(
 
 @dataclass(frozen=True)
 class SparseLabels:
-    """A block of labels from sparse storage: as :class:`Votes`, but with labels unchecked.
+    """A block of labels from sparse storage, in compressed sparse row form, unchecked.
 
-    :func:`order_votes` makes it. ``offsets`` begin with 0; rows whose annotators are at fault are
-    in ``faulty_rows``, and their votes left out.
+    :func:`order_votes` makes it. Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``, from 0 on;
+    rows whose annotators are at fault are in ``faulty_rows``, and their votes left out.
     """
 
     offsets: NDArray[np.int64]
@@ -140,18 +142,32 @@ def given_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]
     """Places of the labels that are not missing, and these labels."""
     if labels.dtype.kind in "ub":
         return np.arange(len(labels)), labels
-    is_given = np.greater_equal if labels.dtype.kind == "i" else np.equal
     found = []
     for start in range(0, max(len(labels), 1), MASK_SIZE):
         part = labels[start : start + MASK_SIZE]
-        # NaN alone differs from itself.
-        places = true_places(is_given(part, 0 if labels.dtype.kind == "i" else part))
+        places = true_places(is_given(part))
         found.append((places, part.take(places)))
         places += start
     if len(found) == 1:
         return found[0]
     all_places, given = zip(*found, strict=True)
     return np.concatenate(all_places), np.concatenate(given)
+
+
+def is_given(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which labels are not missing."""
+    if labels.dtype.kind in "ub":
+        return np.ones(labels.shape, dtype=bool)
+    # NaN alone differs from itself.
+    return np.greater_equal(labels, 0) if labels.dtype.kind == "i" else np.equal(labels, labels)
+
+
+def votes_a_row(block: LabelBlock) -> float:
+    """About how many votes a row has, judging by some rows from all over a block."""
+    if isinstance(block, SparseLabels):
+        return len(block.classes) / max(len(block), 1)
+    sample = block[:: max(len(block) // SAMPLE_ROWS, 1)]
+    return np.count_nonzero(is_given(sample)) / max(len(sample), 1)
 
 
 def true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -83,6 +83,37 @@ def test_sums_of_a_tile_do_not_overflow():
     assert calibration.rounded_sum(least, calibration.RATIO_BITS) == expected
 
 
+@pytest.mark.parametrize("num_classes", [2, 10, 1000])
+def test_first_guess_of_the_losses_is_near_them(num_classes):
+    rng = np.random.default_rng(num_classes)
+    probs = rng.dirichlet(np.full(num_classes, 5.0), 300)
+    labels = rng.integers(-1, num_classes, (300, 5))
+    tile = next(statistics.checked_tiles(Block(labels, [probs], 0))).tile
+    ratios = calibration.log_ratios(tile.probs[0])
+    rough = calibration.rough_losses(ratios, tile, tile.cells)
+    exact = calibration.loss_sums(ratios, tile, tile.cells).losses
+    places = list(calibration.COARSE_PLACES)
+    # Votes below the floor count in full in the guess.
+    high = places[3:]
+    np.testing.assert_allclose([rough[at] for at in high], [exact[at] for at in high], rtol=1e-9)
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 3000])
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_certain_predictions_leave_the_loss_flat(num_rows, num_classes):
+    rng = np.random.default_rng(num_rows)
+    probs = np.eye(num_classes)[rng.integers(0, num_classes, num_rows)]
+    labels = rng.integers(0, num_classes, (num_rows, 4))
+    state = whole(labels, probs, guess=False)
+    losses = state.losses[0].losses
+    assert len(set(losses)) == 1
+    wrong = (labels != probs.argmax(axis=1)[:, np.newaxis]).mean(axis=1).sum()
+    assert losses[0] == pytest.approx(-wrong * calibration.LOG_FLOOR, rel=1e-9)
+    estimate = daskal.estimate(labels, probs)
+    assert estimate.temperature == 1
+    assert any("temperature" in flag for flag in estimate.flags)
+
+
 def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):
     labels, probs = mixed_problem()
     labels, probs = labels[:600], probs[:600]

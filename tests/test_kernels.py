@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal import calibration, kernels
+from daskal import calibration, kernels, tallies
 from daskal.calibration import LossSums
 from daskal.kernels import Rule, TieBreak, VoteWeights
 from tests.problems import chunkings
@@ -233,6 +233,33 @@ def test_tiles_stay_small(num_models, num_classes):
 @pytest.mark.parametrize(("num_annotators", "rows"), [(0, 2**14), (512, 2**14), (2048, 2**12)])
 def test_tiles_of_many_annotators_have_fewer_rows(num_annotators, rows):
     assert kernels.tile_rows(1, 2, num_annotators) == rows
+
+
+@pytest.mark.parametrize("total", [0.999, 1.001])
+@pytest.mark.parametrize("beside", [[0.5, 0.5], [1 + 5e-7, -5e-7]])
+def test_sums_at_the_tolerance_are_the_same_beside_any_row(total, beside):
+    # The row beside it decides whether a tile is looked at closely.
+    for edge in (total, np.nextafter(total, 1), np.nextafter(total, 2 if total > 1 else 0)):
+        probs = np.array([[edge, 0.0], beside]).T[np.newaxis]
+        no_negative = bool(probs.min() >= 0)
+        faults = kernels.check_probs(probs, no_negative=no_negative)
+        outside = not 1 - 1e-3 <= edge <= 1 + 1e-3
+        assert (faults is not None and bool(faults[0, 0])) == outside
+
+
+def test_sums_over_a_tile_fit_their_types():
+    assert kernels.MAX_TILE_ROWS * 2**tallies.QUALITY_BITS <= 2**53
+    assert 500 * 2**calibration.TOTAL_BITS * kernels.MAX_TILE_ROWS < 2**63
+
+
+def test_posterior_of_a_tile_in_any_order():
+    rng = np.random.default_rng(3)
+    tile = make_tile(rng, 1, 3, 20)
+    weights = make_rule(rng, 1, 3, 1.0).final
+    q, _ = kernels.posterior(tile, tile.probs, weights)
+    np.testing.assert_allclose(q.sum(axis=0), 1, rtol=1e-12)
+    turned = np.asfortranarray(tile.probs)
+    np.testing.assert_array_equal(kernels.posterior(tile, turned, weights)[0], q)
 
 
 @pytest.mark.parametrize(("num_models", "label"), [(1, 0), (2, 1)])

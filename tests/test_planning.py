@@ -204,7 +204,7 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
         "mean_weight": estimate.final.mean_weight,
     }
     kept = {"on_invalid": "raise", "writer": Sink(), "batch_size": 10}
-    projected = planning.kernel_bytes(num_models, num_classes, 300)
+    projected = planning.kernel_bytes(num_models, num_classes, 300, 8)
     assert projected > planning.KERNEL_BYTES
     for work in (
         lambda: LabelStatistics.from_block(block, num_annotators=8),
@@ -222,6 +222,29 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
     LabelStatistics.from_block(block, num_annotators=8)
     assert tracemalloc.get_traced_memory()[1] > projected / 3
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("num_annotators", [20, 500])
+@pytest.mark.parametrize("dtype", ["i1", "f8"])
+def test_kernels_of_a_full_matrix_take_no_more_than_projected(
+    num_annotators: int, dtype: str
+) -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(10, size=(33_000, num_annotators)).astype(dtype)
+    probs = rng.dirichlet(np.ones(10), 33_000)
+    estimate = daskal.estimate(labels[:100], probs[:100])
+    block, rule = Block(labels, [probs], 0), estimate.rule()
+    projected = planning.kernel_bytes(1, 10, 33_000, num_annotators)
+    for work in (
+        lambda: LabelStatistics.from_block(block, num_annotators=num_annotators),
+        lambda: ConsensusStatistics.from_block(block, rule=rule),
+        lambda: scoring.score_labeled_block(block, rule=rule, on_invalid="raise"),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= projected
 
 
 def test_few_classes_take_what_every_task_does() -> None:

@@ -80,6 +80,25 @@ def test_counts_summed_together_are_summed_apart(seed, num_counts, largest):
         assert found.tolist() == [values[groups == group].sum() for group in range(6)]
 
 
+@pytest.mark.parametrize("num_counts", [2, 3])
+def test_counts_that_fill_their_share_of_a_float_are_summed_exactly(num_counts):
+    bits = 53 // num_counts
+    for most in (2**bits - 1, 2**bits, 2**bits + 1):
+        groups = np.zeros(3, dtype=np.int64)
+        counts = [np.array([most - 2, 1, 1])] * num_counts
+        assert [found.tolist() for found in sum_together(groups, counts, most, 1)] == (
+            [[most]] * num_counts
+        )
+
+
+def test_pairs_of_many_votes_a_row_are_counted_exactly():
+    labels = np.zeros((600, 400), dtype=np.int64)
+    probs = np.tile([0.9, 0.1], (600, 1))
+    state = statistics(labels, probs)
+    assert set(state.pairs.tolist()) == set(state.agreeing_pairs.tolist()) == {600 * 399}
+    assert set(state.votes.tolist()) == {600}
+
+
 def test_losses_are_the_soft_cross_entropy():
     labels = np.array([[0, 1, 1], [2, 2, -1]])
     probs = np.array([[0.2, 0.5, 0.3], [0.0, 0.1, 0.9]])

@@ -56,3 +56,13 @@ def test_rows_with_a_label_that_is_no_class_lose_their_votes():
     np.testing.assert_array_equal(found.values, [1.5, 9, -1, np.inf])
     np.testing.assert_array_equal(found.rows, [1])
     np.testing.assert_array_equal(found.classes, [1])
+
+
+@pytest.mark.parametrize("dtype", ["f8", "i1", "u1"])
+def test_votes_of_a_row_are_judged_by_some_rows(dtype):
+    full = np.ones((1000, 6), dtype=dtype)
+    assert votes.votes_a_row(full) == 6
+    assert votes.votes_a_row(full[:0]) == 0
+    if dtype != "u1":
+        full[500:, :4] = np.nan if dtype == "f8" else -1
+        assert votes.votes_a_row(full) == pytest.approx(4, abs=0.2)

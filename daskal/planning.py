@@ -362,10 +362,9 @@ def kernel_bytes(
     """Most bytes that the kernels take: a tile of many classes does not fit a cache any more."""
     rows = min(kernels.tile_rows(num_models, num_classes), block_rows)
     arrays = FLAT_ARRAYS + MODEL_ARRAYS * num_models
-    # At the least rows of a tile, all their labels may be given.
-    votes = min(
-        rows * num_annotators, max(kernels.TILE_VOTES, kernels.MIN_TILE_ROWS * num_annotators)
-    )
+    # The smallest tile may have all its labels given.
+    most_votes = max(kernels.TILE_VOTES, kernels.MIN_TILE_ROWS * num_annotators)
+    votes = min(rows * num_annotators, most_votes)
     return max(KERNEL_BYTES, 8 * arrays * rows * num_classes) + VOTE_BYTES * votes
 
 

@@ -509,19 +509,15 @@ def tile_losses(
     undefined = np.zeros(len(tile.probs), dtype=np.int64)
     if not places:
         return (LossSums(),) * len(tile.probs), undefined
-    cells = kernels.miscounted_cells(tile) if miscount else tile.cells
     losses = []
     for model, probs in enumerate(tile.probs):
         # A NaN that is kept counts as zero here.
         ratios = calibration.log_ratios(np.fmax(probs, 0) if len(checked.faulty) else probs)
-        fitted, counted = tile, cells
+        fitted = tile
         if len(checked.faulty):
             bare = np.logical_or.reduce(np.isnan(ratios), axis=0)
             undefined[model] = np.count_nonzero(bare & (tile.num_annotations > 0))
-            keep = ~bare[tile.rows]
-            fitted = tile._replace(
-                rows=tile.rows[keep], num_annotations=np.where(bare, 0, tile.num_annotations)
-            )
-            counted = cells[keep]
-        losses.append(calibration.loss_sums(ratios, fitted, counted, places))
+            fitted = tile.without_votes(bare)
+        cells = kernels.miscounted_cells(fitted) if miscount else fitted.cells
+        losses.append(calibration.loss_sums(ratios, fitted, cells, places))
     return tuple(losses), undefined

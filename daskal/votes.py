@@ -54,21 +54,6 @@ class Votes:
         )
 
 
-def without_rows(
-    offsets: NDArray[np.int64],
-    annotators: NDArray[np.integer],
-    classes: NDArray[Any],
-    rows: NDArray[np.integer],
-) -> tuple[NDArray[np.int64], NDArray[np.integer], NDArray[Any]]:
-    """Offsets, annotators and classes with the votes of some rows taken out."""
-    num = np.diff(offsets)
-    keep = np.ones(len(num), dtype=bool)
-    keep[rows] = False
-    kept = np.repeat(keep, num)
-    offsets = np.concatenate([[0], np.cumsum(np.where(keep, num, 0))])
-    return offsets, annotators[kept], classes[kept]
-
-
 @dataclass(frozen=True)
 class SparseLabels:
     """A block of labels from sparse storage, in compressed sparse row form, unchecked.
@@ -118,9 +103,14 @@ def order_votes(
         annotators = annotators.astype(np.int64)
     if not len(at):
         return SparseLabels(offsets, annotators, classes, *NO_FAULTS)
-    rows, earliest = np.unique(np.searchsorted(offsets, at, side="right") - 1, return_index=True)
-    kept = without_rows(offsets, annotators, classes, rows)
-    return SparseLabels(*kept, rows, faults[at[earliest]], seen[earliest])
+    row_of = np.repeat(np.arange(len(num)), num)
+    faulty, earliest = np.unique(row_of[at], return_index=True)
+    kept = np.isin(row_of, faulty, invert=True)
+    num[faulty] = 0
+    offsets = np.concatenate([[0], np.cumsum(num)])
+    return SparseLabels(
+        offsets, annotators[kept], classes[kept], faulty, faults[at[earliest]], seen[earliest]
+    )
 
 
 LabelBlock = NDArray[np.generic] | SparseLabels

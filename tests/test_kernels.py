@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from daskal import calibration, kernels, tallies
 from daskal.calibration import LossSums
 from daskal.kernels import Rule, TieBreak, VoteWeights
+from daskal.statistics import Block, row_bounds
 from tests.problems import chunkings
 
 CLASSES = st.sampled_from([2, 3, 4, 7, 10, 31, 64, 100, 257, 1000])
@@ -233,6 +234,14 @@ def test_tiles_stay_small(num_models, num_classes):
 @pytest.mark.parametrize(("num_annotators", "rows"), [(0, 2**14), (512, 2**14), (2048, 2**12)])
 def test_tiles_of_many_annotators_have_fewer_rows(num_annotators, rows):
     assert kernels.tile_rows(1, 2, num_annotators) == rows
+
+
+@pytest.mark.parametrize(("given_share", "rows"), [(0.0, 2**12), (0.25, 2**8)])
+def test_tiles_are_cut_for_the_labels_and_votes_of_their_block(given_share, rows):
+    labels = np.full((2**12, 2**11), -1, dtype=np.int8)
+    labels[:, : int(given_share * 2**11)] = 0
+    bounds = list(row_bounds(Block(labels, [np.full((2**12, 2), 0.5)], 0)))
+    assert bounds == [(start, start + rows) for start in range(0, 2**12, rows)]
 
 
 @pytest.mark.parametrize("total", [0.999, 1.001])

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal import mirror, mirrored
 from daskal.errors import ArgumentTypeError, InputError, MissingColumnError
 from daskal.findings import FIRST_ROWS
+from daskal.mirror import arguments, returns
 
 __all__ = [
     "convert_long_to_wide_dataset",
@@ -76,10 +76,10 @@ def get_active_learning_scores(
     >>> int(scores.argmin())
     2
     """
-    labeled, pool, notes = mirrored.active_learning_scores(
+    labeled, pool, notes = returns.active_learning_scores(
         labels_multiannotator, pred_probs, pred_probs_unlabeled, ensemble=False
     )
-    mirror.warn(notes)
+    arguments.warn(notes)
     return labeled, pool
 
 
@@ -117,10 +117,10 @@ def get_active_learning_scores_ensemble(
     >>> get_active_learning_scores_ensemble(pred_probs_unlabeled=pool)[1].round(4)
     array([0.7333, 0.6   ])
     """
-    labeled, pool, notes = mirrored.active_learning_scores(
+    labeled, pool, notes = returns.active_learning_scores(
         labels_multiannotator, pred_probs, pred_probs_unlabeled, ensemble=True
     )
-    mirror.warn(notes)
+    arguments.warn(notes)
     return labeled, pool
 
 
@@ -193,8 +193,8 @@ def get_label_quality_multiannotator(
             f"{quality_method!r}."
         )
     methods = [consensus_method] if isinstance(consensus_method, str) else list(consensus_method)
-    info, notes = mirrored.label_quality_info(
-        mirror.take_labeled(labels_multiannotator, pred_probs, ensemble=False),
+    info, notes = returns.label_quality_info(
+        arguments.take_labeled(labels_multiannotator, pred_probs, ensemble=False),
         methods,
         quality_method,
         calibrate=calibrate_probs,
@@ -204,7 +204,7 @@ def get_label_quality_multiannotator(
         verbose=verbose,
         score_options=label_quality_score_kwargs or {},
     )
-    mirror.warn(notes)
+    arguments.warn(notes)
     return info
 
 
@@ -258,8 +258,8 @@ def get_label_quality_multiannotator_ensemble(
             "label_quality_score_kwargs: expected none for an ensemble, got "
             f"{sorted(label_quality_score_kwargs)}. daskal.label_quality takes method= for one."
         )
-    info, notes = mirrored.label_quality_info(
-        mirror.take_labeled(labels_multiannotator, pred_probs, ensemble=True),
+    info, notes = returns.label_quality_info(
+        arguments.take_labeled(labels_multiannotator, pred_probs, ensemble=True),
         ["best_quality"],
         "crowdlab",
         calibrate=calibrate_probs,
@@ -269,7 +269,7 @@ def get_label_quality_multiannotator_ensemble(
         verbose=verbose,
         score_options={},
     )
-    mirror.warn(notes)
+    arguments.warn(notes)
     return info
 
 
@@ -306,8 +306,8 @@ def get_majority_vote_label(
     >>> get_majority_vote_label(np.array([[0, 0, 1], [1, 1, np.nan]]))
     array([0, 1])
     """
-    labels, notes = mirrored.majority_vote(labels_multiannotator, pred_probs, strict=verbose)
-    mirror.warn(notes)
+    labels, notes = returns.majority_vote(labels_multiannotator, pred_probs, strict=verbose)
+    arguments.warn(notes)
     return labels
 
 

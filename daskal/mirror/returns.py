@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal import api, describing, inputs, mirror, quality, reduction, scoring
+from daskal import api, describing, inputs, quality, reduction, scoring
 from daskal.annotators import annotator_table
 from daskal.blocks import as_array, cut_rows
 from daskal.choices import CONSENSUS_METHODS, QUALITY_METHODS, check_choice
@@ -19,7 +19,8 @@ from daskal.errors import ArgumentTypeError, InputError
 from daskal.findings import describe
 from daskal.gathering import ConfidenceSums, Gathered, ModelVotes
 from daskal.kernels import TieBreak
-from daskal.mirror import LABELS, POOL, PROBS, Given
+from daskal.mirror import arguments
+from daskal.mirror.arguments import LABELS, POOL, PROBS, Given
 from daskal.sources import LazySource, MemorySource, StoredSource
 from daskal.weights import Draft, Estimate, impute_mean, ratio
 
@@ -40,8 +41,8 @@ def active_learning_scores(
         raise InputError(f"expected {PROBS}, {POOL} or both, got neither.")
     for name, given in ((PROBS, pred_probs), (POOL, pool)):
         if given is not None:
-            mirror.check_type(name, given)
-    opened = None if pool is None else mirror.open_pool(pool, ensemble=ensemble)
+            arguments.check_type(name, given)
+    opened = None if pool is None else arguments.open_pool(pool, ensemble=ensemble)
     scores: Any = np.array([])
     estimate = None
     notes: list[str] = []
@@ -51,19 +52,19 @@ def active_learning_scores(
                 f"{LABELS}: expected the labels that {PROBS} belong to, got None. Pass the "
                 f"probabilities of examples without labels as {POOL}."
             )
-        given = mirror.take_labeled(labels, pred_probs, ensemble=ensemble)
+        given = arguments.take_labeled(labels, pred_probs, ensemble=ensemble)
         if opened is not None:
-            mirror.check_same_models(given.probs, opened)
+            arguments.check_same_models(given.probs, opened)
         options = given.options()
-        statistics = mirror.read(given, options, single=True)
+        statistics = arguments.read(given, options, single=True)
         estimate = api.settle(
             statistics, given.labels, given.probs, given.blocks, options, given.on_invalid
         )
-        notes = mirror.notes_on(statistics)
+        notes = arguments.notes_on(statistics)
         scores = score_labeled(given, estimate)
     if opened is None:
         return scores, np.array([]), notes
-    lazy = mirror.is_lazy(pool)
+    lazy = arguments.is_lazy(pool)
     scores_unlabeled, found = score_pool(opened, estimate, lazy=lazy)
     return scores, scores_unlabeled, notes + found
 
@@ -133,11 +134,11 @@ def label_quality_info(
         quality_method=quality_method,
         consensus_method="best_quality" if "best_quality" in methods else "majority_vote",
     )
-    statistics = mirror.read(given, options, single=False)
+    statistics = arguments.read(given, options, single=False)
     estimate = api.settle(
         statistics, given.labels, given.probs, given.blocks, options, given.on_invalid
     )
-    estimates = [mirror.by_method(estimate, method) for method in methods]
+    estimates = [arguments.by_method(estimate, method) for method in methods]
     used = detailed or quality_method == "crowdlab"
     question = make_question(
         given, estimates, score_options if used else NO_SCORE_OPTIONS, detailed=detailed
@@ -154,7 +155,7 @@ def label_quality_info(
     if verbose:
         for flag in estimate.flags:
             logger.info("%s", flag)
-    return info, mirror.notes_on(statistics)
+    return info, arguments.notes_on(statistics)
 
 
 def make_question(
@@ -238,15 +239,15 @@ def lazy_tables(
 def majority_vote(labels: Any, pred_probs: Any, *, strict: bool) -> tuple[Any, list[str]]:
     """Majority vote of each row, and what its owner should know."""
     if pred_probs is None:
-        matrix = mirror.take_labels(labels)
-        pred_probs = mirror.uniform_probs(matrix, mirror.count_classes(matrix))
-    given = mirror.take_labeled(labels, pred_probs, ensemble=False)
+        matrix = arguments.take_labels(labels)
+        pred_probs = arguments.uniform_probs(matrix, arguments.count_classes(matrix))
+    given = arguments.take_labeled(labels, pred_probs, ensemble=False)
     options = given.options(temperature=None, consensus_method="majority_vote")
-    statistics = mirror.read(given, options, single=False, strict=strict)
+    statistics = arguments.read(given, options, single=False, strict=strict)
     tie_break = Draft.from_statistics(statistics, options).tie_break
     votes = as_array(given.blocks, describing.majority_block, np.int64, tie_break=tie_break)
     # Whoever does not ask for checks of the labels hears of none.
-    notes = mirror.notes_on(statistics) if strict else []
+    notes = arguments.notes_on(statistics) if strict else []
     if given.lazy:
         return api.like_template(votes, given.labels.template, "majority_vote"), notes
     return votes.compute(), notes

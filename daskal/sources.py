@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 
+from daskal import transfers
 from daskal.errors import BlockError, InputError
 from daskal.redaction import explain, redacted, showable
 from daskal.retries import with_retries
@@ -103,7 +104,8 @@ def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> A
     """Part of a stored array, or an error that says which part of what."""
     try:
         return with_retries(
-            lambda: array[(*(slice(None),) * axis, part)], f"{name}: {what} {part.start:,}"
+            lambda: transfers.read(array, (*(slice(None),) * axis, part)),
+            f"{name}: {what} {part.start:,}",
         )
     except Exception as error:
         raise BlockError(

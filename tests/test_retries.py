@@ -118,6 +118,7 @@ class FlakyArray:
 
     path = "probs"
     store_path = "s3://bucket/probs"
+    store = None
 
     def __init__(self, failures: int, error: Exception) -> None:
         self.flaky = Flaky(failures, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -121,3 +122,17 @@ def test_only_lost_connections_are_kept_quiet() -> None:
 
     kept = [launching.is_no_farewell(record(kind)) for kind in (None, OSError, CommClosedError)]
     assert kept == [True, True, False]
+
+
+LARGE_PARENT = """
+import subprocess, sys
+held = b"x" * 2**29
+child = "from daskal.cli.launching import process_peak; print(process_peak())"
+subprocess.run([sys.executable, "-c", child], check=True)
+"""
+
+
+def test_a_peak_is_a_process_own_and_not_its_parents() -> None:
+    command = [sys.executable, "-c", LARGE_PARENT]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 2**20 < int(found.stdout) < 2**28

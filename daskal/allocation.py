@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 # Free memory that a thread keeps at most: what the arrays of a tile take together (measured).
-KEPT_BYTES = 12 * 2**20
+KEPT_BYTES = 24 * 2**20
 # Arrays beyond this size, as storage chunks and blocks are and those of a tile hardly ever, go back
 # to the system in any case: 2.5 MiB.
 LARGEST_KEPT = 5 * 2**19

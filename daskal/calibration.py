@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from daskal.kernels import PROB_FLOOR, TILE_ELEMENTS, Floats, Ints, Tile, sum_classes
+from daskal.powers import prepare_powers
 
 # Losses are floored here, at the logarithm of the least probability.
 LOG_FLOOR = float(np.log(PROB_FLOOR))
@@ -134,32 +135,36 @@ def halving_chains(grid: Floats) -> tuple[tuple[int, ...], ...]:
 CHAINS = halving_chains(TEMPERATURE_GRID)
 
 
-def log_ratios(probs: Floats) -> Floats:
-    """Log ratios log(p_k / max p) of a (k, n) tile; -inf where p is zero."""
-    out = np.clip(probs, 0.0, np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.log(out, out=out)
-        out -= out.max(axis=0)
-    return out
+def ratios_to_largest(probs: Floats) -> Floats:
+    """Ratios p_k / max p of a (k, n) tile; NaN in a row of nothing but zeros."""
+    if not probs.size or not probs.min() >= 0:
+        probs = np.clip(probs, 0.0, np.inf)
+    with np.errstate(invalid="ignore"):
+        return probs / probs.max(axis=0)
+
+
+def log_of(ratios: Floats) -> Floats:
+    """Logarithms, -inf of zero."""
+    with np.errstate(divide="ignore"):
+        return np.log(ratios)
 
 
 def log_totals(ratios: Floats, places: Sequence[int] = PLACES) -> Floats:
     """Logarithm of the sum over classes of (p_k / max p)^(1/T), a row for each place, (t, n)."""
     row_of = {place: row for row, place in enumerate(places)}
     totals = np.empty((len(places), ratios.shape[1]))
-    powers = np.empty_like(ratios)
+    powers = prepare_powers(ratios)
     for chain in CHAINS:
         wanted = [power for power, place in enumerate(chain) if place in row_of]
         if not wanted:
             continue
         # A chain is always entered at its head: which places are asked for changes no bit.
-        np.multiply(ratios, INVERSES[chain[0]], out=powers)
-        np.exp(powers, out=powers)
+        raised = powers.raise_to(float(INVERSES[chain[0]]))
         for power, place in enumerate(chain[: wanted[-1] + 1]):
             if power:
-                np.multiply(powers, powers, out=powers)
+                np.multiply(raised, raised, out=raised)
             if place in row_of:
-                totals[row_of[place]] = sum_classes(powers)
+                totals[row_of[place]] = sum_classes(raised)
     return np.log(totals, out=totals)
 
 
@@ -192,6 +197,7 @@ def rough_losses(ratios: Floats, tile: Tile, cells: Ints) -> list[float]:
     Votes below the floor count in full.
     """
     labeled = np.minimum(tile.num_annotations, 1).astype(np.float64)
+    ratios = log_of(ratios)
     at_vote = ratios.reshape(-1).take(cells)
     at_vote[at_vote <= LEAST_RATIO] = 0.0
     mean_ratios = (at_vote / tile.num_annotations.take(tile.rows)).sum()
@@ -231,7 +237,7 @@ def loss_sums(ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = P
     ``cells`` says as which class each vote counts.
     """
     num, rows = tile.num_annotations, tile.rows
-    at_vote = ratios.reshape(-1).take(cells)
+    at_vote = log_of(ratios.reshape(-1).take(cells))
     labeled = np.flatnonzero(num)
     if len(labeled) < len(num):
         ratios, num = ratios.take(labeled, axis=1), num[labeled]

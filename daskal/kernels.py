@@ -16,6 +16,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from daskal.powers import power
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -235,17 +237,18 @@ def check_probs(probs: Floats, *, no_negative: bool) -> NDArray[np.uint8] | None
 
 
 def raise_probs(probs: Floats, temperature: float, out: Floats | None = None) -> Floats:
-    """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row; at T = 1 perhaps the tile."""
+    """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row; at T = 1 perhaps the tile.
+
+    ``out``, perhaps the tile itself, is lost.
+    """
     if not probs.size or not probs.min() >= PROB_FLOOR:
         # NumPy's maximum of an array and a number is not vectorised, as its clip is.
         probs = out = np.clip(probs, PROB_FLOOR, np.inf, out=out)
     if temperature == 1:
         return probs
-    powers = np.log(probs, out=out)
     if temperature < LEAST_PLAIN_TEMPERATURE:
-        powers -= powers.max(axis=0)
-    powers *= 1.0 / temperature
-    return np.exp(powers, out=powers)
+        probs = out = np.divide(probs, probs.max(axis=0), out=out)
+    return power(probs, 1.0 / temperature, out=out)
 
 
 def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:

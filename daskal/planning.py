@@ -86,7 +86,7 @@ IDLE_WORKER_BYTES = 268 * MIB
 # below it.
 USABLE_SHARE = 0.7
 # Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
-KERNEL_BYTES = 16 * MIB
+KERNEL_BYTES = 24 * MIB
 # Float64 arrays of a value a class and row that are alive at once, and more of them a model
 # (measured: 5 to 8 for one model, 12 for three).
 FLAT_ARRAYS, MODEL_ARRAYS = 6, 2

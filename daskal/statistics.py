@@ -495,7 +495,7 @@ def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
     if np.count_nonzero(sample.num_annotations) < LEAST_SAMPLE or (checked.faulty < num_rows).any():
         return ()
     cells = kernels.miscounted_cells(sample) if miscount else sample.cells
-    ratios = [calibration.log_ratios(probs) for probs in sample.probs]
+    ratios = [calibration.ratios_to_largest(probs) for probs in sample.probs]
     return calibration.likely_places(
         [calibration.rough_losses(model, sample, cells) for model in ratios]
     )
@@ -512,7 +512,7 @@ def tile_losses(
     losses = []
     for model, probs in enumerate(tile.probs):
         # A NaN that is kept counts as zero here.
-        ratios = calibration.log_ratios(np.fmax(probs, 0) if len(checked.faulty) else probs)
+        ratios = calibration.ratios_to_largest(np.fmax(probs, 0) if len(checked.faulty) else probs)
         fitted = tile
         if len(checked.faulty):
             bare = np.logical_or.reduce(np.isnan(ratios), axis=0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from daskal.findings import Findings
 from daskal.kernels import Floats, Ints, LabeledScores, Tile
+from daskal.powers import simd_levels
 
 QUALITY_BITS = 39
 LIMB_BITS = 20
@@ -413,5 +414,4 @@ class LabeledTally:
 @functools.cache
 def cpu_level() -> str:
     """SIMD level NumPy runs at: log and exp of other levels differ in the last bit."""
-    found = np.show_config(mode="dicts")["SIMD Extensions"]
-    return " ".join([*found["baseline"], *found["found"]])
+    return " ".join(simd_levels())

@@ -20,12 +20,12 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 
 def churn(size):
-    arrays = [np.ones(size) for _ in range(4)]
+    arrays = [np.ones(size) for _ in range(9)]
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-size = {KEPT_BYTES} // 8 // 5
+size = {KEPT_BYTES} // 8 // 10
 assert size * 8 < {LARGEST_KEPT}
 churn(size)
 before = faults()

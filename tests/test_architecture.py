@@ -20,8 +20,10 @@ ORDER = (
     "sizes",
     "redaction",
     "retries",
+    "transfers",
     "markup",
     "choices",
+    "powers",
     "kernels",
     "calibration",
     "confidence",
@@ -82,6 +84,7 @@ ORDER = (
 )
 NO_ENGINE = (
     "errors",
+    "powers",
     "kernels",
     "calibration",
     "confidence",

@@ -54,7 +54,7 @@ def test_windows():
 def test_places_left_out_change_nothing_of_the_others():
     labels, probs = mixed_problem()
     tile = next(statistics.checked_tiles(Block(labels, [probs], 0))).tile
-    ratios = calibration.log_ratios(tile.probs[0])
+    ratios = calibration.ratios_to_largest(tile.probs[0])
     every = calibration.loss_sums(ratios, tile, tile.cells)
     rng = np.random.default_rng(0)
     for size in (1, 2, 7, 20):
@@ -89,7 +89,7 @@ def test_first_guess_of_the_losses_is_near_them(num_classes):
     probs = rng.dirichlet(np.full(num_classes, 5.0), 300)
     labels = rng.integers(-1, num_classes, (300, 5))
     tile = next(statistics.checked_tiles(Block(labels, [probs], 0))).tile
-    ratios = calibration.log_ratios(tile.probs[0])
+    ratios = calibration.ratios_to_largest(tile.probs[0])
     rough = calibration.rough_losses(ratios, tile, tile.cells)
     exact = calibration.loss_sums(ratios, tile, tile.cells).losses
     places = list(calibration.COARSE_PLACES)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal import calibration, kernels, tallies
+from daskal import calibration, kernels, powers, tallies
 from daskal.calibration import LossSums
 from daskal.kernels import Rule, TieBreak, VoteWeights
 from daskal.statistics import Block, row_bounds
@@ -171,8 +172,16 @@ def test_faults_of_a_row(row, fault, num_good):
     st.integers(1, 3),
     st.integers(1, 70),
     st.sampled_from([0.05, 0.1, 0.3, 1.0, 2.5, 7.25]),
+    st.booleans(),
 )
-def test_any_tiling_gives_the_same_bits(data, seed, num_classes, num_models, num_rows, temperature):
+def test_any_tiling_gives_the_same_bits(
+    data, seed, num_classes, num_models, num_rows, temperature, vectorised
+):
+    with mock.patch.object(powers, "log_is_vectorised", return_value=vectorised):
+        check_any_tiling(data, seed, num_classes, num_models, num_rows, temperature)
+
+
+def check_any_tiling(data, seed, num_classes, num_models, num_rows, temperature):
     rng = np.random.default_rng(seed)
     tile = make_tile(rng, num_models, num_classes, num_rows)
     rule = make_rule(rng, num_models, num_classes, temperature)
@@ -197,12 +206,12 @@ def test_any_tiling_gives_the_same_bits(data, seed, num_classes, num_models, num
     for model in range(num_models):
         assert_alike(
             lambda part, model=model: calibration.log_totals(
-                calibration.log_ratios(part.probs[model])
+                calibration.ratios_to_largest(part.probs[model])
             )
         )
 
         def losses(part, model=model):
-            ratios = calibration.log_ratios(part.probs[model])
+            ratios = calibration.ratios_to_largest(part.probs[model])
             return calibration.loss_sums(ratios, part, part.cells)
 
         assert functools.reduce(LossSums.merge, map(losses, parts)) == losses(tile)

@@ -14,11 +14,10 @@ from daskal.findings import Findings, raise_invalid
 from daskal.gathering import Columns, ConfidenceSums, Gathered, Largest, ModelVotes
 from daskal.kernels import Floats, Ints, LabeledScores, Rule, TieBreak, Tile
 from daskal.scoring import score_tile
-from daskal.statistics import Block, checked_probs, checked_tiles, row_bounds
+from daskal.statistics import Block, checked_pool, checked_tiles, row_bounds
 from daskal.tallies import AnnotatorStatistics, merge_in_pairs
 from daskal.votes import SparseLabels
 
-POOL = "pred_probs_unlabeled"
 QUALITY_COLUMNS = ("consensus_label", "consensus_quality_score", "annotator_agreement")
 
 
@@ -254,7 +253,7 @@ def model_votes_block(block: Block, *, temperature: Floats) -> ModelVotes:
     """How the models vote on a block of the pool."""
     state = ModelVotes.zero(len(block.probs), block.probs[0].shape[1])
     for start, stop in row_bounds(block):
-        probs, _, _ = checked_probs(block, start, stop, POOL)
+        probs = checked_pool(block, start, stop).probs
         tile = model_votes(probs, temperature, block.first_row + start)
         state = state.merge(ModelVotes.from_tile(tile))
     return state
@@ -283,7 +282,7 @@ def gather_pool_block(block: Block, *, rule: PoolRule) -> Gathered:
     found = Findings()
     scores = [np.empty(0)]
     for start, stop in row_bounds(block):
-        probs, findings, _ = checked_probs(block, start, stop, POOL)
+        probs, findings, *_ = checked_pool(block, start, stop)
         found = found.merge(findings)
         with np.errstate(invalid="ignore"):
             scores.append(score_pool(probs, rule, block.first_row + start))

@@ -2,7 +2,8 @@
 
 A tile is small enough for its float64 probabilities to stay in the cache. Its arrays are
 class-major (classes before rows), so that every reduction over classes is a few long, vectorised
-row operations and gives each example the same bits wherever in a tile it lies.
+row operations and gives each example the same bits wherever in a tile it lies. Only a tile of the
+pool with many classes keeps its rows together: their sums are long enough, and need no transposing.
 
 Axes, in the shapes below: p models, k classes, n rows of the tile, v votes of the tile,
 m annotators, t temperatures.
@@ -34,6 +35,8 @@ MAX_TILE_ROWS = 2**14
 # ones counted too, as a matrix in Fortran order is copied tile by tile.
 TILE_VOTES = 2**17
 TILE_LABELS = 2**23
+# From so many classes on a tile of the pool keeps its rows together (measured: the same at 20).
+ROW_CLASSES = 32
 # Elements that are brought into classes-before-rows order in one go, 512 KiB of them (measured).
 STRIP_ELEMENTS = 2**16
 
@@ -143,13 +146,27 @@ def make_tile(
     return Tile(probs, rows, annotators, classes, cells, counts, counts.sum(axis=0), global_rows)
 
 
-def has_no_negative(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> bool:
-    """Whether rows ``start:stop`` hold neither a negative value nor NaN.
+def least_prob(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> float:
+    """The least value of rows ``start:stop``, NaN if one is NaN; infinite for no rows.
 
     Asked before the rows are loaded: this goes through memory in order, and the loading, which goes
     across, then finds them in the cache.
     """
-    return start == stop or all(bool(block[start:stop].min() >= 0) for block in blocks)
+    if start == stop:
+        return np.inf
+    return float(min(block[start:stop].min() for block in blocks))
+
+
+def keeps_rows(num_models: int, num_classes: int) -> bool:
+    """Whether a tile of the pool keeps its rows together."""
+    return num_models == 1 and num_classes >= ROW_CLASSES
+
+
+def load_rows(block: NDArray[np.generic], start: int, stop: int) -> Floats:
+    """Rows ``start:stop`` of an (n, k) block as a float64 (1, k, n) tile, kept together."""
+    with np.errstate(over="ignore"):
+        rows = block[start:stop].astype(np.float64, order="C")
+    return rows.T[np.newaxis]
 
 
 def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> Floats:
@@ -172,6 +189,25 @@ def sum_classes(x: Floats) -> Floats:
         # NumPy sums a single column in another order than a column among many.
         return np.add.reduce(np.repeat(x, 2, axis=-1), axis=-2)[..., :1]
     return np.add.reduce(x, axis=-2)
+
+
+def sum_rows(rows: Floats) -> Floats:
+    """Sum of each row of a (n, k) array, each row alike whatever n is."""
+    sums: Floats = np.einsum("ij->i", rows)
+    return sums
+
+
+def largest_of_rows(rows: Floats) -> Floats:
+    """The largest of each row of a (n, k) array: unlike ``max``, ``argmax`` is fast along rows."""
+    first = rows.argmax(axis=1)
+    first += np.arange(0, rows.size, rows.shape[1])
+    return rows.reshape(-1).take(first)
+
+
+def largest_of_columns(x: Floats) -> Floats:
+    """The largest of each column of a (k, n) array."""
+    largest: Floats = x.max(axis=0)
+    return largest
 
 
 def first_true(mask: Bools) -> Ints:
@@ -210,17 +246,14 @@ def at_class(x: NDArray[Number], labels: Ints) -> NDArray[Number]:
 NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 
 
-def check_probs(probs: Floats, *, no_negative: bool) -> NDArray[np.uint8] | None:
+def check_probs(probs: Floats, total: Floats, *, least: float) -> NDArray[np.uint8] | None:
     """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good.
 
-    With ``no_negative`` they are known to hold neither a negative value nor NaN.
+    ``total`` are their (p, n) sums, ``least`` is the least of them all.
     """
-    # Infinities of both signs in one row have no sum, huge numbers one beyond all numbers.
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = sum_classes(probs)
     # No term of a good sum is above it.
     if probs.size == 0 or (
-        no_negative and bool(total.min() >= LEAST_SUM) and bool(total.max() <= MOST_SUM)
+        least >= 0 and bool(total.min() >= LEAST_SUM) and bool(total.max() <= MOST_SUM)
     ):
         return None
     faults = np.zeros(total.shape, dtype=np.uint8)
@@ -236,19 +269,28 @@ def check_probs(probs: Floats, *, no_negative: bool) -> NDArray[np.uint8] | None
 # --- scaled probabilities ----------------------------------------------------------------------
 
 
-def raise_probs(probs: Floats, temperature: float, out: Floats | None = None) -> Floats:
+def raise_probs(
+    probs: Floats,
+    temperature: float,
+    out: Floats | None = None,
+    *,
+    class_axis: int = 0,
+    plain: bool = False,
+) -> Floats:
     """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row; at T = 1 perhaps the tile.
 
-    ``out``, perhaps the tile itself, is lost.
+    ``out``, perhaps the tile itself, is lost. An (n, k) array has its classes on axis 1. In a
+    ``plain`` tile no value is known to be at fault or below the floor.
     """
-    if not probs.size or not probs.min() >= PROB_FLOOR:
+    if not plain and not (probs.size and probs.min() >= PROB_FLOOR):
         # NumPy's maximum of an array and a number is not vectorised, as its clip is.
         probs = out = np.clip(probs, PROB_FLOOR, np.inf, out=out)
     if temperature == 1:
         return probs
     if temperature < LEAST_PLAIN_TEMPERATURE:
-        probs = out = np.divide(probs, probs.max(axis=0), out=out)
-    return power(probs, 1.0 / temperature, out=out)
+        probs = out = np.divide(probs, probs.max(axis=class_axis, keepdims=True), out=out)
+        plain = False
+    return power(probs, 1.0 / temperature, out=out, inside=plain)
 
 
 def scale_probs(probs: Floats, temperature: Floats | None) -> Floats:
@@ -439,21 +481,38 @@ def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
 
 
 def score_unlabeled(
-    probs: Floats, temperature: Floats | None, model_weight: Floats, mean_weight: float
+    probs: Floats,
+    temperature: Floats | None,
+    model_weight: Floats,
+    mean_weight: float,
+    *,
+    plain: bool = False,
 ) -> Floats:
     """ActiveLab score of each row of a (p, k, n) tile of the pool, (n,).
 
-    The tile is worked on in place and lost.
+    The tile is worked on in place and lost. In a ``plain`` one no value is known to be at fault or
+    below the floor.
     """
     if len(probs) > 1:
         _, sure = confidence(scale_probs(probs, temperature), model_weight)
-    elif temperature is None:
-        sure = probs[0].max(axis=0)
     else:
-        powers = raise_probs(probs[0], float(temperature[0]), out=probs[0])
-        sure = powers.max(axis=0)
-        sure /= sum_classes(powers)
+        sure = model_confidence(probs[0], temperature, plain=plain)
     return pool_score(sure, model_weight, mean_weight, probs.shape[1])
+
+
+def model_confidence(probs: Floats, temperature: Floats | None, *, plain: bool) -> Floats:
+    """Scaled probability of the class that one model is surest of; the (k, n) tile is lost."""
+    by_rows = keeps_rows(1, len(probs))
+    x = np.ascontiguousarray(probs.T) if by_rows else probs
+    largest, total = (largest_of_rows, sum_rows) if by_rows else (largest_of_columns, sum_classes)
+    if temperature is None:
+        return largest(x)
+    powers = raise_probs(
+        x, float(temperature[0]), out=x, class_axis=1 if by_rows else 0, plain=plain
+    )
+    sure = largest(powers)
+    sure /= total(powers)
+    return sure
 
 
 def pool_score(sure: Floats, model_weight: Floats, mean_weight: float, num_classes: int) -> Floats:

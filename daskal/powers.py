@@ -77,10 +77,13 @@ class PowersByLog:
 class PowersByTable:
     """``c^a (1 + r)^a`` of numbers from 0 on."""
 
-    def __init__(self, x: Floats, out: Floats | None = None) -> None:
-        """Find each number's place in the tables, and its r, into ``out`` where it is given."""
+    def __init__(self, x: Floats, out: Floats | None = None, *, inside: bool = False) -> None:
+        """Find each number's place in the tables, and its r, into ``out`` where it is given.
+
+        All numbers are ``inside`` where they are known to be in the tables.
+        """
         self.outside = NO_PLACES
-        if x.size and not (x.min() >= LEAST and x.max() < BEYOND):
+        if x.size and not inside and not (x.min() >= LEAST and x.max() < BEYOND):
             self.outside = np.flatnonzero(~((x >= LEAST) & (x < BEYOND)))
             with np.errstate(divide="ignore", invalid="ignore"):
                 self.outside_logs = np.log(x.reshape(-1).take(self.outside))
@@ -149,8 +152,12 @@ def prepare_powers(x: Floats, out: Floats | None = None) -> Powers:
     return PowersByLog(x, out) if log_is_vectorised() else PowersByTable(x, out)
 
 
-def power(x: Floats, exponent: float, out: Floats | None = None) -> Floats:
-    """x^a of numbers from 0 on, a > 0; ``out``, perhaps ``x`` itself, is lost."""
+def power(x: Floats, exponent: float, out: Floats | None = None, *, inside: bool = False) -> Floats:
+    """x^a of numbers from 0 on, a > 0; ``out``, perhaps ``x`` itself, is lost.
+
+    All numbers are ``inside`` where they are known to be neither below ``LEAST`` nor NaN, and below
+    ``BEYOND``: they need not be looked through.
+    """
     if exponent == 0.5:
         return np.sqrt(x, out=out)
     if log_is_vectorised():
@@ -158,4 +165,4 @@ def power(x: Floats, exponent: float, out: Floats | None = None) -> Floats:
             logs = np.log(x, out=out)
         logs *= exponent
         return np.exp(logs, out=logs)
-    return PowersByTable(x, out).raise_to(exponent)
+    return PowersByTable(x, out, inside=inside).raise_to(exponent)

@@ -13,7 +13,7 @@ from daskal import kernels
 from daskal.errors import InvalidDataError
 from daskal.findings import FIRST_ROWS, Findings, raise_invalid
 from daskal.kernels import LOW_TOLERANCE, Floats, Rule
-from daskal.statistics import Block, CheckedTile, checked_probs, checked_tiles, row_bounds
+from daskal.statistics import Block, CheckedTile, checked_pool, checked_tiles, row_bounds
 from daskal.tallies import Candidates, LabeledTally, PoolTally, Smallest, merge_in_pairs
 
 # --- blocks to scores -------------------------------------------------------------------------
@@ -80,13 +80,15 @@ def unlabeled_tiles(
 ) -> Iterator[tuple[Floats, Findings]]:
     """Scores of a block of the pool, tile by tile."""
     for start, stop in row_bounds(block):
-        probs, findings, faulty = checked_probs(block, start, stop, "pred_probs_unlabeled")
+        probs, findings, faulty, plain = checked_pool(block, start, stop)
         if on_invalid == "raise":
             raise_invalid(findings)
         if len(faulty) and on_invalid == "nan":
             probs[:, :, faulty] = 1 / probs.shape[1]
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            score = kernels.score_unlabeled(probs, temperature, model_weight, mean_weight)
+            score = kernels.score_unlabeled(
+                probs, temperature, model_weight, mean_weight, plain=plain
+            )
         if len(faulty) and on_invalid == "nan":
             score[faulty] = np.nan
         yield score, findings
@@ -133,11 +135,8 @@ def findings_of_block(block: Block) -> Findings:
         return functools.reduce(
             Findings.merge, (checked.findings for checked in checked_tiles(block)), Findings()
         )
-    checked = (
-        checked_probs(block, start, stop, "pred_probs_unlabeled")
-        for start, stop in row_bounds(block)
-    )
-    return functools.reduce(Findings.merge, (findings for _, findings, _ in checked), Findings())
+    found = (checked_pool(block, *bounds).findings for bounds in row_bounds(block))
+    return functools.reduce(Findings.merge, found, Findings())
 
 
 # --- blocks to a store ------------------------------------------------------------------------

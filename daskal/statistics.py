@@ -55,20 +55,46 @@ def row_bounds(block: Block) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, num_rows)
 
 
+class CheckedProbs(NamedTuple):
+    """Probabilities of a tile, what is wrong with them, and the rows at fault.
+
+    In ``plain`` ones no value is at fault or below the floor.
+    """
+
+    probs: Floats  # (p, k, n)
+    findings: Findings
+    faulty: NDArray[np.intp]
+    plain: bool
+
+
+def checked_pool(block: Block, start: int, stop: int) -> CheckedProbs:
+    """The probabilities of a tile of the pool."""
+    by_rows = kernels.keeps_rows(len(block.probs), block.probs[0].shape[1])
+    return checked_probs(block, start, stop, "pred_probs_unlabeled", by_rows=by_rows)
+
+
 def checked_probs(
-    block: Block, start: int, stop: int, name: str
-) -> tuple[Floats, Findings, NDArray[np.intp]]:
-    """The probabilities of a tile, what is wrong with them, and the rows at fault."""
-    no_negative = kernels.has_no_negative(block.probs, start, stop)
-    probs = kernels.load_probs(block.probs, start, stop)
-    faults = kernels.check_probs(probs, no_negative=no_negative)
+    block: Block, start: int, stop: int, name: str, *, by_rows: bool = False
+) -> CheckedProbs:
+    """The probabilities of a tile, which may keep its rows together."""
+    least = kernels.least_prob(block.probs, start, stop)
+    # Infinities of both signs in one row have no sum, huge numbers one beyond all numbers.
+    with np.errstate(invalid="ignore", over="ignore"):
+        if by_rows:
+            probs = kernels.load_rows(block.probs[0], start, stop)
+            totals = kernels.sum_rows(probs[0].T)[np.newaxis]
+        else:
+            probs = kernels.load_probs(block.probs, start, stop)
+            totals = kernels.sum_classes(probs)
+    faults = kernels.check_probs(probs, totals, least=least)
     if faults is None:
-        return probs, Findings(), np.empty(0, dtype=np.intp)
+        plain = least >= kernels.PROB_FLOOR
+        return CheckedProbs(probs, Findings(), np.empty(0, dtype=np.intp), plain)
     findings = Findings()
-    for model, (found, values) in enumerate(zip(faults, probs, strict=True)):
+    for model, (found, values, total) in enumerate(zip(faults, probs, totals, strict=True)):
         rows = np.flatnonzero(found)
-        with np.errstate(invalid="ignore", over="ignore"):
-            low, high, total = values.min(0), values.max(0), kernels.sum_classes(values)
+        with np.errstate(invalid="ignore"):
+            low, high = values.min(0), values.max(0)
         seen = np.where(found == kernels.BELOW_ZERO, low, total)
         seen = np.where(found == kernels.ABOVE_ONE, high, seen)
         array = name if len(probs) == 1 else f"{name}[{model}]"
@@ -77,7 +103,7 @@ def checked_probs(
                 array, PROB_FAULTS, found[rows], rows + block.first_row + start, seen[rows]
             )
         )
-    return probs, findings, np.flatnonzero(faults.any(axis=0))
+    return CheckedProbs(probs, findings, np.flatnonzero(faults.any(axis=0)), plain=False)
 
 
 class CheckedTile(NamedTuple):
@@ -98,7 +124,7 @@ def checked_tiles(block: Block, *, keep_faulty: bool = False) -> Iterator[Checke
     num_classes = block.probs[0].shape[1]
     for start, stop in row_bounds(block):
         first = block.first_row + start
-        probs, findings, faulty = checked_probs(block, start, stop, "pred_probs")
+        probs, findings, faulty, _ = checked_probs(block, start, stop, "pred_probs")
         given = votes_of(block.labels, start, stop, num_classes)
         if len(given.faulty_rows):
             rows = given.faulty_rows + first

@@ -153,8 +153,10 @@ def test_the_pool_is_scored_by_the_surest_class():
 @pytest.mark.parametrize("num_good", [0, 1, 40])
 def test_faults_of_a_row(row, fault, num_good):
     probs = np.array([*[[0.3, 0.7]] * num_good, row]).T[np.newaxis]
-    no_negative = kernels.has_no_negative([probs[0].T], 0, num_good + 1)
-    faults = kernels.check_probs(probs, no_negative=no_negative)
+    least = kernels.least_prob([probs[0].T], 0, num_good + 1)
+    with np.errstate(invalid="ignore"):
+        totals = kernels.sum_classes(probs)
+    faults = kernels.check_probs(probs, totals, least=least)
     if fault is None:
         assert faults is None
     else:
@@ -259,10 +261,39 @@ def test_sums_at_the_tolerance_are_the_same_beside_any_row(total, beside):
     # The row beside it decides whether a tile is looked at closely.
     for edge in (total, np.nextafter(total, 1), np.nextafter(total, 2 if total > 1 else 0)):
         probs = np.array([[edge, 0.0], beside]).T[np.newaxis]
-        no_negative = bool(probs.min() >= 0)
-        faults = kernels.check_probs(probs, no_negative=no_negative)
+        faults = kernels.check_probs(probs, kernels.sum_classes(probs), least=float(probs.min()))
         outside = not 1 - 1e-3 <= edge <= 1 + 1e-3
         assert (faults is not None and bool(faults[0, 0])) == outside
+
+
+@pytest.mark.parametrize("num_classes", [31, 32, 1000])
+@pytest.mark.parametrize("temperature", [None, 0.05, 0.5, 1.0, 2.5])
+def test_rows_kept_together_score_as_classes_do(monkeypatch, num_classes, temperature):
+    rng = np.random.default_rng(num_classes)
+    probs = make_probs(rng, 1, num_classes, 50).transpose(0, 2, 1)
+    scale = None if temperature is None else np.array([temperature])
+    weights = (scale, np.array([0.7]), 0.4)
+    together = kernels.score_unlabeled(probs.copy(), *weights)
+    monkeypatch.setattr(kernels, "ROW_CLASSES", 2000)
+    apart = kernels.score_unlabeled(probs.copy(), *weights)
+    np.testing.assert_allclose(together, apart, rtol=1e-13)
+    if num_classes < 32:
+        np.testing.assert_array_equal(together, apart)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "?"])
+def test_rows_are_kept_together_as_they_are(dtype):
+    block = (np.random.default_rng(0).random((9, 40)) * 3).astype(dtype)
+    tile = kernels.load_rows(np.asfortranarray(block), 2, 7)
+    assert tile.dtype == np.float64
+    np.testing.assert_array_equal(tile, block[2:7].T[np.newaxis])
+    assert tile[0].T.flags.c_contiguous
+
+
+def test_largest_of_rows():
+    rows = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0], [0.0, 0.2, 0.8]])
+    assert kernels.largest_of_rows(rows).tolist() == [0.7, 0.5, 0.8]
+    assert kernels.largest_of_rows(rows[:0]).tolist() == []
 
 
 def test_sums_over_a_tile_fit_their_types():

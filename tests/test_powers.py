@@ -77,6 +77,13 @@ def test_a_number_has_the_same_power_in_any_company(way):
     np.testing.assert_array_equal(square.raise_to(0.4).reshape(-1), together[:602])
 
 
+def test_numbers_known_to_be_in_the_tables_need_no_look():
+    x = make_numbers(100)
+    known = PowersByTable(x, inside=True)
+    np.testing.assert_array_equal(known.raise_to(0.4), PowersByTable(x).raise_to(0.4))
+    np.testing.assert_array_equal(powers.power(x, 0.4, inside=True), powers.power(x, 0.4))
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_exponents_follow_each_other(way):
     x = np.append(make_numbers(100), 0.0)

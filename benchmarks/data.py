@@ -14,15 +14,18 @@ Floats = NDArray[np.float64]
 
 # Rows of a storage chunk: 8 MB of 100 float32 classes.
 CHUNK_ROWS = 20_000
+# How sure of itself a model is: the temperature that fits is about this. Not 2, for which daskal
+# takes square roots.
+SURENESS = 2.5
 
 
 def make_probs(
     rng: np.random.Generator, num_rows: int, num_classes: int, truth: NDArray[Any] | None = None
 ) -> Floats:
     """Softmax of normal logits, in which the true class stands out."""
-    logits = rng.standard_normal((num_rows, num_classes)) * 2
+    logits = rng.standard_normal((num_rows, num_classes)) * SURENESS
     if truth is not None:
-        logits[np.arange(num_rows), truth] += 3
+        logits[np.arange(num_rows), truth] += 1.5 * SURENESS
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
     return logits
@@ -67,7 +70,7 @@ def make_block(block_info: Any = None) -> NDArray[np.float32]:
     rng = np.random.default_rng(place["chunk-location"][0])
     rows, num_classes = place["chunk-shape"]
     logits = rng.standard_normal((rows, num_classes), dtype=np.float32)
-    logits *= 2
+    logits *= SURENESS
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
     return logits

@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 
-# Free memory that a thread keeps at most: what the arrays of a tile take together (measured).
-KEPT_BYTES = 24 * 2**20
-# Arrays beyond this size, as storage chunks and blocks are and those of a tile hardly ever, go back
-# to the system in any case: 2.5 MiB.
-LARGEST_KEPT = 5 * 2**19
+# Free memory that a thread keeps at most: what the arrays of a tile take together, or a storage
+# chunk as it is stored and decoded (measured).
+KEPT_BYTES = 32 * 2**20
+# Arrays beyond this size, as blocks and large chunks are, go back to the system in any case.
+LARGEST_KEPT = 16 * 2**20
 
 # Parameters of mallopt, as glibc's malloc.h numbers them.
 M_TRIM_THRESHOLD = -1

@@ -11,6 +11,7 @@ from daskal import kernels
 from daskal.errors import MemoryLimitError
 from daskal.markup import summary_table
 from daskal.sizes import format_bytes
+from daskal.transfers import PIECE_BYTES
 
 MIB = 2**20
 TARGET_BLOCK_BYTES = 128 * MIB
@@ -86,13 +87,15 @@ IDLE_WORKER_BYTES = 268 * MIB
 # below it.
 USABLE_SHARE = 0.7
 # Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
-KERNEL_BYTES = 24 * MIB
+KERNEL_BYTES = 32 * MIB
 # Float64 arrays of a value a class and row that are alive at once, and more of them a model
 # (measured: 5 to 8 for one model, 12 for three).
 FLAT_ARRAYS, MODEL_ARRAYS = 6, 2
 # Of each vote of a tile (measured).
 VOTE_BYTES = 92
-# Zarr has so many chunks of an array in flight at once.
+# Columns are float64 at most, and written one after the other.
+WIDEST_COLUMN_BYTES = 8
+# Zarr has so many chunks of an array in flight at once, where it is not read by pieces.
 ZARR_CONCURRENCY = 10
 
 
@@ -112,6 +115,8 @@ class ArrayPlan:
         How often pass 1 and pass 2 read it.
     stored_share : float
         Most bytes that a byte of it takes in storage.
+    by_pieces : bool
+        Whether a block is read in pieces of few chunks, one after the other.
     """
 
     name: str
@@ -123,6 +128,7 @@ class ArrayPlan:
     chunk_bytes: int
     reads: tuple[int, int]
     stored_share: float = 1.0
+    by_pieces: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -138,7 +144,10 @@ class ArrayPlan:
         """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
         block = rows * self.row_bytes
         if self.kind == "stored":
-            flying = min(max(block, self.chunk_bytes), ZARR_CONCURRENCY * self.chunk_bytes)
+            most = ZARR_CONCURRENCY * self.chunk_bytes
+            if self.by_pieces:
+                most = max(PIECE_BYTES, self.chunk_bytes)
+            flying = min(max(block, self.chunk_bytes), most)
             return math.ceil(flying * (1 + self.stored_share))
         # A Dask array's block may be put together of smaller ones.
         return block if self.kind == "lazy" else 0
@@ -193,8 +202,9 @@ class SectionPlan:
         for array in self.arrays:
             held += self.block_rows * array.row_bytes
             reading.append(held + array.transient_bytes(self.block_rows))
-        # A column, its chunk before and after compression.
-        computing = held + 3 * self.block_rows * self.column_bytes
+        # The columns, and of one of them its chunk before and after compression.
+        written = self.column_bytes + 2 * WIDEST_COLUMN_BYTES
+        computing = held + self.block_rows * written
         return max(*reading, computing) + self.kernel_bytes + 3 * self.state_bytes
 
 

@@ -66,6 +66,10 @@ class Source(Protocol):
         """Bytes that storage hands out at once, decoded: a chunk or a shard; 0 if not stored."""
 
     @property
+    def by_pieces(self) -> bool:
+        """Whether a block is read in pieces of few chunks, one after the other."""
+
+    @property
     def chunk_rows(self) -> int:
         """Rows whose multiples are edges of storage chunks; 1 where edges make no difference."""
 
@@ -104,8 +108,7 @@ def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> A
     """Part of a stored array, or an error that says which part of what."""
     try:
         return with_retries(
-            lambda: transfers.read(array, (*(slice(None),) * axis, part)),
-            f"{name}: {what} {part.start:,}",
+            lambda: transfers.read(array, part, axis), f"{name}: {what} {part.start:,}"
         )
     except Exception as error:
         raise BlockError(
@@ -169,6 +172,7 @@ class MemorySource:
     row_axis: int
     chunk_rows: int = 1
     chunk_bytes: int = 0
+    by_pieces: bool = False
     row_chunks: Chunks | None = None
     kind: str = "memory"
 
@@ -229,6 +233,11 @@ class StoredSource:
         return math.prod(self.array.shards or self.array.chunks) * self.dtype.itemsize
 
     @property
+    def by_pieces(self) -> bool:
+        """Whether a block is read in pieces of few chunks, one after the other."""
+        return self.row_axis == 0 and transfers.is_local(self.array)
+
+    @property
     def chunk_rows(self) -> int:
         """Rows of a chunk, an inner chunk where the array is sharded."""
         return int(self.array.chunks[self.row_axis])
@@ -252,6 +261,7 @@ class LazySource:
     row_axis: int
     chunk_rows: int = 1
     chunk_bytes: int = 0
+    by_pieces: bool = False
     kind: str = "lazy"
 
     @property

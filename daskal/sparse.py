@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from daskal import transfers
 from daskal.errors import InputError, InvalidDataError
 from daskal.locations import check_stored, storage_errors
 from daskal.redaction import redacted
@@ -168,6 +169,7 @@ class SparseMemorySource:
     row_axis: int = 0
     chunk_rows: int = 1
     chunk_bytes: int = 0
+    by_pieces: bool = False
     row_chunks: Chunks | None = None
     kind: str = "memory"
 
@@ -251,6 +253,11 @@ class SparseStoredSource:
         """Bytes of a chunk of annotators, the largest of the three members' as a rule."""
         annotators: Any = self.members.annotators
         return int(annotators.chunks[0] * annotators.dtype.itemsize)
+
+    @property
+    def by_pieces(self) -> bool:
+        """Whether a block is read in pieces of few chunks, one after the other."""
+        return transfers.is_local(self.members.annotators)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -392,6 +399,7 @@ class SparseLazySource:
     row_axis: int = 0
     chunk_rows: int = 1
     chunk_bytes: int = 0
+    by_pieces: bool = False
     kind: str = "lazy"
 
     @property

@@ -292,7 +292,7 @@ def write_rows(array: Any, start: int, stop: int, values: np.ndarray[Any, Any]) 
     assert stop % array.chunks[0] == 0 or stop == array.shape[0]
 
     def write() -> None:
-        transfers.write(array, (slice(start, stop),), values)
+        transfers.write(array, slice(start, stop), values)
 
     attempt(
         write, f"rows {start:,} to {stop:,} of {redacted(str(array.store_path))} cannot be written"

@@ -9,10 +9,17 @@ them either, but from storage that answers late: there, many chunks have to be i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar, TypeVarTuple
 
-Selection = tuple[slice, ...]
+import numpy as np
+
+# Chunks are read together up to so many bytes: all that are asked for at once are held at once, as
+# stored and decoded, and what they take beyond what the allocator keeps has to be fetched from the
+# system page by page. That took as long as decoding (measured).
+PIECE_BYTES = 8 * 2**20
+
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
@@ -55,23 +62,59 @@ def in_event_loop() -> bool:
     return True
 
 
-def can_run_here(array: Any) -> bool:
-    """Whether a Zarr array's chunks are best moved by the thread that asks."""
+def is_local(array: Any) -> bool:
+    """Whether a Zarr array is on a local disk."""
     from zarr.storage import LocalStore
 
-    return isinstance(array.store, LocalStore) and not in_event_loop()
+    return isinstance(array.store, LocalStore)
 
 
-def read(array: Any, selection: Selection) -> Any:
-    """``array[selection]`` of a Zarr array."""
+def can_run_here(array: Any) -> bool:
+    """Whether a Zarr array's chunks are best moved by the thread that asks."""
+    return is_local(array) and not in_event_loop()
+
+
+def pieces(array: Any, rows: slice) -> Iterator[slice]:
+    """Rows of an array in pieces of whole chunks, or whole shards."""
+    shape, unit = array.shape, (array.shards or array.chunks)[0]
+    row_bytes = math.prod(shape[1:]) * array.dtype.itemsize
+    step = unit * max(PIECE_BYTES // max(unit * row_bytes, 1), 1)
+    start = rows.start
+    while start < rows.stop:
+        stop = min((start // unit) * unit + step, rows.stop)
+        yield slice(start, stop)
+        start = stop
+
+
+async def read_pieces(array: Any, rows: slice) -> np.ndarray[Any, Any]:
+    """Rows of an array, read piece by piece into their place."""
+    from zarr.buffer import cpu
+
+    values = np.empty((rows.stop - rows.start, *array.shape[1:]), dtype=array.dtype)
+    others = (slice(None),) * (array.ndim - 1)
+    for piece in pieces(array, rows):
+        place = values[piece.start - rows.start : piece.stop - rows.start]
+        await array.async_array.get_orthogonal_selection(
+            (piece, *others),
+            out=cpu.NDBuffer.from_numpy_array(place),
+            prototype=cpu.buffer_prototype,
+        )
+    return values
+
+
+def read(array: Any, part: slice, axis: int = 0) -> Any:
+    """Part of a Zarr array along an axis, within its bounds."""
+    selection = (*(slice(None),) * axis, part)
+    if not can_run_here(array):
+        return array[selection]
+    if axis == 0:
+        return run_here(read_pieces(array, part))
+    return run_here(array.async_array.getitem(selection))
+
+
+def write(array: Any, rows: slice, values: Any) -> None:
+    """``array[rows] = values`` of a Zarr array."""
     if can_run_here(array):
-        return run_here(array.async_array.getitem(selection))
-    return array[selection]
-
-
-def write(array: Any, selection: Selection, values: Any) -> None:
-    """``array[selection] = values`` of a Zarr array."""
-    if can_run_here(array):
-        run_here(array.async_array.setitem(selection, values))
+        run_here(array.async_array.setitem((rows,), values))
     else:
-        array[selection] = values
+        array[rows] = values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,10 @@ def test_projected_peak_of_a_task() -> None:
     big = ArrayPlan("pool", (10_000, 100), "float64", "stored", 10_000, 800, 80_000, (0, 1))
     assert big.transient_bytes(100) == 2 * 80_000
     assert big.transient_bytes(10_000) == 2 * 800_000
+    local = replace(big, by_pieces=True)
+    assert local.transient_bytes(10_000) == 2 * 8_000_000
+    assert local.transient_bytes(100_000) == 2 * planning.PIECE_BYTES
+    assert replace(local, chunk_bytes=2**30).transient_bytes(100) == 2 * 2**30
     small = ArrayPlan("pool", (10_000, 100), "float64", "memory", 10_000, 800, 0, (0, 1))
     assert small.transient_bytes(100) == 0
     lazy = ArrayPlan("pool", (10_000, 100), "float64", "lazy", 10_000, 800, 0, (0, 1))

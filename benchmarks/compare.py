@@ -15,13 +15,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import dask
 import numpy as np
 
 import daskal
 from benchmarks import data, timing
-from daskal import api, blocks, reduction
+from daskal import api, blocks, reduction, transfers
 from daskal.inputs import open_probs
 
 
@@ -64,12 +65,20 @@ class Row(NamedTuple):
         ]
 
 
+# Name of the work that reads through Zarr's own threads.
+BY_ZARR = "by Zarr"
+
 HEADER = ("work", "daskal", "against", "ratio", "of processor time", "target", "met")
 
 
 def slower(work: str, times: timing.Times, name: str, other: str, words: str, most: float) -> Row:
-    """A line for work that may take at most so many times as long as another."""
+    """A line for work that may take at most so many times as long as another.
+
+    Where Zarr's own way of reading was timed, it is named beside.
+    """
     against = f"{words}: {timing.show_seconds(times.median(other))}"
+    if BY_ZARR in times.runs:
+        against += f" (as Zarr does it by itself: {timing.show_seconds(times.median(BY_ZARR))})"
     ours = timing.show_seconds(times.median(name))
     return Row(work, ours, against, *times.ratio(name, other), most, at_least=False)
 
@@ -198,6 +207,12 @@ def read_all(cut: blocks.RowBlocks) -> None:
     reduction.tree(cut, only_read).compute("reading")
 
 
+def read_by_zarr(cut: blocks.RowBlocks) -> None:
+    """The same with ``array[start:stop]``, which goes through threads of Zarr's own."""
+    with mock.patch.object(transfers, "can_run_here", return_value=False):
+        read_all(cut)
+
+
 def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
     """Data in Zarr against reading it."""
     rows = []
@@ -210,7 +225,14 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
         sources = open_probs("pool", path, None).sources
         cut = blocks.cut_rows(sources, has_labels=False)
         lazy = daskal.score_unlabeled(path, estimate)
-        times = timing.interleave({"daskal": lazy.compute, "read": lambda: read_all(cut)}, repeats)
+        times = timing.interleave(
+            {
+                "daskal": lazy.compute,
+                "read": lambda: read_all(cut),
+                BY_ZARR: lambda: read_by_zarr(cut),
+            },
+            repeats,
+        )
         work = f"pool from Zarr, U = {sizes.stored_pool:,}, K = 100, float32"
         rows.append(slower(work, times, "daskal", "read", "reading", 1.4))
     for kind in ("float64", "int8"):
@@ -222,14 +244,17 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
             del labels, probs, values
             cut = api.labeled_blocks(label_path, probs_path, None)[2]
 
-            def thrice(cut: blocks.RowBlocks = cut) -> None:
+            def thrice(
+                read: Callable[[blocks.RowBlocks], None], cut: blocks.RowBlocks = cut
+            ) -> None:
                 for _ in range(3):
-                    read_all(cut)
+                    read(cut)
 
             times = timing.interleave(
                 {
                     "daskal": lambda x=label_path, p=probs_path: score_both_passes(x, p),
-                    "read": thrice,
+                    "read": lambda t=thrice: t(read_all),
+                    BY_ZARR: lambda t=thrice: t(read_by_zarr),
                 },
                 repeats,
             )

@@ -35,8 +35,10 @@ MAX_TILE_ROWS = 2**14
 # ones counted too, as a matrix in Fortran order is copied tile by tile.
 TILE_VOTES = 2**17
 TILE_LABELS = 2**23
-# From so many classes on a tile of the pool keeps its rows together (measured: the same at 20).
+# From so many classes on a tile of the pool keeps its rows together (measured: as fast from 20 on).
 ROW_CLASSES = 32
+# A row of more classes than NumPy's buffer holds is summed otherwise by einsum where it is alone.
+BUFFERED_CLASSES = 8192
 # Elements that are brought into classes-before-rows order in one go, 512 KiB of them (measured).
 STRIP_ELEMENTS = 2**16
 
@@ -154,7 +156,7 @@ def least_prob(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> 
     """
     if start == stop:
         return np.inf
-    return float(min(block[start:stop].min() for block in blocks))
+    return float(np.min([block[start:stop].min() for block in blocks]))
 
 
 def keeps_rows(num_models: int, num_classes: int) -> bool:
@@ -192,13 +194,15 @@ def sum_classes(x: Floats) -> Floats:
 
 
 def sum_rows(rows: Floats) -> Floats:
-    """Sum of each row of a (n, k) array, each row alike whatever n is."""
+    """Sum of each row of an (n, k) array, each row alike whatever n is."""
+    if rows.shape[1] > BUFFERED_CLASSES:
+        return np.add.reduce(rows, axis=1)
     sums: Floats = np.einsum("ij->i", rows)
     return sums
 
 
 def largest_of_rows(rows: Floats) -> Floats:
-    """The largest of each row of a (n, k) array: unlike ``max``, ``argmax`` is fast along rows."""
+    """The largest of each row of an (n, k) array: unlike ``max``, ``argmax`` is fast along rows."""
     first = rows.argmax(axis=1)
     first += np.arange(0, rows.size, rows.shape[1])
     return rows.reshape(-1).take(first)
@@ -474,8 +478,11 @@ def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
     score /= np.add(trust, rule.mean_weight, out=trust)
     bare = np.flatnonzero(tile.num_annotations == 0)
     if len(bare):
-        # A row without votes is a row of the pool, wherever it is stored.
+        # A row without votes is a row of the pool, wherever it is stored, to the last bit.
         labels[bare], quality[bare] = confidence(scaled[:, :, bare], weights.model)
+        if len(scaled) == 1:
+            probs = tile.probs[0].take(bare, axis=1)
+            quality[bare] = model_confidence(probs, rule.temperature, plain=False)
         score[bare] = pool_score(quality[bare], weights.model, rule.mean_weight, len(q))
     return LabeledScores(score, labels, quality, agreement, q)
 
@@ -503,7 +510,7 @@ def score_unlabeled(
 def model_confidence(probs: Floats, temperature: Floats | None, *, plain: bool) -> Floats:
     """Scaled probability of the class that one model is surest of; the (k, n) tile is lost."""
     by_rows = keeps_rows(1, len(probs))
-    x = np.ascontiguousarray(probs.T) if by_rows else probs
+    x = np.ascontiguousarray(probs.T if by_rows else probs)
     largest, total = (largest_of_rows, sum_rows) if by_rows else (largest_of_columns, sum_classes)
     if temperature is None:
         return largest(x)

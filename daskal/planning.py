@@ -11,7 +11,6 @@ from daskal import kernels
 from daskal.errors import MemoryLimitError
 from daskal.markup import summary_table
 from daskal.sizes import format_bytes
-from daskal.transfers import PIECE_BYTES
 
 MIB = 2**20
 TARGET_BLOCK_BYTES = 128 * MIB
@@ -95,8 +94,6 @@ FLAT_ARRAYS, MODEL_ARRAYS = 6, 2
 VOTE_BYTES = 92
 # Columns are float64 at most, and written one after the other.
 WIDEST_COLUMN_BYTES = 8
-# Zarr has so many chunks of an array in flight at once, where it is not read by pieces.
-ZARR_CONCURRENCY = 10
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,8 @@ class ArrayPlan:
         How often pass 1 and pass 2 read it.
     stored_share : float
         Most bytes that a byte of it takes in storage.
-    by_pieces : bool
-        Whether a block is read in pieces of few chunks, one after the other.
+    flying_bytes : int
+        Bytes of the chunks that are in flight at most while a block is read, decoded.
     """
 
     name: str
@@ -128,7 +125,7 @@ class ArrayPlan:
     chunk_bytes: int
     reads: tuple[int, int]
     stored_share: float = 1.0
-    by_pieces: bool = False
+    flying_bytes: int = 0
 
     @property
     def num_bytes(self) -> int:
@@ -144,10 +141,7 @@ class ArrayPlan:
         """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
         block = rows * self.row_bytes
         if self.kind == "stored":
-            most = ZARR_CONCURRENCY * self.chunk_bytes
-            if self.by_pieces:
-                most = max(PIECE_BYTES, self.chunk_bytes)
-            flying = min(max(block, self.chunk_bytes), most)
+            flying = min(max(block, self.chunk_bytes), self.flying_bytes)
             return math.ceil(flying * (1 + self.stored_share))
         # A Dask array's block may be put together of smaller ones.
         return block if self.kind == "lazy" else 0

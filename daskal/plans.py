@@ -171,5 +171,5 @@ def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> Ar
         source.chunk_bytes,
         reads,
         min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_labels and compressed else 1.0,
-        source.by_pieces,
+        source.flying_bytes,
     )

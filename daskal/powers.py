@@ -49,8 +49,9 @@ class Powers(Protocol):
 @functools.cache
 def simd_levels() -> tuple[str, ...]:
     """SIMD levels at which NumPy runs here."""
-    found = np.show_config(mode="dicts")["SIMD Extensions"]
-    return (*found["baseline"], *found["found"])
+    # NumPy leaves out lists that are empty.
+    found = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    return (*found.get("baseline", ()), *found.get("found", ()))
 
 
 @functools.cache
@@ -62,10 +63,10 @@ def log_is_vectorised() -> bool:
 class PowersByLog:
     """``exp(a log x)`` of numbers from 0 on."""
 
-    def __init__(self, x: Floats, out: Floats | None = None) -> None:
-        """Take the numbers' logarithms, into ``out`` where it is given."""
+    def __init__(self, x: Floats) -> None:
+        """Take the numbers' logarithms."""
         with np.errstate(divide="ignore"):
-            self.logs = np.log(x, out=out)
+            self.logs = np.log(x)
         self.powers = np.empty_like(self.logs)
 
     def raise_to(self, exponent: float) -> Floats:
@@ -82,6 +83,9 @@ class PowersByTable:
 
         All numbers are ``inside`` where they are known to be in the tables.
         """
+        # Bits are looked at, and places counted, in C order.
+        assert x.flags.c_contiguous
+        assert out is None or out.flags.c_contiguous
         self.outside = NO_PLACES
         if x.size and not inside and not (x.min() >= LEAST and x.max() < BEYOND):
             self.outside = np.flatnonzero(~((x >= LEAST) & (x < BEYOND)))
@@ -147,9 +151,9 @@ def power_table(exponent: float) -> PowerTable:
     return PowerTable(powers, (fourth, cube, square, linear))
 
 
-def prepare_powers(x: Floats, out: Floats | None = None) -> Powers:
-    """Powers of numbers from 0 on, to be taken in turn; ``out``, perhaps ``x`` itself, is lost."""
-    return PowersByLog(x, out) if log_is_vectorised() else PowersByTable(x, out)
+def prepare_powers(x: Floats) -> Powers:
+    """Powers of numbers from 0 on, to be taken in turn."""
+    return PowersByLog(x) if log_is_vectorised() else PowersByTable(x)
 
 
 def power(x: Floats, exponent: float, out: Floats | None = None, *, inside: bool = False) -> Floats:

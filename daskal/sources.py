@@ -66,8 +66,8 @@ class Source(Protocol):
         """Bytes that storage hands out at once, decoded: a chunk or a shard; 0 if not stored."""
 
     @property
-    def by_pieces(self) -> bool:
-        """Whether a block is read in pieces of few chunks, one after the other."""
+    def flying_bytes(self) -> int:
+        """Bytes of the chunks that are in flight at most while a block is read, decoded."""
 
     @property
     def chunk_rows(self) -> int:
@@ -172,7 +172,7 @@ class MemorySource:
     row_axis: int
     chunk_rows: int = 1
     chunk_bytes: int = 0
-    by_pieces: bool = False
+    flying_bytes: int = 0
     row_chunks: Chunks | None = None
     kind: str = "memory"
 
@@ -233,9 +233,9 @@ class StoredSource:
         return math.prod(self.array.shards or self.array.chunks) * self.dtype.itemsize
 
     @property
-    def by_pieces(self) -> bool:
-        """Whether a block is read in pieces of few chunks, one after the other."""
-        return self.row_axis == 0 and transfers.is_local(self.array)
+    def flying_bytes(self) -> int:
+        """Bytes of the chunks that are in flight at most while a block is read, decoded."""
+        return transfers.most_at_once(self.array, self.row_axis)
 
     @property
     def chunk_rows(self) -> int:
@@ -261,7 +261,7 @@ class LazySource:
     row_axis: int
     chunk_rows: int = 1
     chunk_bytes: int = 0
-    by_pieces: bool = False
+    flying_bytes: int = 0
     kind: str = "lazy"
 
     @property

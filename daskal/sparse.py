@@ -169,7 +169,7 @@ class SparseMemorySource:
     row_axis: int = 0
     chunk_rows: int = 1
     chunk_bytes: int = 0
-    by_pieces: bool = False
+    flying_bytes: int = 0
     row_chunks: Chunks | None = None
     kind: str = "memory"
 
@@ -255,9 +255,9 @@ class SparseStoredSource:
         return int(annotators.chunks[0] * annotators.dtype.itemsize)
 
     @property
-    def by_pieces(self) -> bool:
-        """Whether a block is read in pieces of few chunks, one after the other."""
-        return transfers.is_local(self.members.annotators)
+    def flying_bytes(self) -> int:
+        """Bytes of the chunks that are in flight at most while a block is read, decoded."""
+        return transfers.most_at_once(self.members.annotators)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -399,7 +399,7 @@ class SparseLazySource:
     row_axis: int = 0
     chunk_rows: int = 1
     chunk_bytes: int = 0
-    by_pieces: bool = False
+    flying_bytes: int = 0
     kind: str = "lazy"
 
     @property

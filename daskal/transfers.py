@@ -20,6 +20,9 @@ import numpy as np
 # system page by page. That took as long as decoding (measured).
 PIECE_BYTES = 8 * 2**20
 
+# Zarr has so many chunks of an array in flight at once.
+ZARR_CONCURRENCY = 10
+
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
@@ -49,7 +52,7 @@ def run_here(work: Coroutine[Any, Any, Result]) -> Result:
         for task in left:
             task.cancel()
         if left:
-            loop.run_until_complete(asyncio.wait(left))
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
 
 
@@ -63,7 +66,7 @@ def in_event_loop() -> bool:
 
 
 def is_local(array: Any) -> bool:
-    """Whether a Zarr array is on a local disk."""
+    """Whether a Zarr array is on a local disk, and its blocks as a rule read by pieces."""
     from zarr.storage import LocalStore
 
     return isinstance(array.store, LocalStore)
@@ -100,6 +103,16 @@ async def read_pieces(array: Any, rows: slice) -> np.ndarray[Any, Any]:
             prototype=cpu.buffer_prototype,
         )
     return values
+
+
+def most_at_once(array: Any, axis: int = 0) -> int:
+    """Bytes of the chunks that are in flight at most while a block is read, decoded."""
+    unit = array.shards or array.chunks
+    flying = ZARR_CONCURRENCY * math.prod(unit) * array.dtype.itemsize
+    if is_local(array) and axis == 0:
+        across = unit[0] * math.prod(array.shape[1:]) * array.dtype.itemsize
+        return int(max(PIECE_BYTES, min(flying, across)))
+    return int(flying)
 
 
 def read(array: Any, part: slice, axis: int = 0) -> Any:

@@ -168,9 +168,29 @@ def test_names_of_annotators_travel_and_match():
     assert (other[~untouched] != scores[~untouched]).any()
 
 
-def test_rows_without_votes_are_rows_of_the_pool():
-    problem = make_problem(7, num_examples=40, num_annotators=5)
-    estimate = daskal.estimate(problem.labels, problem.pred_probs)
+@pytest.mark.parametrize("num_classes", [5, 33, 9000])
+@pytest.mark.parametrize("dtype", ["f4", ">f8"])
+def test_chunks_change_no_bit_of_a_pool(num_classes, dtype):
+    rng = np.random.default_rng(num_classes)
+    pool = rng.dirichlet(np.full(num_classes, 0.3), 40).astype(dtype)
+    pool[7] = np.nan
+    pool[20, 0] += 3
+    problem = make_problem(1, num_classes=num_classes)
+    estimate = daskal.estimate(problem.labels, problem.pred_probs, temperature=2.5)
+    whole = daskal.score_unlabeled(pool, estimate, on_invalid="nan").compute()
+    assert np.flatnonzero(np.isnan(whole)).tolist() == [7, 20]
+    for rows in ((1,) * 40, (7, 1, 12, 1, 19), (21, 19)):
+        chunked = da.from_array(pool, chunks=(rows, num_classes))
+        same_bits(daskal.score_unlabeled(chunked, estimate, on_invalid="nan"), whole)
+        in_columns = np.asfortranarray(pool)
+        same_bits(daskal.score_unlabeled(in_columns, estimate, on_invalid="nan"), whole)
+
+
+@pytest.mark.parametrize("num_classes", [4, 40])
+@pytest.mark.parametrize("temperature", ["fit", None, 0.05, 2.0, 2.5])
+def test_rows_without_votes_are_rows_of_the_pool(num_classes, temperature):
+    problem = make_problem(7, num_examples=40, num_annotators=5, num_classes=num_classes)
+    estimate = daskal.estimate(problem.labels, problem.pred_probs, temperature=temperature)
     bare = np.full((len(problem.pool), 5), np.nan)
     same_bits(
         daskal.score_labeled(bare, problem.pool, estimate),
@@ -178,7 +198,7 @@ def test_rows_without_votes_are_rows_of_the_pool():
     )
     longer = np.concatenate([problem.labels, bare])
     probs = np.concatenate([problem.pred_probs, problem.pool])
-    again = daskal.estimate(longer, probs)
+    again = daskal.estimate(longer, probs, temperature=temperature)
     assert again.annotator_weight.equals(estimate.annotator_weight)
     assert (again.temperature, again.model_weight) == (estimate.temperature, estimate.model_weight)
 

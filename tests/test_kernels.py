@@ -290,6 +290,22 @@ def test_rows_are_kept_together_as_they_are(dtype):
     assert tile[0].T.flags.c_contiguous
 
 
+@pytest.mark.parametrize("num_classes", [32, 1000, 8191, 8192, 8193, 20_000])
+def test_a_row_has_the_same_sum_beside_any_others(num_classes):
+    rows = np.random.default_rng(num_classes).random((7, num_classes))
+    together = kernels.sum_rows(rows)
+    for stop in range(1, 8):
+        np.testing.assert_array_equal(kernels.sum_rows(rows[:stop]), together[:stop])
+        np.testing.assert_array_equal(kernels.sum_rows(rows[stop - 1 : stop]), together[stop - 1])
+
+
+def test_least_of_all_models():
+    blocks = [np.array([[0.5, 0.5], [0.2, 0.8]]), np.array([[0.1, 0.9], [np.nan, 0.5]])]
+    assert kernels.least_prob(blocks, 0, 1) == 0.1
+    assert np.isnan(kernels.least_prob(blocks, 0, 2))
+    assert kernels.least_prob(blocks, 1, 1) == np.inf
+
+
 def test_largest_of_rows():
     rows = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0], [0.0, 0.2, 0.8]])
     assert kernels.largest_of_rows(rows).tolist() == [0.7, 0.5, 0.8]

@@ -92,13 +92,13 @@ def section(rows: int, *arrays: ArrayPlan) -> SectionPlan:
 
 def test_projected_peak_of_a_task() -> None:
     """A stored block is there whole while chunks in flight are there twice; results thrice."""
-    big = ArrayPlan("pool", (10_000, 100), "float64", "stored", 10_000, 800, 80_000, (0, 1))
+    shape = (10_000, 100)
+    big = ArrayPlan("pool", shape, "float64", "stored", 10_000, 800, 80_000, (0, 1), 1.0, 800_000)
     assert big.transient_bytes(100) == 2 * 80_000
     assert big.transient_bytes(10_000) == 2 * 800_000
-    local = replace(big, by_pieces=True)
-    assert local.transient_bytes(10_000) == 2 * 8_000_000
-    assert local.transient_bytes(100_000) == 2 * planning.PIECE_BYTES
-    assert replace(local, chunk_bytes=2**30).transient_bytes(100) == 2 * 2**30
+    assert replace(big, stored_share=0.25).transient_bytes(10_000) == 1.25 * 800_000
+    one = replace(big, chunk_bytes=2**30, flying_bytes=2**30)
+    assert one.transient_bytes(100) == 2 * 2**30
     small = ArrayPlan("pool", (10_000, 100), "float64", "memory", 10_000, 800, 0, (0, 1))
     assert small.transient_bytes(100) == 0
     lazy = ArrayPlan("pool", (10_000, 100), "float64", "lazy", 10_000, 800, 0, (0, 1))
@@ -119,7 +119,10 @@ def test_peak_of_a_worker_grows_with_its_threads() -> None:
 
 
 def test_refusal_names_the_numbers_and_a_way_out() -> None:
-    array = ArrayPlan("pool", (10**7, 100), "f8", "stored", 10**7, 800, 800 * 10**6, (0, 1))
+    chunk = 800 * 10**6
+    array = ArrayPlan(
+        "pool", (10**7, 100), "f8", "stored", 10**7, 800, chunk, (0, 1), flying_bytes=chunk
+    )
     part = section(10**6, array)
     plan = Plan((part,), 4, 4 * 2**30)
     with pytest.raises(MemoryLimitError) as caught:

@@ -127,6 +127,27 @@ def test_way_follows_from_what_numpy_finds(monkeypatch, levels, vectorised):
         powers.log_is_vectorised.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("config", "levels"),
+    [
+        ({}, ()),
+        ({"SIMD Extensions": {"baseline": ["X86_V2"], "not found": ["X86_V4"]}}, ("X86_V2",)),
+        ({"SIMD Extensions": {"baseline": ["A"], "found": ["B", "C"]}}, ("A", "B", "C")),
+    ],
+)
+def test_levels_that_numpy_leaves_out_are_none(monkeypatch, config, levels):
+    monkeypatch.setattr(np, "show_config", lambda mode: config)
+    assert powers.simd_levels.__wrapped__() == levels
+
+
+def test_numbers_in_another_order_are_refused():
+    across = make_numbers(100)[:100].reshape(10, 10).T
+    with pytest.raises(AssertionError):
+        PowersByTable(across)
+    with pytest.raises(AssertionError):
+        PowersByTable(np.ascontiguousarray(across), out=across)
+
+
 def test_levels_are_named_as_numpy_names_them_here():
     levels = powers.simd_levels()
     assert len(levels) > 0

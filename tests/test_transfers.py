@@ -93,6 +93,22 @@ def test_writes_are_those_of_zarr(tmp_path, layout):
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr", mode="r")[:], values)
 
 
+def test_bytes_in_flight(tmp_path):
+    def most(store, axis=0, **layout):
+        array = zarr.create_array(store, shape=(10**5, 600), dtype="f4", overwrite=True, **layout)
+        return transfers.most_at_once(array, axis)
+
+    chunk = 1000 * 600 * 4
+    assert most(MemoryStore(), chunks=(1000, 600)) == 10 * chunk
+    assert most(tmp_path, chunks=(1000, 600)) == transfers.PIECE_BYTES
+    assert most(tmp_path, chunks=(1000, 600), axis=1) == 10 * chunk
+    assert most(tmp_path, chunks=(10_000, 600)) == 10 * chunk
+    # A piece is at least one chunk along the rows, of which there are many across.
+    assert most(tmp_path, chunks=(10_000, 200)) == 10 * chunk
+    assert most(tmp_path, chunks=(10_000, 30)) == 10 * chunk // 2
+    assert most(tmp_path, chunks=(1000, 600), shards=(50_000, 600)) == 50 * chunk
+
+
 class ThreadsNoted(LocalStore):
     """A local store that notes which threads ask for chunks."""
 

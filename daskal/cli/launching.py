@@ -166,9 +166,9 @@ def process_peak() -> int | None:
     try:
         # Linux hands on what getrusage tells to the programs a process starts: a worker would begin
         # with its parent's peak.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
+    except (OSError, IndexError, ValueError):
         pass
     try:
         import resource

@@ -283,8 +283,8 @@ def raise_probs(
 ) -> Floats:
     """Powers clip(p)^(1/T) of a (k, n) tile, up to a factor a row; at T = 1 perhaps the tile.
 
-    ``out``, perhaps the tile itself, is lost. An (n, k) array has its classes on axis 1. In a
-    ``plain`` tile no value is known to be at fault or below the floor.
+    ``out``, perhaps the tile itself, is lost. An (n, k) array has its classes on axis 1. A
+    ``plain`` one is known to hold no value at fault or below the floor.
     """
     if not plain and not (probs.size and probs.min() >= PROB_FLOOR):
         # NumPy's maximum of an array and a number is not vectorised, as its clip is.
@@ -480,7 +480,7 @@ def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
     if len(bare):
         # A row without votes is a row of the pool, wherever it is stored, to the last bit.
         labels[bare], quality[bare] = confidence(scaled[:, :, bare], weights.model)
-        if len(scaled) == 1:
+        if keeps_rows(*scaled.shape[:2]):
             probs = tile.probs[0].take(bare, axis=1)
             quality[bare] = model_confidence(probs, rule.temperature, plain=False)
         score[bare] = pool_score(quality[bare], weights.model, rule.mean_weight, len(q))
@@ -497,7 +497,7 @@ def score_unlabeled(
 ) -> Floats:
     """ActiveLab score of each row of a (p, k, n) tile of the pool, (n,).
 
-    The tile is worked on in place and lost. In a ``plain`` one no value is known to be at fault or
+    The tile is worked on in place and lost. A ``plain`` one is known to hold no value at fault or
     below the floor.
     """
     if len(probs) > 1:

@@ -58,7 +58,7 @@ def row_bounds(block: Block) -> Iterator[tuple[int, int]]:
 class CheckedProbs(NamedTuple):
     """Probabilities of a tile, what is wrong with them, and the rows at fault.
 
-    In ``plain`` ones no value is at fault or below the floor.
+    ``plain`` ones are known to hold no value at fault or below the floor.
     """
 
     probs: Floats  # (p, k, n)

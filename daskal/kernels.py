@@ -292,8 +292,8 @@ def raise_probs(
     if temperature == 1:
         return probs
     if temperature < LEAST_PLAIN_TEMPERATURE:
+        # No probability is so far above 1 that the floor would fall out of the tables of powers.
         probs = out = np.divide(probs, probs.max(axis=class_axis, keepdims=True), out=out)
-        plain = False
     return power(probs, 1.0 / temperature, out=out, inside=plain)
 
 

@@ -299,6 +299,11 @@ def test_a_row_has_the_same_sum_beside_any_others(num_classes):
         np.testing.assert_array_equal(kernels.sum_rows(rows[stop - 1 : stop]), together[stop - 1])
 
 
+def test_the_floor_is_in_the_tables_of_powers_beside_any_largest():
+    assert kernels.PROB_FLOOR / kernels.HIGH_TOLERANCE >= powers.LEAST
+    assert powers.BEYOND > kernels.HIGH_TOLERANCE
+
+
 def test_least_of_all_models():
     blocks = [np.array([[0.5, 0.5], [0.2, 0.8]]), np.array([[0.1, 0.9], [np.nan, 0.5]])]
     assert kernels.least_prob(blocks, 0, 1) == 0.1

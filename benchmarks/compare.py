@@ -22,8 +22,11 @@ import numpy as np
 
 import daskal
 from benchmarks import data, timing
-from daskal import api, blocks, reduction, transfers
-from daskal.inputs import open_probs
+from daskal.engine import reduction
+from daskal.inputs import blocks
+from daskal.inputs.arguments import open_probs
+from daskal.inputs.data import open_labeled
+from daskal.storage import transfers
 
 
 class Sizes(NamedTuple):
@@ -204,7 +207,7 @@ def only_read(block: Any) -> NoState:
 
 def read_all(cut: blocks.RowBlocks) -> None:
     """Read the same blocks as daskal does, with the same tasks, and do nothing with them."""
-    reduction.tree(cut, only_read).compute("reading")
+    reduction.tree(cut, "reading", only_read).compute()
 
 
 def read_by_zarr(cut: blocks.RowBlocks) -> None:
@@ -242,7 +245,7 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
             label_path = data.store(Path(folder) / "labels.zarr", values)
             probs_path = data.store(Path(folder) / "probs.zarr", probs.astype(np.float32))
             del labels, probs, values
-            cut = api.labeled_blocks(label_path, probs_path, None)[2]
+            cut = open_labeled(label_path, probs_path, None).blocks
 
             def thrice(
                 read: Callable[[blocks.RowBlocks], None], cut: blocks.RowBlocks = cut

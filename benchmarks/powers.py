@@ -10,8 +10,8 @@ import sys
 import numpy as np
 
 from benchmarks import data, timing
-from daskal import kernels
-from daskal.powers import PowersByLog, PowersByTable
+from daskal.kernels import tiles
+from daskal.kernels.powers import PowersByLog, PowersByTable
 
 TEMPERATURE = 2.5
 
@@ -19,7 +19,7 @@ TEMPERATURE = 2.5
 def main(argv: list[str] | None = None) -> int:
     """Measure both ways in turn and print the table."""
     options = timing.arguments(__doc__).parse_args(argv)
-    num_rows = (1_000 if options.small else kernels.TILE_ELEMENTS) // 8
+    num_rows = (1_000 if options.small else tiles.TILE_ELEMENTS) // 8
     x = data.make_probs(np.random.default_rng(0), num_rows, 8).reshape(-1)
     exact = x.astype(np.longdouble) ** np.longdouble(1 / TEMPERATURE)
     ways = {"log and exp": PowersByLog, "table": PowersByTable}

@@ -20,7 +20,8 @@ import dask.array as da
 import numpy as np
 
 from benchmarks import timing
-from daskal import blocks, reduction
+from daskal.engine import reduction
+from daskal.inputs import blocks
 
 COUNTS = (1_000, 10_000, 100_000)
 SMALL_COUNTS = (100,)
@@ -84,7 +85,7 @@ def run(num_blocks: int) -> Cost:
     before = resident()
     cut = blocks.RowBlocks((EmptySource(),), tuple(range(num_blocks + 1)), has_labels=False)  # type: ignore[arg-type]
     began = time.process_time()
-    task = reduction.tree(cut, count_one)
+    task = reduction.tree(cut, "count", count_one)
     built, clock = time.process_time(), time.perf_counter()
     assert task.compute("empty").blocks == num_blocks
     ended = time.process_time()

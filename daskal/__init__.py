@@ -8,49 +8,49 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from daskal import demo as demo
     from daskal import multiannotator as multiannotator
-    from daskal.api import estimate as estimate
-    from daskal.api import score_labeled as score_labeled
-    from daskal.api import score_unlabeled as score_unlabeled
+    from daskal.api.estimation import estimate as estimate
+    from daskal.api.export import export_batch as export_batch
+    from daskal.api.export import read_batch as read_batch
+    from daskal.api.quality import annotator_stats as annotator_stats
+    from daskal.api.quality import detailed_quality as detailed_quality
+    from daskal.api.quality import label_quality as label_quality
+    from daskal.api.scoring import score_labeled as score_labeled
+    from daskal.api.scoring import score_unlabeled as score_unlabeled
+    from daskal.api.selection import next_batch as next_batch
+    from daskal.engine.progress import Progress as Progress
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
-    from daskal.export import export_batch as export_batch
-    from daskal.export import read_batch as read_batch
     from daskal.importing.importer import ImportSummary as ImportSummary
     from daskal.importing.importer import import_votes as import_votes
-    from daskal.planning import Plan as Plan
-    from daskal.plans import plan as plan
-    from daskal.progress import Progress as Progress
-    from daskal.quality import annotator_stats as annotator_stats
-    from daskal.quality import detailed_quality as detailed_quality
-    from daskal.quality import label_quality as label_quality
-    from daskal.results import Run as Run
-    from daskal.runs import run as run
-    from daskal.selection import next_batch as next_batch
+    from daskal.method.estimate import Estimate as Estimate
+    from daskal.runs.plan import Plan as Plan
+    from daskal.runs.plan import plan as plan
+    from daskal.runs.result import Run as Run
+    from daskal.runs.run import run as run
     from daskal.version import __version__ as __version__
-    from daskal.weights import Estimate as Estimate
 
 # Where each public name lives; a module is imported when its name is first used.
 _HOMES = {
     "DaskalError": "errors",
     "DataWarning": "errors",
-    "Estimate": "weights",
+    "Estimate": "method.estimate",
     "ImportSummary": "importing.importer",
-    "Plan": "planning",
-    "Progress": "progress",
-    "Run": "results",
+    "Plan": "runs.plan",
+    "Progress": "engine.progress",
+    "Run": "runs.result",
     "__version__": "version",
-    "annotator_stats": "quality",
-    "detailed_quality": "quality",
-    "estimate": "api",
-    "export_batch": "export",
+    "annotator_stats": "api.quality",
+    "detailed_quality": "api.quality",
+    "estimate": "api.estimation",
+    "export_batch": "api.export",
     "import_votes": "importing.importer",
-    "label_quality": "quality",
-    "next_batch": "selection",
-    "plan": "plans",
-    "read_batch": "export",
-    "run": "runs",
-    "score_labeled": "api",
-    "score_unlabeled": "api",
+    "label_quality": "api.quality",
+    "next_batch": "api.selection",
+    "plan": "runs.plan",
+    "read_batch": "api.export",
+    "run": "runs.run",
+    "score_labeled": "api.scoring",
+    "score_unlabeled": "api.scoring",
 }
 
 _MODULES = ("demo", "multiannotator")

@@ -19,9 +19,9 @@ import numpy as np
 import zarr
 from distributed import Client, as_completed
 
+from daskal.engine.progress import Progress, ProgressCallback
 from daskal.errors import InputError, StoreExistsError
-from daskal.kernels import Floats, Ints
-from daskal.progress import Progress, Report
+from daskal.method.values import Floats, Ints
 
 Random = np.random.Generator
 
@@ -231,7 +231,7 @@ def prepare(crowd: Crowd, folder: Path) -> None:
         )
 
 
-def make(crowd: Crowd, folder: Path, client: Client, progress: Report) -> None:
+def make(crowd: Crowd, folder: Path, client: Client, progress: ProgressCallback) -> None:
     """Make the data of a demo in a folder, chunk by chunk on a cluster.
 
     Leaves ``labels.zarr`` (N, M), ``pred_probs.zarr`` (N, K), ``unlabeled.zarr`` (U, K) and the
@@ -280,7 +280,13 @@ def tally_chunk(cut: tuple[int, int], section: str, folder: str) -> Ints:
 
 
 def judge(
-    crowd: Crowd, section: str, folder: Path, client: Client, progress: Report, *, share: float
+    crowd: Crowd,
+    section: str,
+    folder: Path,
+    client: Client,
+    progress: ProgressCallback,
+    *,
+    share: float,
 ) -> Judgement:
     """How much more often the class is wrong among the lowest scores.
 

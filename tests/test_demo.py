@@ -11,8 +11,8 @@ from distributed import Client
 
 from daskal import demo
 from daskal.demo import Crowd, Judgement
+from daskal.engine.progress import Progress
 from daskal.errors import InputError, StoreExistsError
-from daskal.progress import Progress
 
 
 def test_accuracies_are_of_skilled_annotators_and_guessers() -> None:

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import daskal
-from daskal import errors, findings
+from daskal import errors
 from daskal.errors import DaskalError, EstimateError, InputError, InvalidDataError
+from daskal.method import findings
 from tests.problems import cast_labels, forbid_compute, make_problem
 
 LABELS = np.array([[0, 1, -1], [1, 1, 0], [2, -1, 2], [0, 0, 1]])

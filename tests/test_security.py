@@ -16,7 +16,6 @@ import pytest
 import zarr
 
 import daskal
-from daskal import locations, redaction, schema
 from daskal.errors import (
     DaskalError,
     EstimateError,
@@ -25,6 +24,8 @@ from daskal.errors import (
     StorageError,
     StoreExistsError,
 )
+from daskal.method import schema
+from daskal.storage import locations, redaction
 from tests.problems import make_problem, single_label
 
 PROBS = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])

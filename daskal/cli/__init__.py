@@ -1,1 +1,1 @@
-"""The command line, a face of the public functions: it touches no array."""
+"""The command line."""

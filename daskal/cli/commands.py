@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import daskal
-from daskal import locations, sizes
+from daskal import text
 from daskal.cli import console
 from daskal.cli.options import (
     batch_size_option,
@@ -31,7 +31,8 @@ from daskal.cli.options import (
     workers_option,
 )
 from daskal.errors import EstimateError
-from daskal.redaction import redacted
+from daskal.storage import locations
+from daskal.storage.redaction import redacted
 
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
@@ -368,7 +369,7 @@ def batch(
 def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
     """Write a result store's report: one HTML page that needs no network."""
     page = daskal.Run.open(store, storage_options=storage_options).report(out)
-    click.echo(f"{sizes.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
+    click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
 
 
 @main.command("import")
@@ -426,7 +427,3 @@ def import_votes(
             **options,
         )
     console.show_import(console.open_console(), made)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskal.errors import DataWarning
-from daskal.sizes import format_bytes
+from daskal.text import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from daskal.demo import Judgement
+    from daskal.engine.progress import Progress
     from daskal.importing.importer import ImportSummary
-    from daskal.progress import Progress
-    from daskal.results import Run
+    from daskal.runs.result import Run
 
 STAGES = {
     "labels": "pass 1: labels",

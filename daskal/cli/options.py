@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from daskal import sizes
+from daskal import text
 from daskal.cli import console, launching
 from daskal.errors import DaskalError, InputError
 
 if TYPE_CHECKING:
-    from daskal.progress import Report
+    from daskal.engine.progress import ProgressCallback
 
 INTERRUPTED = 130
 # Arguments that errors advise, as they are typed here.
@@ -72,7 +72,7 @@ def as_typed(text: str) -> str:
 def parse_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
     """Bytes from text such as 2GiB."""
     try:
-        return sizes.parse_memory(value)
+        return text.parse_memory(value)
     except InputError:
         raise click.BadParameter(f"expected a size such as 2GiB or 500MB, got {value!r}.") from None
 
@@ -146,7 +146,6 @@ convention_option = click.option(
     help="Count an example's labels by class, or as cleanlab 2.9.0 does.",
 )
 
-
 INPUTS = (
     click.option("--labels", metavar="L", help="Labels, (N, M), or imported votes; a Zarr path."),
     click.option(
@@ -201,7 +200,7 @@ def one_or_all(paths: tuple[str, ...]) -> Any:
 @contextmanager
 def timed_work(
     scheduler: str | None, workers: int | None, memory_limit: int | None
-) -> Iterator[tuple[Any, int | None, Report]]:
+) -> Iterator[tuple[Any, int | None, ProgressCallback]]:
     """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
     began = time.monotonic()
     peak = None

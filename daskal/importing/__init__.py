@@ -1,1 +1,1 @@
-"""Votes in long format, one a line, into an aligned store of sparse votes."""
+"""Votes from people's files into sparse stores."""

@@ -22,8 +22,8 @@ from dask.delayed import Delayed, delayed
 
 from daskal.errors import InputError, MissingPathError
 from daskal.importing.columns import as_ids
-from daskal.locations import check_stored, is_url, storage_errors
-from daskal.redaction import redacted
+from daskal.storage.locations import check_stored, is_url, storage_errors
+from daskal.storage.redaction import redacted
 
 VOTES_PER_PART = 1_000_000
 """Votes a task sorts at once: some 30 MB, and few enough parts that each may probe all ids."""

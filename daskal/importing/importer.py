@@ -25,13 +25,13 @@ from dask.delayed import Delayed, delayed
 from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
-from daskal.clusters import active_client
+from daskal.engine.workers import active_client
 from daskal.errors import ClusterError, InputError, InvalidDataError
 from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
 from daskal.importing.columns import Survey, as_column, listed, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
 from daskal.importing.votes_store import Appended, SortedVotes, VotesStore
-from daskal.locations import is_url, storage_errors
+from daskal.storage.locations import is_url, storage_errors
 
 Report = Callable[[str, int, int], None]
 

@@ -20,8 +20,8 @@ import zarr
 from daskal.errors import StoreExistsError
 from daskal.importing.columns import EXAMPLES
 from daskal.importing.files import ZARR_FILES
-from daskal.locations import is_url
-from daskal.redaction import redacted
+from daskal.storage.locations import is_url
+from daskal.storage.redaction import redacted
 
 CHUNK = 2**18
 """Elements a chunk: 1 MiB of annotators, so that a block of rows decodes little beyond itself."""

@@ -1,1 +1,1 @@
-"""A run as one self-contained page, made of what the run stored beside its scores."""
+"""The contents of a run as one HTML page."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.markup import Markup, join, tag
+from daskal.report.markup import Markup, join, tag
 
 Counts = NDArray[np.int64]
 WIDTH, HEIGHT = 1000, 300

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from daskal.method.estimate import Estimate
 from daskal.report.charts import Counts
-from daskal.weights import Estimate
 
 # More than these are not put in the page: it stays small enough to be sent by mail.
 MOST_ANNOTATORS = 10_000

@@ -7,49 +7,11 @@ import hashlib
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from daskal import store
-from daskal.annotators import ANNOTATOR_COLUMNS
-from daskal.batches import stored_batch
-from daskal.errors import StorageError, UnfinishedStoreError
-from daskal.markup import Markup, Page, join, tag
-from daskal.redaction import redacted
+from daskal.errors import StorageError
 from daskal.report import plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
-from daskal.weights import Estimate
-
-
-def gather(path: str, root: Any) -> Contents:
-    """The small tables of a finished store; no score is read."""
-    path = redacted(path)
-    attrs = root.attrs[store.ATTRS]
-    if attrs["status"] != store.FINISHED:
-        raise UnfinishedStoreError(
-            f"the run that writes {path!r} has not finished: its report is made of what is "
-            "known at its end. Continue it with resume=True (daskal score --resume)."
-        )
-    text = store.read_estimate(root)
-    histograms = store.read_table(root, "histograms")
-    assert histograms is not None
-    estimate = None if text is None else Estimate.from_json(text)
-    classes = store.read_table(root, "classes", ("given", "consensus", "num_votes"))
-    if classes is not None and estimate is not None:
-        codes = classes[["given", "consensus"]].to_numpy()
-        if not ((codes >= 0) & (codes < estimate.num_classes)).all():
-            raise StorageError(
-                f"the table 'classes' in {path!r} is damaged: it names classes there are not. Run "
-                "it again with overwrite=True."
-            )
-    return Contents(
-        path=path,
-        attrs=attrs,
-        estimate=estimate,
-        annotators=store.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
-        classes=classes,
-        histograms={str(name): histograms[name].to_numpy() for name in histograms},
-        batch=stored_batch(root),
-    )
+from daskal.report.markup import Markup, Page, join, tag
 
 
 def template(name: str) -> Markup:
@@ -97,12 +59,11 @@ def render(contents: Contents, csv: str | None = None) -> str:
     return str(join([Markup("<!doctype html>\n"), tag("html", head, body, lang="en")]))
 
 
-def make(path: str, root: Any, out: str | os.PathLike[str] | None = None) -> Page:
-    """The page of a finished store, written to ``out`` if that is given.
+def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> Page:
+    """Return the page of a run, written to ``out`` if that is given.
 
     Where there are more annotators than a page lists, ``out`` gets a CSV of all beside it.
     """
-    contents = gather(path, root)
     if out is None:
         return Page(render(contents))
     target = Path(out)

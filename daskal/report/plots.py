@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from daskal.markup import Markup, join, listed, plural, section, tag, text
 from daskal.report import charts
 from daskal.report.charts import Counts, Layer, Tick
 from daskal.report.contents import POOL_NAMES, Contents
+from daskal.report.markup import Markup, join, section, tag, text
 from daskal.report.tables import embed
+from daskal.text import listed, plural
 
 # Models whose curves are drawn: more cannot be told apart.
 CURVES = 8
+
 
 # --- scores -----------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from daskal.markup import Markup, join, listed, number, plural, section, tag, text
 from daskal.report.contents import (
     MATRIX_CLASSES,
     MOST_ANNOTATORS,
@@ -21,7 +20,9 @@ from daskal.report.contents import (
     class_agreement,
     vote_shares,
 )
+from daskal.report.markup import Markup, join, number, section, tag, text
 from daskal.report.tables import Column, data_table, matrix
+from daskal.text import listed, plural
 
 # --- the head ---------------------------------------------------------------------------------
 

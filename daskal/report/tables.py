@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from daskal.markup import Markup, join, number, tag
+from daskal.report.markup import Markup, join, number, tag
 
 # Rows shown at once, the first of them to begin with; without a script, the only ones.
 PAGE_SIZES = (10, 50, 250)

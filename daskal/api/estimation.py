@@ -1,0 +1,195 @@
+"""Pass 1 on arrays: the estimate of annotators, models and consensus."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from daskal.engine import reduction
+from daskal.engine.graph import BlockRecords
+from daskal.engine.progress import ProgressCallback
+from daskal.errors import DataWarning
+from daskal.inputs.blocks import RowBlocks
+from daskal.inputs.data import LabeledData, open_labeled
+from daskal.kernels import first_pass
+from daskal.method import findings, weights
+from daskal.method.estimate import Estimate, make_estimate
+from daskal.method.states import ConsensusStatistics, LabelStatistics
+from daskal.method.values import Rule
+from daskal.method.weights import Draft
+from daskal.options import Options, Storage, check_options
+
+
+def estimate(
+    labels: Any,
+    pred_probs: Any,
+    *,
+    convention: str = "paper",
+    temperature: str | float | None = "fit",
+    consensus_method: str = "best_quality",
+    quality_method: str = "crowdlab",
+    random_state: int = 0,
+    on_invalid: str = "raise",
+    storage_options: Storage = None,
+) -> Estimate:
+    """Return what the labels tell of annotators, models and consensus (pass 1; runs now).
+
+    Reads each block of the labelled data at most twice, and once more only where blocks differ so
+    much that one guesses wrong where the best temperature lies. The weights are CROWDLAB's (arXiv
+    2210.06812, section 3), on probabilities scaled by the temperature that best fits the votes, as
+    ActiveLab takes them (arXiv 2301.11856, section 3).
+
+    Parameters
+    ----------
+    labels : array_like of shape (N, M)
+        Label of each example by each annotator, 0 to K - 1. Missing: NaN in a float matrix, any
+        negative number in an integer one, ``pd.NA`` in a DataFrame. NumPy, pandas,
+        ``dask.array``, ``zarr.Array``, xarray, or the path or URL of a Zarr array.
+    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
+        Class probabilities from one model, or from P.
+    convention : {"paper", "cleanlab"}
+        How labels are counted for the temperature and for ``quality_method="agreement"``: by class,
+        or as cleanlab 2.9.0 does.
+    temperature : "fit", float or None
+        Fit each model's temperature, use this one, or None: the probabilities as they are.
+    consensus_method : {"best_quality", "majority_vote"}
+    quality_method : {"crowdlab", "agreement"}
+    random_state : int
+        Key of the last tie-break of the majority vote.
+    on_invalid : {"raise", "nan"}
+        Whether rows at fault are an error or are left out.
+    storage_options : mapping, optional
+        Passed on to the storage behind a path or URL.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    InputError
+        If the arrays' structure does not fit.
+    InvalidDataError
+        If rows hold no probabilities or no labels of classes; names them.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> labels = np.array([[0, 0, -1], [1, -1, 1], [1, 0, -1], [-1, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> daskal.estimate(labels, pred_probs).num_annotations
+    8
+    """
+    options = Options(convention, temperature, consensus_method, quality_method, random_state)
+    options = check_options(options, on_invalid)
+    given = open_labeled(labels, pred_probs, storage_options)
+    statistics = read_labels(given, options, on_invalid)
+    if on_invalid == "raise":
+        findings.raise_invalid(statistics.findings, given.names)
+    elif statistics.findings:
+        warnings.warn(
+            findings.left_out(statistics.findings, given.names), DataWarning, stacklevel=2
+        )
+    return finish_estimate(statistics, given, options, on_invalid)
+
+
+@dataclass(frozen=True)
+class Following:
+    """Who follows pass 1: a progress callback, and the records of each stage."""
+
+    progress: ProgressCallback | None = None
+    records: Callable[[str], BlockRecords] | None = None
+
+    def reduce(
+        self, stage: str, blocks: RowBlocks, function: Callable[..., Any], **options: Any
+    ) -> Any:
+        """Return the state of one round of pass 1."""
+        kept = None if self.records is None else self.records(stage)
+        return reduction.reduce_blocks(blocks, stage, function, self.progress, kept, **options)
+
+
+NOBODY = Following()
+
+
+def estimate_data(
+    given: LabeledData,
+    options: Options,
+    on_invalid: str,
+    following: Following = NOBODY,
+    names: findings.Names | None = None,
+) -> Estimate:
+    """Return the estimate of opened data (pass 1); ``names`` are the ids of rows."""
+    statistics = read_labels(given, options, on_invalid, following)
+    if on_invalid == "raise":
+        findings.raise_invalid(statistics.findings, names)
+    return finish_estimate(statistics, given, options, on_invalid, following)
+
+
+def read_labels(
+    given: LabeledData, options: Options, on_invalid: str, following: Following = NOBODY
+) -> LabelStatistics:
+    """Return what the first read gives, and one more if a block guessed the temperature wrong."""
+
+    def read(stage: str, *, guess: bool) -> LabelStatistics:
+        state: LabelStatistics = following.reduce(
+            stage,
+            given.blocks,
+            first_pass.label_statistics,
+            num_annotators=given.labels.num_annotators,
+            miscount=options.convention == "cleanlab",
+            fit=options.temperature == "fit",
+            guess=guess,
+            on_invalid=on_invalid,
+        )
+        return state
+
+    statistics = read("votes", guess=True)
+    needless = options.temperature != "fit" or statistics.num_multiple == 0
+    refused = on_invalid == "raise" and statistics.findings
+    if needless or refused or weights.is_settled(statistics):
+        return statistics
+    return read("temperature", guess=False)
+
+
+def finish_estimate(
+    statistics: LabelStatistics,
+    given: LabeledData,
+    options: Options,
+    on_invalid: str,
+    following: Following = NOBODY,
+) -> Estimate:
+    """Return the estimate that follows from the first read, and a second where one is needed."""
+    draft = Draft.from_statistics(statistics, options)
+
+    def read_again(stage: str, rule: Rule) -> ConsensusStatistics:
+        state: ConsensusStatistics = following.reduce(
+            stage, given.blocks, first_pass.consensus_statistics, rule=rule, on_invalid=on_invalid
+        )
+        if int(state.consensus_counts.sum()) != statistics.num_multiple:
+            findings.raise_changed()
+        return state
+
+    if statistics.num_multiple == 0:
+        majority = final = weights.equal_weights(statistics, given.probs.num_models)
+        consensus = statistics.consensus
+    else:
+        if statistics.pending.overflown:
+            consensus = read_again("ties", draft.rule())
+        else:
+            settled = first_pass.settle_pending(statistics.pending, draft.rule())
+            consensus = statistics.consensus.merge(settled)
+        majority = final = weights.consensus_weights(statistics, consensus)
+        if options.consensus_method == "best_quality":
+            consensus = read_again("consensus", draft.rule(majority))
+            final = weights.consensus_weights(statistics, consensus)
+    return make_estimate(
+        draft,
+        majority,
+        final,
+        consensus,
+        ensemble=given.probs.ensemble,
+        annotator_ids=given.labels.annotator_ids,
+        class_names=given.class_names,
+    )

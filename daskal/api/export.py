@@ -1,0 +1,243 @@
+"""A batch as a file that a labelling tool takes, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from daskal.api.selection import COLUMNS
+from daskal.errors import InputError, StorageError
+from daskal.storage import locations
+from daskal.storage.redaction import redacted
+from daskal.version import __version__
+
+
+def to_tasks(batch: pd.DataFrame, *, id_key: str = "id") -> list[dict[str, Any]]:
+    """Return a batch as Label Studio tasks, in the order of the batch.
+
+    Parameters
+    ----------
+    batch : pandas.DataFrame
+        As :func:`daskal.next_batch` returns it; any columns joined to it go into a task's data.
+    id_key : str
+        Name of the ids in a task's data, as the labelling interface asks for them: ``"image"``
+        where it says ``$image`` and ids are addresses of images.
+
+    Returns
+    -------
+    list of dict
+        For each example ``data`` (its id, pool and row, and further columns), ``meta`` (rank, score
+        and daskal's version) and one of ``predictions`` without a result, whose ``score`` is that
+        of the batch: Label Studio shows tasks with the lowest prediction score first.
+    """
+    missing = {"rank", "pool", "row", "score"} - set(batch.columns)
+    if missing:
+        raise InputError(
+            "batch: expected the DataFrame of next_batch, got one without "
+            f"{', '.join(sorted(missing))}."
+        )
+    more = [name for name in batch.columns if name not in COLUMNS]
+    names = {**({"id": id_key} if "id" in batch else {}), "pool": "pool", "row": "row"}
+    names |= {name: str(name) for name in more}
+    if len(set(names.values())) < len(names):
+        raise InputError(f"id_key: {id_key!r} is the name of another column: choose another.")
+    plain = batch.astype(object).where(batch.notna(), None)
+    columns = {name: plain[name].tolist() for name in plain}
+    return [
+        {
+            "data": {key: columns[name][at] for name, key in names.items()},
+            "meta": {
+                "rank": columns["rank"][at],
+                "score": columns["score"][at],
+                "source": f"daskal {__version__}",
+            },
+            "predictions": [
+                {"model_version": f"daskal {__version__}", "score": score, "result": []}
+            ],
+        }
+        for at, score in enumerate(columns["score"])
+    ]
+
+
+def write_csv(batch: pd.DataFrame, file: Any, id_key: str) -> None:
+    """Write a batch as CSV."""
+    batch.to_csv(file, index=False, lineterminator="\n")
+
+
+def write_parquet(batch: pd.DataFrame, file: Any, id_key: str) -> None:
+    """Write a batch as Parquet."""
+    batch.to_parquet(file, index=False)
+
+
+def write_json(batch: pd.DataFrame, file: Any, id_key: str) -> None:
+    """Write a batch as Label Studio tasks."""
+    tasks = to_tasks(batch, id_key=id_key)
+    text = json.dumps(tasks, ensure_ascii=False, indent=1, allow_nan=False, default=str)
+    file.write(f"{text}\n".encode())
+
+
+WRITERS: dict[str, Callable[[pd.DataFrame, Any, str], None]] = {
+    ".csv": write_csv,
+    ".parquet": write_parquet,
+    ".json": write_json,
+}
+
+
+def export_batch(
+    batch: pd.DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    id_key: str = "id",
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a batch to a CSV, Parquet or JSON file, as its name ends; the JSON is for Label Studio.
+
+    Parameters
+    ----------
+    batch : pandas.DataFrame
+        As :func:`daskal.next_batch` returns it. Columns joined to it, an image's address or a text,
+        are written too.
+    path : str or path
+        File or URL, ending in ``.csv``, ``.parquet`` or ``.json``.
+    id_key : str
+        Name of the ids in the tasks of a JSON file, as the labelling interface asks for them.
+    storage_options : mapping, optional
+
+    Raises
+    ------
+    InputError
+        If the name ends otherwise, or the batch lacks columns.
+    StorageError
+        If the file cannot be written.
+
+    Notes
+    -----
+    The JSON is a list of Label Studio's tasks::
+
+        {"data": {"id": "img/7.jpg", "pool": "unlabeled", "row": 7},
+         "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.1.0"},
+         "predictions": [{"model_version": "daskal 0.1.0", "score": 0.21, "result": []}]}
+
+    The score is there twice: as the prediction's, by which Label Studio orders tasks (the lowest
+    first, which is what a score of daskal means), and in ``meta``, for everything else.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile, numpy as np, daskal
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "next.json"
+    >>> batch = daskal.next_batch(None, np.array([0.5, 0.1]), size=1)
+    >>> daskal.export_batch(batch, file)
+    >>> json.loads(file.read_text())[0]["data"]
+    {'pool': 'unlabeled', 'row': 1}
+    """
+    import fsspec
+
+    target = os.fspath(path)
+    write = WRITERS[format_of(target)]
+    options = locations.options_for(target, storage_options) or {}
+    with locations.storage_errors("write the batch to", target, storage_options):
+        try:
+            with fsspec.open(target, "wb", auto_mkdir=False, **options) as file:
+                write(batch, file, id_key)
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"the batch cannot be written to {redacted(target)!r}: there is no such "
+                "folder. Name a file in a folder that is there and may be written to."
+            ) from error
+
+
+def format_of(path: str) -> str:
+    """The format a file's name ends in."""
+    ending = next((ending for ending in WRITERS if path.lower().endswith(ending)), None)
+    if ending is None:
+        raise InputError(f"path: expected a name that ends in {', '.join(WRITERS)}, got {path!r}.")
+    return ending
+
+
+# --- and back ---------------------------------------------------------------------------------
+
+
+def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
+    """The examples of Label Studio tasks."""
+    data = [task["data"] for task in json.load(file)]
+    columns = {"pool": "pool", "row": "row", "id": id_key}
+    return pd.DataFrame(
+        {
+            name: pd.Series([item[key] for item in data], dtype=object).infer_objects()
+            for name, key in columns.items()
+            if all(key in item for item in data)
+        }
+    )
+
+
+def read_csv(file: Any, id_key: str) -> pd.DataFrame:
+    """The examples of a CSV file; ids such as 007 stay text."""
+    found = pd.read_csv(file, dtype={"id": "str"})
+    if "id" in found and found["id"].dropna().str.fullmatch(r"0|-?[1-9]\d*").all():
+        return found.astype({"id": "Int64"})
+    return found
+
+
+READERS: dict[str, Callable[[Any, str], pd.DataFrame]] = {
+    ".csv": read_csv,
+    ".parquet": lambda file, id_key: pd.read_parquet(file),
+    ".json": read_tasks,
+}
+
+
+def read_batch(
+    path: str | os.PathLike[str],
+    *,
+    id_key: str = "id",
+    storage_options: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Return the examples of a file that :func:`export_batch` wrote, to exclude them another time.
+
+    Parameters
+    ----------
+    path : str or path
+    id_key : str
+        As it was written.
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the columns ``pool``, ``row`` and, where the batch had ids, ``id``.
+
+    Raises
+    ------
+    InputError
+        If the name ends otherwise, or no batch is in the file.
+    MissingPathError, StorageError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, daskal
+    >>> file, scores = pathlib.Path(tempfile.mkdtemp()) / "out.csv", np.array([0.5, 0.1])
+    >>> daskal.export_batch(daskal.next_batch(None, scores, size=1), file)
+    >>> daskal.next_batch(None, scores, size=1, exclude=daskal.read_batch(file))
+       rank       pool  row  score
+    0     1  unlabeled    0    0.5
+    """
+    import fsspec
+
+    target = os.fspath(path)
+    read = READERS[format_of(target)]
+    with (
+        locations.storage_errors("read the batch in", target, storage_options),
+        fsspec.open(target, "rb", **(locations.options_for(target, storage_options) or {})) as file,
+    ):
+        found = read(file, id_key)
+    missing = {"pool", "row"} - set(found.columns)
+    if missing:
+        raise InputError(
+            f"{target!r}: expected a batch with the columns pool and row, found none called "
+            f"{' or '.join(sorted(missing))}."
+        )
+    return found

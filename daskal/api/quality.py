@@ -1,0 +1,278 @@
+"""Quality of consensus labels, of votes and of annotators, for data of any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from daskal.api import frames
+from daskal.engine import reduction
+from daskal.engine.graph import as_frame
+from daskal.inputs.data import (
+    LabeledData,
+    annotator_index,
+    check_fits,
+    match_annotators,
+    open_labeled,
+)
+from daskal.inputs.sources import RowIds
+from daskal.kernels.quality import gather_block
+from daskal.method.annotators import annotator_table
+from daskal.method.estimate import Estimate
+from daskal.method.findings import raise_invalid
+from daskal.method.tallies import BlockColumns
+from daskal.method.values import Question, Scorer, quality_meta, votes_meta
+from daskal.options import ON_INVALID, SCORE_METHODS, Storage, check_choice
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """Labeled data, the question put to it, and the names that go into the answer."""
+
+    given: LabeledData
+    question: Question
+    row_ids: RowIds | None
+    annotator_ids: pd.Index
+
+
+def inquire(
+    labels: Any,
+    pred_probs: Any,
+    estimate: Estimate,
+    scorer: Scorer,
+    on_invalid: str,
+    storage_options: Storage,
+) -> Inquiry:
+    """Return the labeled data, and what the estimate can say of it."""
+    check_choice("on_invalid", on_invalid, ON_INVALID)
+    check_choice("method", scorer.method, SCORE_METHODS)
+    given = open_labeled(labels, pred_probs, storage_options)
+    check_fits(estimate, given.probs, "pred_probs")
+    rule = estimate.rule(match_annotators(estimate, given.labels))
+    return Inquiry(
+        given,
+        Question((rule,), ("",), (scorer,), scorer, on_invalid),
+        given.row_ids,
+        annotator_index(given.labels, estimate.annotator_ids),
+    )
+
+
+def label_quality(
+    labels: Any,
+    pred_probs: Any,
+    estimate: Estimate,
+    *,
+    method: str = "self_confidence",
+    on_invalid: str = "raise",
+    storage_options: Storage = None,
+) -> Any:
+    """Return the consensus label of each example and how good it is (CROWDLAB; lazy).
+
+    The quality of a consensus label is its posterior probability, the mean of the model's scaled
+    probability and the votes' likelihoods weighted by how good model and annotators are (CROWDLAB,
+    arXiv 2210.06812, section 3).
+
+    Parameters
+    ----------
+    labels : array_like of shape (N, M)
+        As for :func:`daskal.estimate`.
+    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
+    estimate : Estimate
+        It settles ``consensus_method`` and ``quality_method``. Made with ``temperature=None``, it
+        takes probabilities as they are, as CROWDLAB's paper does.
+    method : {"self_confidence", "normalized_margin", "confidence_weighted_entropy"}
+        How the quality follows from the posterior q: the label's q, its lead over the best other
+        class, or the posterior's entropy against the label's q; all between 0 and 1.
+    on_invalid : {"raise", "nan"}
+        Whether a row at fault raises when its block is computed, or has the quality NaN.
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    dask.dataframe.DataFrame of N rows
+        Columns ``consensus_label`` (int64), ``consensus_quality_score``, ``annotator_agreement``
+        (share of the votes equal to the consensus; float64) and ``num_annotations`` (int64). The
+        index is the examples' ids where the labels or probabilities have them, else their rows. An
+        example without votes has the model's label and confidence, and NaN for agreement.
+
+    Raises
+    ------
+    InputError, EstimateError
+        If arrays and estimate do not fit together.
+    InvalidDataError
+        On computing, if a block holds a row at fault.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> labels = np.array([[0, 0, -1], [1, -1, 1], [1, 0, -1], [-1, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> estimate = daskal.estimate(labels, pred_probs)
+    >>> quality = daskal.label_quality(labels, pred_probs, estimate).compute()
+    >>> quality["consensus_label"].tolist()
+    [0, 1, 1, 1]
+    >>> quality["annotator_agreement"].tolist()
+    [1.0, 1.0, 0.5, 1.0]
+    """
+    inquiry = inquire(labels, pred_probs, estimate, Scorer(method), on_invalid, storage_options)
+    return lazy_quality(inquiry)
+
+
+def lazy_quality(inquiry: Inquiry) -> Any:
+    """Return label quality lazily, one row an example."""
+    return as_frame(
+        inquiry.given.blocks,
+        "label-quality",
+        frames.quality_frame_block,
+        pd.DataFrame(quality_meta(inquiry.question.suffixes)),
+        inquiry.row_ids,
+        question=inquiry.question,
+    )
+
+
+def lazy_votes(inquiry: Inquiry) -> Any:
+    """Return the quality of votes lazily, one row a vote."""
+    ids = inquiry.annotator_ids
+    return as_frame(
+        inquiry.given.blocks,
+        "vote-quality",
+        frames.votes_frame_block,
+        frames.votes_table(votes_meta(), ids),
+        inquiry.row_ids,
+        question=inquiry.question,
+        annotators=ids,
+    )
+
+
+def lazy_matrix(inquiry: Inquiry, prefix: str) -> Any:
+    """Return the quality of votes as a lazy matrix, one column per annotator."""
+    columns = pd.Index([f"{prefix}{annotator}" for annotator in inquiry.annotator_ids])
+    return as_frame(
+        inquiry.given.blocks,
+        "vote-quality",
+        frames.wide_frame_block,
+        pd.DataFrame(np.zeros((0, len(columns))), columns=columns),
+        inquiry.row_ids,
+        question=inquiry.question,
+        columns=columns,
+    )
+
+
+def detailed_quality(
+    labels: Any,
+    pred_probs: Any,
+    estimate: Estimate,
+    *,
+    method: str = "self_confidence",
+    on_invalid: str = "raise",
+    storage_options: Storage = None,
+) -> Any:
+    """Return how good each single vote is, one row a vote (CROWDLAB; lazy).
+
+    The quality of a vote is the posterior probability of the class it gives. As many rows come out
+    as there are votes, whatever N and M are.
+
+    Parameters
+    ----------
+    labels, pred_probs, estimate, method, on_invalid, storage_options
+        As for :func:`daskal.label_quality`. Rows at fault have no votes under
+        ``on_invalid="nan"``.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame of one row a vote
+        Columns ``annotator`` (id where known, else column), ``label`` (int64) and ``quality``
+        (float64), in the order of examples and then annotators. The index is the examples' ids
+        where known, else their rows.
+
+    Raises
+    ------
+    InputError, EstimateError
+        If arrays and estimate do not fit together.
+    InvalidDataError
+        On computing, if a block holds a row at fault.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> labels = np.array([[0, 0, -1], [1, -1, 1], [1, 0, -1], [-1, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> estimate = daskal.estimate(labels, pred_probs)
+    >>> votes = daskal.detailed_quality(labels, pred_probs, estimate).compute()
+    >>> votes.loc[2, ["annotator", "label"]].to_numpy().tolist()
+    [[0, 1], [1, 0]]
+    """
+    inquiry = inquire(labels, pred_probs, estimate, Scorer(method), on_invalid, storage_options)
+    return lazy_votes(inquiry)
+
+
+def annotator_stats(
+    labels: Any,
+    pred_probs: Any,
+    estimate: Estimate,
+    *,
+    on_invalid: str = "raise",
+    storage_options: Storage = None,
+) -> pd.DataFrame:
+    """Return how good each annotator is, the worst first (CROWDLAB; runs now, one read).
+
+    An annotator's quality is the mean quality of all its votes, weighted by the model's part in
+    them, and its agreement with the consensus where others voted too (CROWDLAB, arXiv 2210.06812,
+    section 3.3).
+
+    Parameters
+    ----------
+    labels, pred_probs, estimate, storage_options
+        As for :func:`daskal.label_quality`.
+    on_invalid : {"raise", "nan"}
+        Whether rows at fault, all of which are named, are an error or are left out.
+
+    Returns
+    -------
+    pandas.DataFrame of one row an annotator with votes
+        Columns ``annotator_quality`` (NaN for one who shares no example with another, sorted last),
+        ``agreement_with_consensus`` over all its votes, ``worst_class``, the class it gave that
+        agrees least, and ``num_examples_labeled``; indexed by annotator, sorted by the first two.
+
+    Raises
+    ------
+    InputError, EstimateError
+        If arrays and estimate do not fit together.
+    InvalidDataError
+        If rows are at fault.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> labels = np.array([[0, 0, -1], [1, -1, 1], [1, 0, -1], [-1, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> estimate = daskal.estimate(labels, pred_probs)
+    >>> stats = daskal.annotator_stats(labels, pred_probs, estimate)
+    >>> stats["num_examples_labeled"].to_dict()
+    {1: 3, 0: 3, 2: 2}
+    """
+    inquiry = inquire(labels, pred_probs, estimate, Scorer(), on_invalid, storage_options)
+    # Faults of all blocks are merged before they are raised.
+    inquiry = replace(inquiry, question=inquiry.question._replace(on_invalid="nan"))
+    found = gather(inquiry, quality=False, votes=False)
+    if on_invalid == "raise":
+        raise_invalid(found.findings)
+    assert found.annotators is not None
+    return annotator_table(found.annotators, estimate, inquiry.annotator_ids)
+
+
+def gather(inquiry: Inquiry, *, quality: bool, votes: bool) -> BlockColumns:
+    """Return all that is asked, from one read (runs now)."""
+    state: BlockColumns = reduction.tree(
+        inquiry.given.blocks,
+        "quality",
+        gather_block,
+        question=inquiry.question,
+        num_annotators=inquiry.given.labels.num_annotators,
+        quality=quality,
+        votes=votes,
+    ).compute()
+    return state

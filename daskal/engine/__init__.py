@@ -1,0 +1,1 @@
+"""Dask and nothing else: graphs, reductions, progress, workers."""

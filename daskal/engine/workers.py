@@ -1,0 +1,165 @@
+"""Memory that is freed and taken again, tile after tile."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import numpy as np
+from dask.system import CPU_COUNT
+
+from daskal.errors import ClusterError, LostWorkersError
+from daskal.version import __version__
+
+# Free memory that a thread keeps at most: what the arrays of a tile take together, or a storage
+# chunk as it is stored and decoded (measured).
+KEPT_BYTES = 32 * 2**20
+# Arrays beyond this size, as blocks and large chunks are, go back to the system in any case.
+LARGEST_KEPT = 16 * 2**20
+
+# Parameters of mallopt, as glibc's malloc.h numbers them.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep what one tile has freed for the next one.
+
+    Given back and taken again, every page is cleared and mapped anew: that costs as much as all the
+    computing in it. By default glibc keeps twice the largest array it has seen freed; in processes
+    of Dask's nanny, which sets ``MALLOC_TRIM_THRESHOLD_``, it keeps nothing unless it is told to.
+    """
+    np.empty(KEPT_BYTES // 2, dtype=np.uint8)
+    if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+
+
+# Processes that do not answer by then are left to the first task that runs on them.
+PROBE_SECONDS = 10.0
+NAMED = 10
+
+
+def active_client() -> Any | None:
+    """The client of the distributed cluster in use, if there is one."""
+    from distributed import default_client
+
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+def worker_threads() -> int:
+    """Tasks that one worker of the active scheduler runs at once; the most of any worker."""
+    client = active_client()
+    if client is not None:
+        with cluster_errors():
+            return max(client.nthreads().values(), default=1)
+    scheduler = dask.config.get("scheduler", None)
+    if scheduler in ("sync", "synchronous", "single-threaded", "processes", "multiprocessing"):
+        return 1
+    pool = dask.config.get("pool", None)
+    workers = dask.config.get("num_workers", None) or getattr(pool, "_max_workers", None)
+    return int(workers or CPU_COUNT)
+
+
+# --- versions ---------------------------------------------------------------------------------
+
+
+def check_cluster() -> None:
+    """Refuse a cluster with processes that lack daskal or have another version of it.
+
+    Raises
+    ------
+    ClusterError
+    """
+    client = active_client()
+    if client is None:
+        return
+    with cluster_errors():
+        wrong = {
+            address: version
+            for address, version in ask_versions(client).items()
+            if version != __version__
+        }
+    if not wrong:
+        return
+    listed = ", ".join(
+        f"{address} ({'no daskal' if version is None else version})"
+        for address, version in sorted(wrong.items())[:NAMED]
+    )
+    more = f" and {len(wrong) - NAMED:,} more" if len(wrong) > NAMED else ""
+    raise ClusterError(
+        f"expected daskal {__version__} on the scheduler and on every worker, as on the client; "
+        f"not so: {listed}{more}. Install daskal {__version__} there and start them again."
+    )
+
+
+def ask_versions(client: Any) -> dict[str, str | None]:
+    """The version of daskal in each process of a cluster; None where there is none."""
+
+    def find_version() -> str | None:
+        # Travels by value: a process without daskal could not load a function of this module.
+        import importlib
+
+        try:
+            return str(importlib.import_module("daskal.version").__version__)
+        except ImportError:
+            return None
+
+    async def ask() -> dict[str, str | None]:
+        found: dict[str, str | None] = {
+            "the scheduler": await client.run_on_scheduler(find_version)
+        }
+        found.update(await client.run(find_version, on_error="ignore"))
+        return found
+
+    try:
+        versions: dict[str, str | None] = client.sync(ask, callback_timeout=PROBE_SECONDS)
+    except TimeoutError:
+        return {}
+    return versions
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def cluster_errors() -> Iterator[None]:
+    """Say in daskal's words what went wrong with a cluster."""
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise LostWorkersError(
+            "workers died again and again on the same block, most often for want of memory: "
+            f"{error}. Give workers more memory, or use fewer threads a worker."
+        ) from error
+    except (concurrent.futures.CancelledError, CommClosedError) as error:
+        raise ClusterError(
+            "the connection to the scheduler was lost, or its tasks were cancelled. Check that the "
+            "scheduler runs. A run into a store goes on where it was with resume=True."
+        ) from error
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "daskal":
+            raise
+        raise ClusterError(
+            f"a worker that joined meanwhile lacks daskal ({error}). Install daskal {__version__} "
+            "on every worker."
+        ) from error

@@ -1,0 +1,1 @@
+"""What the user holds, as aligned data that is cut into blocks."""

@@ -1,0 +1,120 @@
+"""Blocks of rows as tasks: one task reads what it needs of its block and computes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from daskal.errors import InputError
+from daskal.inputs.sources import Source
+from daskal.text import MIB, format_bytes
+
+TARGET_BLOCK_BYTES = 128 * MIB
+MIN_BLOCKS = 32
+MIN_BLOCK_ROWS = 4096
+# Blocks in memory keep so many times more: they need no reading, and a task would be over so soon
+# that threads wait for each other.
+MEMORY_FACTOR = 4
+
+
+# --- blocks -----------------------------------------------------------------------------------
+
+
+class BlockSize(NamedTuple):
+    """Rows of a block, and why so many."""
+
+    rows: int
+    reason: str
+
+
+def choose_block(
+    num_rows: int, row_bytes: int, chunk_rows: Sequence[int], *, in_memory: bool = False
+) -> BlockSize:
+    """Rows of a block, a fixed rule whatever the machine.
+
+    Blocks hold at most ``TARGET_BLOCK_BYTES``, and there are at least ``MIN_BLOCKS`` of them while
+    each keeps ``MIN_BLOCK_ROWS``, or ``MEMORY_FACTOR`` times as many if all is in memory. Their
+    edges fall on edges of every storage chunking in ``chunk_rows`` where that is possible, else on
+    those of the coarsest.
+    """
+    fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
+    least = MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1)
+    spread = max(least, math.ceil(num_rows / MIN_BLOCKS))
+    wanted = min(fitting, spread)
+    unit = math.lcm(*chunk_rows)
+    if unit > fitting:
+        unit = max(chunk_rows, default=1)
+    rows = max(unit, wanted // unit * unit)
+    if rows >= num_rows:
+        return BlockSize(max(1, num_rows), "all rows fit one block")
+    if rows > wanted:
+        reason = f"a storage chunk has {unit:,} rows, and a chunk is never read in parts"
+    elif fitting <= spread:
+        reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
+    elif spread == least:
+        reason = f"no block is smaller than {least:,} rows"
+    else:
+        reason = f"at least {MIN_BLOCKS} blocks, so that every core has work"
+    if 1 < unit < rows:
+        reason += f", in whole storage chunks of {unit:,}"
+    return BlockSize(rows, reason)
+
+
+def block_edges(num_rows: int, rows: int) -> list[int]:
+    """Edges of blocks of equal size, the last one perhaps smaller; one empty block for no rows."""
+    return [*range(0, num_rows, rows), num_rows] if num_rows else [0, 0]
+
+
+# More tasks than that no scheduler holds; a petabyte of probabilities has fewer.
+MAX_BLOCKS = 2**23
+
+
+@dataclass(frozen=True)
+class RowBlocks:
+    """Row-aligned sources and where their rows are cut."""
+
+    sources: tuple[Source, ...]
+    edges: tuple[int, ...]
+    has_labels: bool
+
+    @property
+    def row_chunks(self) -> tuple[int, ...]:
+        """Rows of each block."""
+        return tuple(b - a for a, b in zip(self.edges, self.edges[1:], strict=False))
+
+
+def block_size(sources: Sequence[Source]) -> BlockSize:
+    """Rows of a block of row-aligned sources, and why so many."""
+    return choose_block(
+        sources[0].shape[sources[0].row_axis],
+        sum(source.row_bytes for source in sources),
+        [source.chunk_rows for source in sources],
+        in_memory=all(source.kind == "memory" for source in sources),
+    )
+
+
+def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = False) -> RowBlocks:
+    """Cut row-aligned sources into blocks.
+
+    Dask arrays keep their own row chunks where they all agree and nothing stored would be cut
+    through; else, or if ``uniform``, blocks are of one size.
+    """
+    num_rows = sources[0].shape[sources[0].row_axis]
+    lazy = {source.row_chunks for source in sources if source.row_chunks is not None}
+    if len(lazy) == 1 and not uniform:
+        edges = [0]
+        for rows in lazy.pop():
+            edges.append(edges[-1] + rows)
+        units = {source.chunk_rows for source in sources}
+        if all(edge % unit == 0 for unit in units for edge in edges[:-1]):
+            return RowBlocks(tuple(sources), tuple(edges), has_labels)
+    rows = block_size(sources).rows
+    if num_rows / rows > MAX_BLOCKS:
+        names = ", ".join(source.name for source in sources)
+        raise InputError(
+            f"{names}: expected at most {MAX_BLOCKS:,} blocks of rows, got {num_rows:,} rows in "
+            f"blocks of {rows:,}. Check the shape, or score it in parts."
+        )
+    return RowBlocks(tuple(sources), tuple(block_edges(num_rows, rows)), has_labels)

@@ -1,0 +1,1 @@
+"""Block in, numbers out: everything that touches rows."""

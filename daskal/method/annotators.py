@@ -1,0 +1,70 @@
+"""The annotators' table: pass 2's tallies and the weights, put together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from daskal.method.estimate import Estimate
+from daskal.method.tallies import AnnotatorStatistics
+from daskal.method.values import Floats, Ints
+from daskal.method.weights import ratio
+
+ANNOTATOR_COLUMNS = [
+    "annotator_quality",
+    "agreement_with_consensus",
+    "worst_class",
+    "num_examples_labeled",
+]
+
+
+def worst_classes(state: AnnotatorStatistics, num_classes: int) -> Ints:
+    """The class each annotator gave with the least agreement with the consensus, -1 without votes.
+
+    Ties go by the most votes, then the highest mean consensus quality, then the smaller class.
+    """
+    annotator, given = np.divmod(state.by_class.keys, num_classes)
+    num, agreeing = state.by_class.counts
+    agreement = agreeing / num
+    quality = state.by_class.sums.values() / num
+    order = np.lexsort((given, -quality, -num, agreement, annotator))
+    worst = np.full(len(state.num), -1, dtype=np.int64)
+    # Written backwards, so that each annotator keeps its first.
+    worst[annotator[order[::-1]]] = given[order[::-1]]
+    return worst
+
+
+def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
+    """Quality of each annotator (CROWDLAB, arXiv 2210.06812, section 3.3), NaN without overlap.
+
+    ``v * mean_i q_i,L_ij + (1 - v) * agreement with the consensus``, the latter over examples with
+    several labels, with ``v = w_M / (w_M + sum_j w_j * mean n_i / M)``.
+    """
+    agreement = ratio(state.agreeing_multiple, state.num_multiple)
+    if estimate.options.quality_method == "agreement":
+        return agreement
+    weights = estimate.final
+    model_weight = float(weights.model_weight.mean())
+    # An annotator without labels takes no part, not in M either.
+    votes = estimate.num_annotations / estimate.num_labeled * weights.mean_weight
+    share = model_weight / (model_weight + votes)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_quality = state.quality.values() / state.scored
+    return share * mean_quality + (1 - share) * agreement
+
+
+def annotator_table(
+    state: AnnotatorStatistics, estimate: Estimate, ids: pd.Index | None
+) -> pd.DataFrame:
+    """One row an annotator with labels, the worst first."""
+    table = pd.DataFrame(
+        {
+            "annotator_quality": annotator_quality(state, estimate),
+            "agreement_with_consensus": ratio(state.agreeing, state.num),
+            "worst_class": worst_classes(state, estimate.num_classes),
+            "num_examples_labeled": state.num,
+        },
+        index=ids,
+    )
+    table = table[state.num > 0]
+    return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")

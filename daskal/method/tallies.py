@@ -1,0 +1,275 @@
+"""Mergeable states of pass 2: annotators against the consensus, the smallest scores, histograms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskal.method.findings import Findings
+from daskal.method.merging import Cells, FixedSums, Merging, keep_first
+from daskal.method.values import Columns, Floats, Ints
+
+HISTOGRAM_BINS = 200
+
+# --- annotators -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AnnotatorStatistics(Merging):
+    """How each annotator's labels stand to the consensus, and by the class the annotator gave.
+
+    Attributes
+    ----------
+    num, agreeing, num_multiple, agreeing_multiple : (m,) int64
+        Votes and votes equal to the consensus; over all rows, and over rows with several votes.
+    quality : FixedSums of m sums
+        Detailed quality of the annotator's labels.
+    scored : (m,) int64
+        Labels with a detailed quality, which is NaN only where probabilities at fault are kept.
+    by_class : Cells
+        By ``annotator * num_classes + class``: votes, votes equal to the consensus, and the sum of
+        the consensus quality of their rows.
+    """
+
+    num: Ints
+    agreeing: Ints
+    num_multiple: Ints
+    agreeing_multiple: Ints
+    quality: FixedSums
+    scored: Ints
+    by_class: Cells
+
+    @classmethod
+    def zero(cls, num_annotators: int) -> AnnotatorStatistics:
+        """Return statistics of no rows."""
+        none = np.zeros(num_annotators, dtype=np.int64)
+        return cls(
+            num=none,
+            agreeing=none,
+            num_multiple=none,
+            agreeing_multiple=none,
+            quality=FixedSums.zero(num_annotators),
+            scored=none,
+            by_class=Cells.zero(2),
+        )
+
+
+@dataclass(frozen=True)
+class ConfidenceSums(Merging):
+    """Posterior of the consensus labels and of the votes, by class.
+
+    Attributes
+    ----------
+    num_classes : int
+    by_class : Cells
+        By ``(annotator + 1) * num_classes + class``, the consensus standing for annotator -1:
+        labels, and the sum of their posterior.
+    """
+
+    num_classes: int = field(metadata={"merge": keep_first})
+    by_class: Cells
+
+    @classmethod
+    def zero(cls, num_classes: int) -> ConfidenceSums:
+        """Return sums of no labels."""
+        return cls(num_classes, Cells.zero(1))
+
+    def table(self, num_annotators: int) -> tuple[Floats, Ints]:
+        """Return sums and numbers of labels, (1 + m, k): the consensus, then each annotator."""
+        shape = (1 + num_annotators, self.num_classes)
+        sums, num = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        sums.flat[self.by_class.keys] = self.by_class.sums.values()
+        num.flat[self.by_class.keys] = self.by_class.counts[0]
+        return sums, num
+
+
+@dataclass(frozen=True)
+class ModelVotes(Merging):
+    """How the models of an ensemble vote on the pool, by their most probable classes.
+
+    Attributes
+    ----------
+    class_counts : (k,) int64
+        Votes for each class.
+    untied_agreeing, untied : (p,) int64
+        Over rows untied by vote count: a model's votes for the majority, and its votes.
+    """
+
+    class_counts: Ints
+    untied_agreeing: Ints
+    untied: Ints
+
+    @classmethod
+    def zero(cls, num_models: int, num_classes: int) -> ModelVotes:
+        """Return votes on no rows."""
+        none = np.zeros(num_models, dtype=np.int64)
+        return cls(np.zeros(num_classes, dtype=np.int64), none, none)
+
+
+# --- scores -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The ``size`` smallest scores, by (score, row)."""
+
+    size: int
+    scores: Floats
+    rows: Ints
+
+    @classmethod
+    def zero(cls, size: int) -> Smallest:
+        """Return no scores."""
+        return cls(size, np.zeros(0), np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def sorted(cls, size: int, scores: Floats, rows: Ints) -> Smallest:
+        """Return the first ``size`` by (score, row)."""
+        order = np.lexsort((rows, scores))[:size]
+        return cls(size, scores[order], rows[order])
+
+    def merge(self, other: Smallest) -> Smallest:
+        """Return the smallest of both together."""
+        return Smallest.sorted(
+            self.size,
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.rows, other.rows]),
+        )
+
+
+@dataclass(frozen=True)
+class Candidates(Merging):
+    """The smallest scores of examples that have votes, and of those that have none."""
+
+    with_votes: Smallest
+    without_votes: Smallest
+
+
+def unite(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what either side holds, in order."""
+    return tuple(sorted({*a, *b}))
+
+
+@dataclass(frozen=True)
+class PoolTally(Merging):
+    """What pass 2 says of scores as a whole: histogram, smallest, faults.
+
+    Attributes
+    ----------
+    num_rows : int
+    histogram : (HISTOGRAM_BINS,) int64
+    smallest : Smallest
+    findings : Findings
+    cpu_levels : tuple of str
+        The workers' SIMD levels: their last bits agree where these do.
+    """
+
+    num_rows: int
+    histogram: Ints
+    smallest: Smallest
+    findings: Findings
+    cpu_levels: tuple[str, ...] = field(metadata={"merge": unite})
+
+    @classmethod
+    def zero(cls, size: int) -> PoolTally:
+        """Return the tally of no rows."""
+        none = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        return cls(0, none, Smallest.zero(size), Findings(), ())
+
+
+@dataclass(frozen=True)
+class LabeledTally(Merging):
+    """What pass 2 says of the labeled data as a whole.
+
+    Attributes
+    ----------
+    scores : PoolTally
+        Its ``smallest`` are those of rows with votes.
+    without_votes : Smallest
+        The smallest scores of rows without votes.
+    quality : (HISTOGRAM_BINS,) int64
+        Histogram of the consensus quality of rows with votes.
+    classes : Cells
+        By ``given * num_classes + consensus``: votes for a class in rows of a consensus label.
+    annotators : AnnotatorStatistics
+    """
+
+    scores: PoolTally
+    without_votes: Smallest
+    quality: Ints
+    classes: Cells
+    annotators: AnnotatorStatistics
+
+    @classmethod
+    def zero(cls, size: int, num_annotators: int) -> LabeledTally:
+        """Return the tally of no rows."""
+        return cls(
+            scores=PoolTally.zero(size),
+            without_votes=Smallest.zero(size),
+            quality=np.zeros(HISTOGRAM_BINS, dtype=np.int64),
+            classes=Cells.zero(1),
+            annotators=AnnotatorStatistics.zero(num_annotators),
+        )
+
+
+# --- whole columns ----------------------------------------------------------------------------
+
+
+def in_row_order(
+    a: tuple[tuple[int, Columns], ...], b: tuple[tuple[int, Columns], ...]
+) -> tuple[tuple[int, Columns], ...]:
+    """Return the columns of both sides' blocks, ordered by first row; they stay in pieces."""
+    return tuple(sorted((*a, *b), key=lambda block: block[0]))
+
+
+@dataclass(frozen=True)
+class BlockColumns(Merging):
+    """Columns of some blocks, for results that are held in memory whole.
+
+    Attributes
+    ----------
+    blocks : tuple of (first row, columns), in row order
+    findings : Findings
+    annotators : AnnotatorStatistics, optional
+    """
+
+    blocks: tuple[tuple[int, Columns], ...] = field(metadata={"merge": in_row_order})
+    findings: Findings
+    annotators: AnnotatorStatistics | None = None
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one column of all blocks."""
+        return np.concatenate([columns[name] for _, columns in self.blocks])
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The largest of some numbers."""
+
+    value: int
+
+    def merge(self, other: Largest) -> Largest:
+        """Return the larger of both."""
+        return max(self, other, key=lambda largest: largest.value)
+
+
+# --- sizes ------------------------------------------------------------------------------------
+
+
+def labeled_state_bytes(
+    num_annotators: int, num_classes: int, num_models: int, block_votes: int, batch_size: int
+) -> int:
+    """Return the most bytes that the states of a block of labeled rows take."""
+    cells = min(num_annotators * num_classes, block_votes)
+    pairs = min(num_classes**2, block_votes)
+    first_pass = 8 * (6 * num_annotators + 4 * num_classes) + 64 * 33 * num_models
+    second_pass = 8 * (7 * num_annotators + 5 * cells + 4 * pairs) + 2 * 16 * batch_size
+    return max(first_pass, second_pass)
+
+
+def pool_state_bytes(batch_size: int) -> int:
+    """Return the most bytes that the state of a block of the pool takes."""
+    return 16 * batch_size

@@ -1,0 +1,167 @@
+"""Plain values that every part of the method shares: arrays by type, blocks, rules and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Columns = dict[str, NDArray[Any]]
+
+
+class VoteWeights(NamedTuple):
+    """How much a vote and a model count: one set of CROWDLAB weights."""
+
+    likelihood: float
+    other_likelihood: float
+    model: Floats  # (p,)
+    annotator: Floats  # (m,)
+
+
+class TieBreak(NamedTuple):
+    """What settles a majority vote that the probabilities leave tied."""
+
+    class_counts: Ints  # (k,) votes for each class in the whole data set
+    agreement: Floats  # (m,) share of an annotator's labels equal to the untied majority
+    seed: int
+
+
+class Rule(NamedTuple):
+    """Everything that scores a labelled row once pass 1 is over."""
+
+    temperature: Floats | None  # (p,), None where the probabilities are taken as they are
+    tie_break: TieBreak
+    majority: VoteWeights | None  # None while only the majority vote can be taken
+    final: VoteWeights | None  # None while only the consensus can be taken
+    mean_weight: float
+    consensus_method: str
+    quality_method: str
+    miscount: bool
+    single_label: bool
+
+
+class PoolRule(NamedTuple):
+    """Everything that scores a row of the pool."""
+
+    temperature: Floats | None  # (p,), None where the probabilities are taken as they are
+    model_weight: Floats  # (p,)
+    mean_weight: float
+    tie_break: TieBreak | None = None  # of the models' votes, where cleanlab's ensembles take them
+
+    @classmethod
+    def without_estimate(cls, num_models: int) -> PoolRule:
+        """Return the rule of a pool alone: temperature 1, every weight 1."""
+        return cls(np.ones(num_models), np.ones(num_models), 1.0)
+
+
+class Scorer(NamedTuple):
+    """How labels are scored by the posterior of their examples.
+
+    With thresholds, the mean confidence of a class among the labels of it is taken off that
+    class's probability first, so that rare and hard classes are not seen as mislabelled.
+    """
+
+    method: str = "self_confidence"
+    consensus_thresholds: Floats | None = None  # (k,)
+    annotator_thresholds: Floats | None = None  # (m, k)
+
+    @property
+    def plain(self) -> bool:
+        """Whether a label's score is its probability."""
+        return self.method == "self_confidence" and (
+            self.consensus_thresholds is None and self.annotator_thresholds is None
+        )
+
+
+class Question(NamedTuple):
+    """What is asked of labelled rows: the consensus by each rule, the first one in detail."""
+
+    rules: tuple[Rule, ...]
+    suffixes: tuple[str, ...]  # of the columns of each rule
+    scorers: tuple[Scorer, ...]  # of the consensus by each rule
+    vote_scorer: Scorer
+    on_invalid: str
+
+
+# What is kept of each scored row, and its types.
+LABELED_COLUMNS = {
+    "score": "float64",
+    "consensus_label": "int32",
+    "consensus_quality_score": "float64",
+    "annotator_agreement": "float64",
+    "num_annotations": "int32",
+}
+UNLABELED_COLUMNS = {"score": "float64"}
+
+# The columns of label quality, beside the number of annotations.
+QUALITY_COLUMNS = ("consensus_label", "consensus_quality_score", "annotator_agreement")
+
+
+class LabeledScores(NamedTuple):
+    """What pass 2 says of each labelled row."""
+
+    score: Floats  # (n,)
+    consensus_label: Ints  # (n,)
+    consensus_quality_score: Floats  # (n,)
+    annotator_agreement: Floats  # (n,), NaN for a row without votes
+    posterior: Floats  # (k, n)
+
+
+ProbBlocks = Sequence[NDArray[np.generic]]
+
+
+class Block(NamedTuple):
+    """One row-aligned block: labels (None for the pool), a probability block a model, its rows."""
+
+    labels: LabelBlock | None
+    probs: ProbBlocks
+    first_row: int
+
+
+@dataclass(frozen=True)
+class SparseLabels:
+    """A block of labels from sparse storage, in compressed sparse row form, unchecked.
+
+    :func:`order_votes` makes it. Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``, from 0 on;
+    rows whose annotators are at fault are in ``faulty_rows``, and their votes left out.
+    """
+
+    offsets: NDArray[np.int64]
+    annotators: NDArray[np.integer]
+    classes: NDArray[Any]
+    faulty_rows: NDArray[np.int64]
+    faults: NDArray[np.uint8]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Rows of the block."""
+        return len(self.offsets) - 1
+
+
+NO_FAULTS = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8), np.empty(0))
+
+LabelBlock = NDArray[np.generic] | SparseLabels
+
+
+def quality_meta(suffixes: Sequence[str]) -> Columns:
+    """Label quality of no examples."""
+    none, whole = np.zeros(0), np.zeros(0, dtype=np.int64)
+    columns: Columns = {}
+    for suffix in suffixes:
+        columns |= {name + suffix: none for name in QUALITY_COLUMNS}
+        columns[QUALITY_COLUMNS[0] + suffix] = whole
+        columns.setdefault("num_annotations", whole)
+    return columns
+
+
+def votes_meta() -> Columns:
+    """Quality of no votes."""
+    whole = np.zeros(0, dtype=np.int64)
+    names = ("vote_row", "vote_annotator", "vote_label", "vote_quality")
+    return {name: np.zeros(0) if name == "vote_quality" else whole for name in names}

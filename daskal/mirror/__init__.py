@@ -1,1 +1,0 @@
-"""``cleanlab.multiannotator`` on daskal's parts: what its functions take, and what they return."""

@@ -1,0 +1,414 @@
+"""The functions, with cleanlab's names and arguments."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from daskal.errors import ArgumentTypeError, InputError, MissingColumnError
+from daskal.method.findings import FIRST_ROWS
+from daskal.multiannotator import arguments, returns
+
+# --- active learning --------------------------------------------------------------------------
+
+
+def get_active_learning_scores(
+    labels_multiannotator: Any = None,
+    pred_probs: Any = None,
+    pred_probs_unlabeled: Any = None,
+) -> tuple[Any, Any]:
+    """Return the ActiveLab score of each labelled example and of each of the pool.
+
+    The lower the score, the more is gained by labelling the example, for the first time or again
+    (ActiveLab, arXiv 2301.11856). As ``cleanlab.multiannotator.get_active_learning_scores``; see
+    :func:`daskal.score_labeled` for the same by steps, and for the convention that counts labels
+    as the paper does.
+
+    Parameters
+    ----------
+    labels_multiannotator : array_like of shape (N, M), optional
+        Class of each example by each annotator, NaN or ``pd.NA`` where there is none; at least one
+        in each row and column.
+    pred_probs : array_like of shape (N, K), optional
+        Class probabilities of the labelled examples.
+    pred_probs_unlabeled : array_like of shape (U, K), optional
+        Class probabilities of the pool.
+
+    Returns
+    -------
+    scores : numpy.ndarray or dask.array.Array of shape (N,)
+        Empty without ``pred_probs``.
+    scores_unlabeled : numpy.ndarray or dask.array.Array of shape (U,)
+        Empty without ``pred_probs_unlabeled``.
+
+    Raises
+    ------
+    InputError, InvalidDataError
+        Both are ValueError, where cleanlab raises that.
+    ArgumentTypeError
+        Also a TypeError, where cleanlab raises that.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskal.multiannotator import get_active_learning_scores
+    >>> labels = np.array([[0, 0, np.nan], [1, np.nan, 1], [1, 0, np.nan], [np.nan, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> scores, scores_unlabeled = get_active_learning_scores(labels, pred_probs, pred_probs)
+    >>> int(scores.argmin())
+    2
+    """
+    labeled, pool, notes = returns.active_learning_scores(
+        labels_multiannotator, pred_probs, pred_probs_unlabeled, ensemble=False
+    )
+    arguments.warn(notes)
+    return labeled, pool
+
+
+def get_active_learning_scores_ensemble(
+    labels_multiannotator: Any = None,
+    pred_probs: Any = None,
+    pred_probs_unlabeled: Any = None,
+) -> tuple[Any, Any]:
+    """Return the ActiveLab scores of labelled examples and of the pool from several models.
+
+    As ``cleanlab.multiannotator.get_active_learning_scores_ensemble``, but the arrays are left as
+    they are, and one model is enough.
+
+    Parameters
+    ----------
+    labels_multiannotator : array_like of shape (N, M), optional
+    pred_probs : array_like of shape (P, N, K), optional
+    pred_probs_unlabeled : array_like of shape (P, U, K), optional
+
+    Returns
+    -------
+    scores : numpy.ndarray or dask.array.Array of shape (N,)
+    scores_unlabeled : numpy.ndarray or dask.array.Array of shape (U,)
+
+    Raises
+    ------
+    InputError, InvalidDataError, ArgumentTypeError
+        As :func:`get_active_learning_scores`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskal.multiannotator import get_active_learning_scores_ensemble
+    >>> pool = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.8, 0.2], [0.3, 0.7]]])
+    >>> get_active_learning_scores_ensemble(pred_probs_unlabeled=pool)[1].round(4)
+    array([0.7333, 0.6   ])
+    """
+    labeled, pool, notes = returns.active_learning_scores(
+        labels_multiannotator, pred_probs, pred_probs_unlabeled, ensemble=True
+    )
+    arguments.warn(notes)
+    return labeled, pool
+
+
+# --- label quality ----------------------------------------------------------------------------
+
+
+def get_label_quality_multiannotator(
+    labels_multiannotator: Any,
+    pred_probs: Any,
+    *,
+    consensus_method: str | Sequence[str] = "best_quality",
+    quality_method: str = "crowdlab",
+    calibrate_probs: bool = False,
+    return_detailed_quality: bool = True,
+    return_annotator_stats: bool = True,
+    return_weights: bool = False,
+    verbose: bool = True,
+    label_quality_score_kwargs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return consensus labels and how good they, single labels and annotators are (CROWDLAB).
+
+    As ``cleanlab.multiannotator.get_label_quality_multiannotator`` (arXiv 2210.06812); see
+    :func:`daskal.label_quality` for the same by steps.
+
+    Parameters
+    ----------
+    labels_multiannotator : array_like of shape (N, M)
+        Class of each example by each annotator, NaN or ``pd.NA`` where there is none; at least one
+        in each row and column, and an example with two.
+    pred_probs : array_like of shape (N, K)
+    consensus_method : {"best_quality", "majority_vote"} or list of them
+        Of a list, the first gives the main columns, the last the weights.
+    quality_method : {"crowdlab", "agreement"}
+    calibrate_probs : bool
+        Fit a temperature to the votes and scale the probabilities by it.
+    return_detailed_quality, return_annotator_stats, return_weights : bool
+        Which entries beside ``label_quality`` there are.
+    verbose : bool
+        Whether remarks on the data are logged, at level INFO under the name ``daskal``.
+    label_quality_score_kwargs : mapping, optional
+        ``method`` ("self_confidence", "normalized_margin" or "confidence_weighted_entropy") and
+        ``adjust_pred_probs`` (bool).
+
+    Returns
+    -------
+    dict
+        ``label_quality``: DataFrame of one row an example; ``detailed_label_quality``: DataFrame of
+        shape (N, M); ``annotator_stats``: pandas.DataFrame of one row an annotator, the worst
+        first; ``model_weight`` and ``annotator_weight``. The first two are Dask DataFrames if the
+        labels or probabilities are Dask or Zarr arrays.
+
+    Raises
+    ------
+    InputError, InvalidDataError, ArgumentTypeError
+        As :func:`get_active_learning_scores`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskal.multiannotator import get_label_quality_multiannotator
+    >>> labels = np.array([[0, 0, np.nan], [1, np.nan, 1], [1, 0, np.nan], [np.nan, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> found = get_label_quality_multiannotator(labels, pred_probs)
+    >>> found["label_quality"]["consensus_label"].tolist()
+    [0, 1, 1, 1]
+    """
+    if return_weights and quality_method != "crowdlab":
+        raise InputError(
+            f"return_weights: expected quality_method='crowdlab', which has weights, got "
+            f"{quality_method!r}."
+        )
+    methods = [consensus_method] if isinstance(consensus_method, str) else list(consensus_method)
+    info, notes = returns.label_quality_info(
+        arguments.take_labeled(labels_multiannotator, pred_probs, ensemble=False),
+        methods,
+        quality_method,
+        calibrate=calibrate_probs,
+        detailed=return_detailed_quality,
+        stats=return_annotator_stats,
+        weights=return_weights,
+        verbose=verbose,
+        score_options=label_quality_score_kwargs or {},
+    )
+    arguments.warn(notes)
+    return info
+
+
+def get_label_quality_multiannotator_ensemble(
+    labels_multiannotator: Any,
+    pred_probs: Any,
+    *,
+    calibrate_probs: bool = False,
+    return_detailed_quality: bool = True,
+    return_annotator_stats: bool = True,
+    return_weights: bool = False,
+    verbose: bool = True,
+    label_quality_score_kwargs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return consensus labels and how good they, single labels and annotators are, by P models.
+
+    As ``cleanlab.multiannotator.get_label_quality_multiannotator_ensemble``, but the arrays are
+    left as they are.
+
+    Parameters
+    ----------
+    labels_multiannotator : array_like of shape (N, M)
+    pred_probs : array_like of shape (P, N, K)
+    calibrate_probs, return_detailed_quality, return_annotator_stats, return_weights, verbose
+        As :func:`get_label_quality_multiannotator`.
+    label_quality_score_kwargs : mapping, optional
+        There are none for ensembles.
+
+    Returns
+    -------
+    dict
+        As :func:`get_label_quality_multiannotator`; ``model_weight`` is an array of shape (P,).
+
+    Raises
+    ------
+    InputError, InvalidDataError, ArgumentTypeError
+        As :func:`get_active_learning_scores`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskal.multiannotator import get_label_quality_multiannotator_ensemble
+    >>> labels = np.array([[0, 0, np.nan], [1, np.nan, 1], [1, 0, np.nan], [np.nan, 1, 1]])
+    >>> model = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> found = get_label_quality_multiannotator_ensemble(labels, np.stack([model, model]))
+    >>> found["label_quality"]["consensus_label"].tolist()
+    [0, 1, 1, 1]
+    """
+    if label_quality_score_kwargs:
+        raise ArgumentTypeError(
+            "label_quality_score_kwargs: expected none for an ensemble, got "
+            f"{sorted(label_quality_score_kwargs)}. daskal.label_quality takes method= for one."
+        )
+    info, notes = returns.label_quality_info(
+        arguments.take_labeled(labels_multiannotator, pred_probs, ensemble=True),
+        ["best_quality"],
+        "crowdlab",
+        calibrate=calibrate_probs,
+        detailed=return_detailed_quality,
+        stats=return_annotator_stats,
+        weights=return_weights,
+        verbose=verbose,
+        score_options={},
+    )
+    arguments.warn(notes)
+    return info
+
+
+def get_majority_vote_label(
+    labels_multiannotator: Any, pred_probs: Any = None, verbose: bool = True
+) -> Any:
+    """Return the class most annotators gave each example.
+
+    Ties go by the probabilities, then the class rarer over all labels, then the agreement of its
+    voters with untied majorities, then a draw keyed by the row. As
+    ``cleanlab.multiannotator.get_majority_vote_label``.
+
+    Parameters
+    ----------
+    labels_multiannotator : array_like of shape (N, M)
+    pred_probs : array_like of shape (N, K), optional
+    verbose : bool
+        Whether the labels are held to what the other functions ask of them: a label in each row and
+        column, two in some row.
+
+    Returns
+    -------
+    numpy.ndarray or dask.array.Array of shape (N,), int64
+
+    Raises
+    ------
+    InputError, InvalidDataError, ArgumentTypeError
+        As :func:`get_active_learning_scores`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskal.multiannotator import get_majority_vote_label
+    >>> get_majority_vote_label(np.array([[0, 0, 1], [1, 1, np.nan]]))
+    array([0, 1])
+    """
+    labels, notes = returns.majority_vote(labels_multiannotator, pred_probs, strict=verbose)
+    arguments.warn(notes)
+    return labels
+
+
+# --- reshaping --------------------------------------------------------------------------------
+
+
+def convert_long_to_wide_dataset(labels_multiannotator_long: pd.DataFrame) -> pd.DataFrame:
+    """Return votes in long format as a matrix: one row a task, one column an annotator.
+
+    As ``cleanlab.multiannotator.convert_long_to_wide_dataset``. The matrix is dense: for many
+    annotators, daskal's import of votes keeps them sparse.
+
+    Parameters
+    ----------
+    labels_multiannotator_long : pandas.DataFrame
+        Columns ``task``, ``annotator`` and ``label``, at most one label a task and annotator.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tasks and annotators in ascending order, NaN where there is no label.
+
+    Raises
+    ------
+    MissingColumnError
+        If one of the columns is missing (also a KeyError).
+    InputError
+        If an annotator labelled a task twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from daskal.multiannotator import convert_long_to_wide_dataset
+    >>> votes = pd.DataFrame({"task": [0, 0, 1], "annotator": ["a", "b", "b"], "label": [1, 0, 1]})
+    >>> convert_long_to_wide_dataset(votes)
+         a    b
+    0  1.0  0.0
+    1  NaN  1.0
+    """
+    votes = labels_multiannotator_long
+    missing = [name for name in ("task", "annotator", "label") if name not in votes.columns]
+    if missing:
+        raise MissingColumnError(
+            f"expected columns task, annotator and label, got none named {', '.join(missing)} "
+            f"among {list(votes.columns)}."
+        )
+    repeated = votes.duplicated(["task", "annotator"])
+    if repeated.any():
+        first = votes.loc[repeated, ["task", "annotator"]].head(FIRST_ROWS)
+        raise InputError(
+            "expected one label a task and annotator, got another for "
+            f"{list(first.itertuples(index=False, name=None))} ({int(repeated.sum()):,} in all)."
+        )
+    wide = votes.pivot(index="task", columns="annotator", values="label")
+    return wide.rename_axis(index=None, columns=None)
+
+
+def format_multiannotator_labels(
+    labels: pd.DataFrame | np.ndarray[Any, Any],
+) -> tuple[pd.DataFrame, dict[int, Any]]:
+    """Return labels of any kind as class codes 0 to K - 1, and what the codes stand for.
+
+    Codes follow the order of the labels. As
+    ``cleanlab.internal.multiannotator_utils.format_multiannotator_labels``.
+
+    Parameters
+    ----------
+    labels : pandas.DataFrame or numpy.ndarray of shape (N, M)
+        Names or numbers; NaN, None or ``pd.NA`` where there is no label.
+
+    Returns
+    -------
+    formatted_labels : pandas.DataFrame of shape (N, M)
+    mapping : dict
+        Label of each code.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If the labels are neither.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskal.multiannotator import format_multiannotator_labels
+    >>> codes, names = format_multiannotator_labels(np.array([["cat", "dog"], ["dog", "dog"]]))
+    >>> codes.to_numpy().tolist()
+    [[0, 1], [1, 1]]
+    """
+    if not isinstance(labels, pd.DataFrame | np.ndarray):
+        raise ArgumentTypeError(
+            f"labels: expected a DataFrame or a NumPy array, got {type(labels).__name__}."
+        )
+    frame = pd.DataFrame(labels)
+    seen = pd.unique(frame.to_numpy().ravel())
+    # An array of strings holds a NaN as the string.
+    missing = np.array([pd.isna(name) or name == "nan" for name in seen], dtype=bool)
+    try:
+        names = np.sort(seen[~missing])
+    except TypeError as error:
+        raise ArgumentTypeError(
+            f"labels: expected labels of one kind, which have an order, got several ({error})."
+        ) from error
+    if names.dtype.kind == "f" and (names == np.floor(names)).all():
+        # They are floats for the sake of NaN alone.
+        names = names.astype(np.int64)
+    plain = frame.astype(
+        {
+            column: dtype.categories.dtype
+            for column, dtype in frame.dtypes.items()
+            if isinstance(dtype, pd.CategoricalDtype)
+        }
+    )
+    with warnings.catch_warnings():
+        # Older pandas tells of the dtype that becomes of the codes.
+        warnings.simplefilter("ignore", FutureWarning)
+        codes = plain.replace({name: code for code, name in enumerate(names)})
+    return codes, dict(enumerate(names))

@@ -1,0 +1,110 @@
+"""The choices a caller makes, and the refusal of those that mean nothing."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from daskal.errors import InputError
+
+Storage = Mapping[str, Any] | None
+
+CONVENTIONS = ("paper", "cleanlab")
+CONSENSUS_METHODS = ("best_quality", "majority_vote")
+QUALITY_METHODS = ("crowdlab", "agreement")
+SCORE_METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
+# "keep", which scores rows at fault as they are, is for the cleanlab mirror alone.
+ON_INVALID = ("raise", "nan")
+
+
+class Options(NamedTuple):
+    """The choices an estimate is made under."""
+
+    convention: str
+    temperature: str | float | None
+    consensus_method: str
+    quality_method: str
+    random_state: int
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is one whole number, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_options(options: Options, on_invalid: str) -> Options:
+    """The options as plain Python values; those that mean nothing are refused."""
+    check_choice("on_invalid", on_invalid, ON_INVALID)
+    check_choice("convention", options.convention, CONVENTIONS)
+    check_choice("consensus_method", options.consensus_method, CONSENSUS_METHODS)
+    check_choice("quality_method", options.quality_method, QUALITY_METHODS)
+    if not is_whole(options.random_state):
+        raise InputError(
+            f"random_state: expected a whole number, got {options.random_state!r}. It keys the "
+            "last tie-break, so that every run breaks ties alike."
+        )
+    return options._replace(
+        temperature=checked_temperature(options.temperature),
+        random_state=int(options.random_state),
+    )
+
+
+def checked_temperature(given: Any) -> str | float | None:
+    """The temperature to use, or how to find it."""
+    if given is None or (isinstance(given, str) and given == "fit"):
+        return given
+    try:
+        temperature = float(given) if is_number(given) else math.nan
+    except OverflowError:
+        temperature = math.inf
+    # Of the smallest numbers there is no reciprocal.
+    if not (0 < temperature < math.inf and math.isfinite(1 / temperature)):
+        raise InputError(
+            "temperature: expected 'fit', a positive number, or None for the probabilities as "
+            f"they are, got {shown(given)}."
+        )
+    return temperature
+
+
+def check_size(size: Any, max_relabel_fraction: Any = None, *, name: str = "size") -> None:
+    """Refuse sizes and fractions that mean nothing."""
+    if not (is_whole(size) and size >= 1):
+        raise InputError(f"{name}: expected a whole number of at least 1, got {shown(size)}.")
+    if max_relabel_fraction is None:
+        return
+    if not (is_number(max_relabel_fraction) and 0 <= max_relabel_fraction <= 1):
+        raise InputError(
+            "max_relabel_fraction: expected a number from 0 to 1, got "
+            f"{shown(max_relabel_fraction)}."
+        )
+
+
+def check_storage_options(given: Any) -> None:
+    """Refuse storage options that are no mapping; what they hold is never shown."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(
+            "storage_options: expected a mapping of what the file system takes, such as "
+            f"{{'anon': True}}, got {type(given).__name__}."
+        )
+
+
+def shown(value: Any) -> str:
+    """A value in an error: short, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"an {type(value).__name__} too large to show"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,1 @@
+"""Both passes into a store, and what is read from it."""

@@ -1,0 +1,149 @@
+"""What a run reads, writes and holds in memory: arithmetic on sizes alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from daskal.kernels.tiles import KERNEL_BYTES
+from daskal.text import MIB, format_bytes
+
+# --- memory -----------------------------------------------------------------------------------
+
+# What a worker that has imported daskal and its engines occupies between blocks, with what the
+# allocator keeps for the next one (measured: 180 MiB at first, up to 263 after many jobs).
+IDLE_WORKER_BYTES = 268 * MIB
+# Dask's workers begin to spill at this share of their limit, and pause soon after: a plan stays
+# below it.
+USABLE_SHARE = 0.7
+
+# Columns are float64 at most, and written one after the other.
+WIDEST_COLUMN_BYTES = 8
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """One input array: what a run reads of it, and what a block of it costs.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : str
+    kind : {"stored", "memory", "lazy"}
+    row_bytes, chunk_bytes : int
+        Bytes of a row and of a storage chunk, decoded.
+    reads : tuple of two int
+        How often pass 1 and pass 2 read it.
+    stored_share : float
+        Most bytes that a byte of it takes in storage.
+    flying_bytes : int
+        Bytes of the chunks that are in flight at most while a block is read, decoded.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    num_rows: int
+    row_bytes: int
+    chunk_bytes: int
+    reads: tuple[int, int]
+    stored_share: float = 1.0
+    flying_bytes: int = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the whole array, decoded."""
+        return self.num_rows * self.row_bytes
+
+    @property
+    def pass_bytes(self) -> tuple[int, int]:
+        """Bytes to read in pass 1 and in pass 2, decoded."""
+        return (self.num_bytes * self.reads[0], self.num_bytes * self.reads[1])
+
+    def transient_bytes(self, rows: int) -> int:
+        """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
+        block = rows * self.row_bytes
+        if self.kind == "stored":
+            flying = min(max(block, self.chunk_bytes), self.flying_bytes)
+            return math.ceil(flying * (1 + self.stored_share))
+        # A Dask array's block may be put together of smaller ones.
+        return block if self.kind == "lazy" else 0
+
+
+@dataclass(frozen=True)
+class SectionPlan:
+    """One pool: its arrays, its blocks, its tasks and what it writes.
+
+    Attributes
+    ----------
+    name : {"labeled", "unlabeled"}
+    num_rows, num_blocks, block_rows : int
+    reason : str
+        Why a block has so many rows.
+    arrays : tuple of ArrayPlan
+    num_tasks : int
+    column_bytes : int
+        Bytes written a row.
+    state_bytes : int
+        Most bytes of what a block's task returns.
+    kernel_bytes : int
+        Most bytes the kernels take beside their block.
+    """
+
+    name: str
+    num_rows: int
+    num_blocks: int
+    block_rows: int
+    reason: str
+    arrays: tuple[ArrayPlan, ...]
+    num_tasks: int
+    column_bytes: int
+    state_bytes: int
+    kernel_bytes: int = KERNEL_BYTES
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block of every array together."""
+        return self.block_rows * sum(array.row_bytes for array in self.arrays)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes of scores and other columns, before compression."""
+        return self.num_rows * self.column_bytes
+
+    @property
+    def task_bytes(self) -> int:
+        """Projected peak of one task."""
+        held = 0
+        reading = []
+        for array in self.arrays:
+            held += self.block_rows * array.row_bytes
+            reading.append(held + array.transient_bytes(self.block_rows))
+        # The columns, and of one of them its chunk before and after compression.
+        written = self.column_bytes + 2 * WIDEST_COLUMN_BYTES
+        computing = held + self.block_rows * written
+        return max(*reading, computing) + self.kernel_bytes + 3 * self.state_bytes
+
+
+def describe_section(section: SectionPlan) -> list[tuple[str, str]]:
+    """Lines of a plan on one pool."""
+    lines = [
+        (
+            section.name,
+            f"{section.num_rows:,} rows in {section.num_blocks:,} block(s) of "
+            f"{section.block_rows:,} rows, {format_bytes(section.block_bytes)}: {section.reason}",
+        )
+    ]
+    for array in section.arrays:
+        first, second = array.pass_bytes
+        lines.append(
+            (
+                f"  {array.name}:",
+                f"{array.kind} {array.shape} {array.dtype}, "
+                f"{format_bytes(first)} in pass 1 ({array.reads[0]}x), "
+                f"{format_bytes(second)} in pass 2 ({array.reads[1]}x)",
+            )
+        )
+    return lines

@@ -1,0 +1,156 @@
+"""Both passes of a run: the estimate, and blocks scored into the store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskal.api.estimation import Following, estimate_data
+from daskal.engine import reduction
+from daskal.engine.progress import ProgressCallback
+from daskal.errors import ChangedInputError, DataWarning
+from daskal.inputs.blocks import RowBlocks
+from daskal.inputs.data import LabeledData, match_annotators, pool_rule
+from daskal.kernels.second_pass import labeled_columns, unlabeled_scores
+from daskal.method import findings
+from daskal.method.estimate import Estimate
+from daskal.method.tallies import LabeledTally, PoolTally
+from daskal.method.values import Block, PoolRule, Rule
+from daskal.options import Options
+from daskal.runs.inputs import RunInputs
+from daskal.runs.records import Records, forget_changed
+from daskal.runs.store import SCORE_STAGES, Claim, SectionWriter
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Both passes of a run, and where they keep what is finished."""
+
+    given: RunInputs
+    root: Any
+    claim: Claim
+    on_invalid: str
+    batch_size: int
+    progress: ProgressCallback | None
+
+    def records(self, stage: str) -> Records:
+        """Return the records of a stage."""
+        return Records.of_stage(self.root, self.claim, stage, on_invalid=self.on_invalid)
+
+    def estimate(self, options: Options) -> Estimate | None:
+        """Return the estimate of pass 1; None without labeled data."""
+        labeled = self.given.labeled
+        if labeled is None:
+            return None
+        following = Following(self.progress, self.records)
+        try:
+            return estimate_data(labeled, options, self.on_invalid, following, self.given.names)
+        except ChangedInputError:
+            for stage in ("ties", "consensus"):
+                self.compare_reads(labeled, stage)
+            raise
+
+    def compare_reads(self, labeled: LabeledData, stage: str) -> None:
+        """Refuse a stage that saw other votes than the first read, and forget where it did."""
+        first, later = self.records("votes"), self.records(stage)
+        changed = forget_changed(first, later, labeled.blocks.row_chunks)
+        if changed:
+            findings.raise_changed(changed)
+
+    def score(self, section: str, blocks: RowBlocks, function: Any, rule: Rule | PoolRule) -> Any:
+        """Return the tally of a section whose blocks are scored into the store."""
+        stage = SCORE_STAGES[section]
+        return reduction.reduce_blocks(
+            blocks,
+            stage,
+            function,
+            self.progress,
+            self.records(stage),
+            rule=rule,
+            on_invalid=self.on_invalid,
+            writer=SectionWriter(self.root[section], self.claim),
+            batch_size=self.batch_size,
+        )
+
+    def labeled(self, estimate: Estimate | None) -> LabeledTally | None:
+        """Return the tally of the labeled data, scored."""
+        labeled = self.given.labeled
+        if labeled is None:
+            return None
+        assert estimate is not None
+        rule = estimate.rule(match_annotators(estimate, labeled.labels))
+        tally: LabeledTally = self.score("labeled", labeled.blocks, store_labeled_block, rule)
+        if not np.array_equal(tally.annotators.num, estimate.votes):
+            # An estimate that was given counts the votes of other data.
+            self.compare_reads(labeled, SCORE_STAGES["labeled"])
+        return tally
+
+    def unlabeled(self, estimate: Estimate | None) -> PoolTally | None:
+        """Return the tally of the pool, scored."""
+        pool = self.given.pool
+        if pool is None:
+            return None
+        rule = pool_rule(estimate, pool)
+        tally: PoolTally = self.score("unlabeled", pool.blocks, store_unlabeled_block, rule)
+        return tally
+
+
+def report_findings(
+    labeled: LabeledTally | None,
+    unlabeled: PoolTally | None,
+    on_invalid: str,
+    names: findings.Names,
+) -> None:
+    """Raise or warn of the rows at fault, and warn of workers that round differently."""
+    tallies = [labeled.scores] if labeled is not None else []
+    tallies += [unlabeled] if unlabeled is not None else []
+    found = findings.merge_all(tally.findings for tally in tallies)
+    levels = {level for tally in tallies for level in tally.cpu_levels}
+    if on_invalid == "raise":
+        findings.raise_invalid(found, names)
+    elif found:
+        warnings.warn(findings.left_out(found, names), DataWarning, stacklevel=3)
+    if len(levels) > 1:
+        warnings.warn(
+            f"the workers' CPUs differ ({'; '.join(sorted(levels))}): last bits of scores may "
+            "depend on which of them did a block.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+class Writer(Protocol):
+    """What takes the columns of some rows."""
+
+    def write(self, start: int, stop: int, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Write rows ``start:stop``."""
+
+
+def store_labeled_block(
+    block: Block, *, rule: Rule, on_invalid: str, writer: Writer, batch_size: int
+) -> LabeledTally:
+    """Score a labeled block, write its columns, and return its tally."""
+    columns, tally = labeled_columns(block, rule=rule, on_invalid=on_invalid, size=batch_size)
+    write_block(writer, block, columns)
+    return tally
+
+
+def store_unlabeled_block(
+    block: Block, *, rule: PoolRule, on_invalid: str, writer: Writer, batch_size: int
+) -> PoolTally:
+    """Score a block of the pool, write its scores, and return its tally."""
+    scores, tally = unlabeled_scores(block, rule=rule, on_invalid=on_invalid, size=batch_size)
+    write_block(writer, block, {"score": scores})
+    return tally
+
+
+def write_block(writer: Writer, block: Block, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write the columns of a block that has rows."""
+    stop = block.first_row + block.probs[0].shape[0]
+    if stop > block.first_row:
+        writer.write(block.first_row, stop, columns)

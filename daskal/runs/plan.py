@@ -1,0 +1,295 @@
+"""What a run would do, from its inputs' metadata alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskal import text
+from daskal.engine import graph
+from daskal.engine.graph import SPLIT_EVERY
+from daskal.engine.workers import worker_threads
+from daskal.errors import MemoryLimitError
+from daskal.inputs.blocks import TARGET_BLOCK_BYTES, block_size
+from daskal.inputs.data import LabeledData, PoolData
+from daskal.inputs.sources import Source
+from daskal.kernels import tiles
+from daskal.method import tallies
+from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
+from daskal.options import CONSENSUS_METHODS, Storage, check_choice, check_size
+from daskal.runs.inputs import RunInputs
+from daskal.runs.memory import (
+    IDLE_WORKER_BYTES,
+    USABLE_SHARE,
+    ArrayPlan,
+    SectionPlan,
+    describe_section,
+)
+from daskal.text import format_bytes, summary_table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What :func:`daskal.run` would do, from the arrays' metadata alone.
+
+    Attributes
+    ----------
+    sections : tuple of SectionPlan
+        The labelled data and the pool, those that are given.
+    threads : int
+        Tasks a worker runs at once.
+    memory_limit : int or None
+        Bytes a worker may take.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> plan = daskal.plan(pred_probs_unlabeled=np.full((100_000, 2), 0.5), memory_limit="2GiB")
+    >>> plan.num_blocks, plan.fits
+    (7, True)
+    """
+
+    sections: tuple[SectionPlan, ...]
+    threads: int
+    memory_limit: int | None = None
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of both pools."""
+        return sum(section.num_blocks for section in self.sections)
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks of all passes."""
+        return sum(section.num_tasks for section in self.sections)
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes read in both passes, decoded."""
+        return sum(sum(array.pass_bytes) for section in self.sections for array in section.arrays)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes of scores and other columns, before compression."""
+        return sum(section.bytes_to_write for section in self.sections)
+
+    @property
+    def task_bytes(self) -> int:
+        """Projected peak of the largest task."""
+        return max(section.task_bytes for section in self.sections)
+
+    @property
+    def worker_bytes(self) -> int:
+        """Projected peak of a worker, its imports included."""
+        return IDLE_WORKER_BYTES + self.threads * self.task_bytes
+
+    @property
+    def usable_bytes(self) -> float:
+        """What a worker may take of its limit: 70 %, where Dask's workers begin to spill."""
+        return math.inf if self.memory_limit is None else USABLE_SHARE * self.memory_limit
+
+    @property
+    def fits(self) -> bool:
+        """Whether a worker's projected peak is within what it may take."""
+        return self.worker_bytes <= self.usable_bytes
+
+    def check(self) -> None:
+        """Refuse a plan beyond the limit.
+
+        Raises
+        ------
+        MemoryLimitError
+        """
+        if self.fits:
+            return
+        assert self.memory_limit is not None
+        usable = int(self.usable_bytes)
+        largest = max(self.sections, key=lambda section: section.task_bytes)
+        alone = IDLE_WORKER_BYTES + self.task_bytes
+        ways = []
+        if self.threads > 1 and alone <= usable:
+            possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
+            ways.append(f"use {possible} thread(s) a worker instead of {self.threads}")
+        enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
+        ways.append(f"set a memory limit of {enough} a worker")
+        coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
+        if coarse:
+            names = ", ".join(array.name for array in coarse)
+            ways.append(f"store {names} in smaller chunks (64 MiB or less)")
+        raise MemoryLimitError(
+            f"needed: {format_bytes(self.worker_bytes)} a worker ({self.threads} task(s) of "
+            f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
+            f"worker itself); allowed: {format_bytes(usable)} (70 % of the limit of "
+            f"{format_bytes(self.memory_limit)}: Dask's workers begin to spill there); block: "
+            f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
+            f"({largest.reason}). A way out: {', or '.join(ways)}."
+        )
+
+    def summary(self) -> list[tuple[str, str]]:
+        """The plan in a few lines of (name, value), for people."""
+        lines = [line for section in self.sections for line in describe_section(section)]
+        lines += [
+            ("tasks", f"{self.num_tasks:,} over {self.num_blocks:,} blocks"),
+            ("read", f"{format_bytes(self.bytes_to_read)} (decoded)"),
+            ("write", f"{format_bytes(self.bytes_to_write)} (before compression)"),
+            (
+                "peak",
+                f"{format_bytes(self.task_bytes)} a task, {format_bytes(self.worker_bytes)} a "
+                f"worker of {self.threads} thread(s)",
+            ),
+        ]
+        if self.memory_limit is not None:
+            verdict = "fits" if self.fits else "does not fit"
+            lines.append(("limit", f"{format_bytes(self.memory_limit)} a worker: {verdict}"))
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(["Plan:", *(f"  {name:<13} {value}" for name, value in self.summary())])
+
+    def _repr_html_(self) -> str:
+        return summary_table("daskal.Plan", self.summary())
+
+
+# Reads of pass 1: best quality needs the weights of the majority vote first.
+PASS_1_READS = {"best_quality": 2, "majority_vote": 1}
+
+
+def plan(
+    *,
+    labels: Any = None,
+    pred_probs: Any = None,
+    pred_probs_unlabeled: Any = None,
+    estimate: Any = None,
+    batch_size: int = 1000,
+    consensus_method: str = "best_quality",
+    memory_limit: int | str | None = None,
+    threads_per_worker: int | None = None,
+    storage_options: Storage = None,
+) -> Plan:
+    """Return what :func:`daskal.run` would do with these inputs; reads no data.
+
+    Parameters
+    ----------
+    labels, pred_probs, pred_probs_unlabeled, estimate, batch_size, consensus_method
+        As for :func:`daskal.run`.
+    memory_limit : int or str, optional
+        What a worker may take, in bytes or as ``"2GiB"``.
+    threads_per_worker : int, optional
+        Tasks a worker runs at once; by default as on the active scheduler.
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    Plan
+        Blocks, tasks, bytes to read and to write, and the projected peak of a task and a worker.
+
+    Raises
+    ------
+    InputError
+        If the arrays' structure does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, daskal
+    >>> pool = np.full((1_000_000, 10), 0.1, dtype="float32")
+    >>> plan = daskal.plan(pred_probs_unlabeled=pool, memory_limit="2GiB", threads_per_worker=1)
+    >>> plan.num_blocks, plan.fits
+    (32, True)
+    """
+    check_size(batch_size, name="batch_size")
+    check_choice("consensus_method", consensus_method, CONSENSUS_METHODS)
+    given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
+    return plan_run(
+        given,
+        batch_size=batch_size,
+        consensus_method=None if estimate is not None else consensus_method,
+        memory_limit=memory_limit,
+        threads=threads_per_worker,
+    )
+
+
+def plan_run(
+    given: RunInputs,
+    *,
+    batch_size: int,
+    consensus_method: str | None,
+    memory_limit: int | str | None,
+    threads: int | None = None,
+) -> Plan:
+    """The plan of a run whose inputs are open; without a consensus to find, there is no pass 1."""
+    pass_1_reads = 0 if consensus_method is None else PASS_1_READS[consensus_method]
+    sections = []
+    if given.labeled is not None:
+        rows = given.labeled.blocks.row_chunks[0]
+        num_annotators = given.labeled.labels.num_annotators
+        probs = given.labeled.probs
+        state_bytes = tallies.labeled_state_bytes(
+            num_annotators, probs.num_classes, probs.num_models, rows * num_annotators, batch_size
+        )
+        sections.append(
+            plan_section("labeled", given.labeled, LABELED_COLUMNS, (pass_1_reads, 1), state_bytes)
+        )
+    if given.pool is not None:
+        state_bytes = tallies.pool_state_bytes(batch_size)
+        sections.append(
+            plan_section("unlabeled", given.pool, UNLABELED_COLUMNS, (0, 1), state_bytes)
+        )
+    return Plan(
+        tuple(sections),
+        worker_threads() if threads is None else threads,
+        text.parse_memory(memory_limit),
+    )
+
+
+def plan_section(
+    name: str,
+    data: LabeledData | PoolData,
+    columns: Mapping[str, str],
+    reads: tuple[int, int],
+    state_bytes: int,
+) -> SectionPlan:
+    """The plan of one pool."""
+    blocks, probs = data.blocks, data.probs
+    num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
+    size = block_size(blocks.sources)
+    num_annotators = blocks.sources[0].shape[1] if blocks.has_labels else 0
+    return SectionPlan(
+        name,
+        num_rows,
+        num_blocks,
+        size.rows,
+        size.reason,
+        tuple(
+            plan_array(source, reads, is_labels=blocks.has_labels and at == 0)
+            for at, source in enumerate(blocks.sources)
+        ),
+        sum(reads) * graph.count_tasks(num_blocks, SPLIT_EVERY),
+        sum(np.dtype(dtype).itemsize for dtype in columns.values()),
+        state_bytes,
+        tiles.kernel_bytes(probs.num_models, probs.num_classes, size.rows, num_annotators),
+    )
+
+
+# A compressed label, one code of few, takes no more than this.
+LABEL_BYTES = 2
+
+
+def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> ArrayPlan:
+    """The plan of one array."""
+    compressed = bool(getattr(getattr(source, "array", None), "compressors", ()))
+    return ArrayPlan(
+        source.name,
+        source.shape,
+        str(source.dtype),
+        source.kind,
+        source.shape[source.row_axis],
+        source.row_bytes,
+        source.chunk_bytes,
+        reads,
+        min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_labels and compressed else 1.0,
+        source.flying_bytes,
+    )

@@ -1,0 +1,184 @@
+"""The manifest of a run: one record a finished block, holding what the block's task returned.
+
+A record is written after its block's data, as one object. It is a NumPy archive without pickled
+objects: arrays as they are, everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from daskal.errors import StorageError
+from daskal.method import findings, merging, states, tallies, temperature
+from daskal.method.states import ConsensusStatistics, LabelStatistics
+from daskal.method.tallies import LabeledTally
+from daskal.runs.store import RECORDS, Claim
+from daskal.storage.objects import get_bytes, join_key, list_keys, put_bytes, remove_key
+from daskal.storage.redaction import explain, redacted
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        temperature.LossSums,
+        findings.Finding,
+        findings.Findings,
+        states.ConsensusStatistics,
+        states.LabelStatistics,
+        states.PendingRows,
+        merging.Cells,
+        merging.FixedSums,
+        tallies.AnnotatorStatistics,
+        tallies.LabeledTally,
+        tallies.PoolTally,
+        tallies.Smallest,
+    )
+}
+
+
+def flatten(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
+    """A state as JSON, its arrays taken out."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    kind = type(value).__name__
+    if is_dataclass(value) and kind in KINDS:
+        parts = [getattr(value, field.name) for field in fields(value)]
+        return {"kind": kind, "parts": [flatten(part, arrays) for part in parts]}
+    if isinstance(value, tuple):
+        parts = [flatten(part, arrays) for part in value]
+        return {"kind": kind, "parts": parts} if kind in KINDS else parts
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def restore(tree: Any, arrays: Any) -> Any:
+    """The state again."""
+    if isinstance(tree, list):
+        return tuple(restore(part, arrays) for part in tree)
+    if not isinstance(tree, dict):
+        return tree
+    if "array" in tree:
+        return arrays[f"array_{tree['array']}"]
+    return KINDS[tree["kind"]](*(restore(part, arrays) for part in tree["parts"]))
+
+
+def encode(state: Any) -> bytes:
+    """A block's state as bytes."""
+    arrays: list[np.ndarray[Any, Any]] = []
+    text = json.dumps(flatten(state, arrays))
+    named: dict[str, Any] = {f"array_{at}": array for at, array in enumerate(arrays)}
+    content = io.BytesIO()
+    np.savez(content, state=np.frombuffer(text.encode(), dtype=np.uint8), **named)
+    return content.getvalue()
+
+
+def decode(content: bytes) -> Any:
+    """The state behind some bytes; its checksums are compared."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return restore(json.loads(arrays["state"].tobytes()), arrays)
+
+
+def has_faults(state: Any) -> bool:
+    """Whether a block's state tells of rows at fault."""
+    if isinstance(state, tallies.LabeledTally):
+        state = state.scores
+    return bool(getattr(state, "findings", None))
+
+
+def finished_blocks(store: Any, prefix: str) -> frozenset[int]:
+    """The blocks that have a record below a prefix."""
+    found = (
+        re.fullmatch(r"(\d+)\.npz", key.rsplit("/", 1)[-1])
+        for key in list_keys(store, f"{prefix}/")
+    )
+    return frozenset(int(match[1]) for match in found if match)
+
+
+def stage_prefix(root: Any, stage: str) -> str:
+    """Where the records of a stage are."""
+    return join_key(root, f"{RECORDS}/{stage.replace(' ', '-')}")
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one stage of a run; travels to the workers.
+
+    With ``on_invalid="raise"``, a block with rows at fault counts as unfinished: they may be
+    corrected before the run is resumed.
+    """
+
+    store: Any
+    prefix: str
+    claim: Claim
+    on_invalid: str
+
+    @classmethod
+    def of_stage(cls, root: Any, claim: Claim, stage: str, *, on_invalid: str) -> Records:
+        """The records of a stage of the run that has the claim."""
+        return cls(root.store, stage_prefix(root, stage), claim, on_invalid)
+
+    def key(self, block: int) -> str:
+        """Key of a block's record."""
+        return f"{self.prefix}/{block:07d}.npz"
+
+    def put(self, block: int, state: Any) -> None:
+        """Record that a block is finished."""
+        if self.on_invalid == "raise" and has_faults(state):
+            return
+        self.claim.check()
+        put_bytes(self.store, self.key(block), encode(state))
+
+    def get(self, block: int) -> Any:
+        """The state of a finished block."""
+        key = self.key(block)
+        content = get_bytes(self.store, key)
+        try:
+            if content is None:
+                raise FileNotFoundError(key)
+            return decode(content)
+        except Exception as error:
+            raise StorageError(
+                f"the record {key} of a finished block in {redacted(str(self.store))} cannot be "
+                f"read: {explain(error)}. Remove that object and resume, to have the "
+                "block computed again."
+            ) from error
+
+    def forget(self, block: int) -> None:
+        """Take a block for unfinished."""
+        remove_key(self.store, self.key(block))
+
+    def finished(self) -> frozenset[int]:
+        """The blocks that have a record."""
+        return finished_blocks(self.store, self.prefix)
+
+
+NAMED = 5
+
+
+def is_same(first: LabelStatistics, later: ConsensusStatistics | LabeledTally) -> bool:
+    """Whether a later read of the same rows counted the same votes."""
+    if isinstance(later, ConsensusStatistics):
+        return int(later.consensus_counts.sum()) == first.num_multiple
+    return np.array_equal(later.annotators.num, first.votes)
+
+
+def forget_changed(first: Records, later: Records, row_chunks: tuple[int, ...]) -> str:
+    """Forget the blocks that a later read saw otherwise; their rows in words, if there are any."""
+    edges = np.cumsum([0, *row_chunks])
+    changed = [
+        block
+        for block in sorted(first.finished() & later.finished())
+        if not is_same(first.get(block), later.get(block))
+    ]
+    for block in changed:
+        later.forget(block)
+    if not changed:
+        return ""
+    named = [f"{edges[block]:,} to {edges[block + 1]:,}" for block in changed[:NAMED]]
+    more = f" and in {len(changed) - NAMED:,} more blocks" if len(changed) > NAMED else ""
+    return f"rows {', '.join(named)}{more}"

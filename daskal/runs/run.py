@@ -1,0 +1,235 @@
+"""Both passes, from inputs to a finished store; what an interrupted run left is taken up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from daskal.engine.progress import ProgressCallback
+from daskal.engine.workers import check_cluster
+from daskal.errors import InputError, ResumeError, StoreExistsError
+from daskal.inputs import fingerprint
+from daskal.method import findings
+from daskal.method.estimate import Estimate
+from daskal.method.tallies import LabeledTally, PoolTally
+from daskal.options import Options, Storage, check_options, check_size
+from daskal.runs import plan, store
+from daskal.runs.inputs import RunInputs, describe_input
+from daskal.runs.passes import Passes, report_findings
+from daskal.runs.result import Run
+from daskal.runs.store import Claim
+from daskal.runs.tables import write_ids, write_tables
+from daskal.storage.redaction import redacted
+from daskal.version import __version__
+
+
+def run(
+    *,
+    labels: Any = None,
+    pred_probs: Any = None,
+    pred_probs_unlabeled: Any = None,
+    out: str | os.PathLike[str],
+    estimate: Estimate | None = None,
+    batch_size: int = 1000,
+    convention: str = "paper",
+    temperature: str | float | None = "fit",
+    consensus_method: str = "best_quality",
+    quality_method: str = "crowdlab",
+    random_state: int = 0,
+    on_invalid: str = "raise",
+    labeled_ids: Any = None,
+    unlabeled_ids: Any = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    memory_limit: int | str | None = None,
+    storage_options: Storage = None,
+    progress: ProgressCallback | None = None,
+) -> Run:
+    """Return the result of both passes, written to a store (runs now).
+
+    Pass 1 reads each block of the labelled data at most twice, pass 2 every block once; scores, the
+    next batch and the tables come out of the same read. Runs on whatever Dask scheduler is active.
+    An interrupted run leaves a store that ``resume=True`` continues: it is bound to the inputs'
+    resolved URLs, their arrays' metadata and the options, not to the values stored.
+
+    Parameters
+    ----------
+    labels, pred_probs, convention, temperature, consensus_method, quality_method, random_state
+        As for :func:`daskal.estimate`; neither labels nor pred_probs, to score a pool alone.
+    pred_probs_unlabeled : array_like of shape (U, K) or (P, U, K), or list of P of shape (U, K)
+        As for :func:`daskal.score_unlabeled`.
+    out : str or path
+        Path or URL of the Zarr store to write.
+    estimate : Estimate, optional
+        Score with this one, without pass 1.
+    batch_size : int
+        Examples in the next batch.
+    on_invalid : {"raise", "nan"}
+        Whether rows at fault are an error, all of them named at once, or score NaN.
+    labeled_ids, unlabeled_ids : array_like of shape (N,) and (U,), optional
+        Ids of the examples, stored beside their scores.
+    overwrite : bool
+        Replace the result store under ``out``; nothing but a result store is ever replaced.
+    resume : bool
+        Continue the run that was interrupted under ``out``: blocks that are finished are not
+        computed again. Begins anew where there is none; returns at once where it is finished.
+    memory_limit : int or str, optional
+        What a worker may take, in bytes or as ``"2GiB"``: a run that :func:`daskal.plan` projects
+        to need more is refused.
+    storage_options : mapping, optional
+        Passed on to the storage behind paths and URLs; never stored.
+    progress : callable, optional
+        Called with a ``Progress(stage, done, total, rows, total_rows)`` as blocks end.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError, EstimateError
+        If inputs and estimate do not fit together.
+    InvalidDataError
+        If rows are at fault.
+    MemoryLimitError
+        If a worker's projected peak is above ``memory_limit``.
+    StoreExistsError
+        If there is something under ``out``.
+    ResumeError
+        If the run under ``out`` had other inputs or options; says which.
+    StorageError, BlockError, ClusterError
+        If storage or workers fail. What is finished stays: pass ``resume=True`` the next time.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, daskal
+    >>> labels = np.array([[0, 0, -1], [1, -1, 1], [1, 0, -1], [-1, 1, 1]])
+    >>> pred_probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.1, 0.9]])
+    >>> out = tempfile.mkdtemp() + "/scores.zarr"
+    >>> run = daskal.run(labels=labels, pred_probs=pred_probs, out=out)
+    >>> int(run.batch["row"].iloc[0])
+    2
+    """
+    options = Options(convention, temperature, consensus_method, quality_method, random_state)
+    options = check_options(options, on_invalid)
+    check_size(batch_size, name="batch_size")
+    batch_size = int(batch_size)
+    if overwrite and resume:
+        raise InputError("expected overwrite=True or resume=True, got both: choose one.")
+    given = RunInputs.open(
+        labels, pred_probs, pred_probs_unlabeled, storage_options, labeled_ids, unlabeled_ids
+    )
+    given.check_estimate(estimate)
+    plan.plan_run(
+        given,
+        batch_size=batch_size,
+        consensus_method=consensus_method if estimate is None else None,
+        memory_limit=memory_limit,
+    ).check()
+    path = os.fspath(out)
+    attrs = describe_run(
+        given,
+        {"labels": labels, "pred_probs": pred_probs, "pred_probs_unlabeled": pred_probs_unlabeled},
+        {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
+        estimate,
+    )
+    if resume and is_finished(path, attrs, storage_options):
+        return Run.open(path, storage_options=storage_options)
+    check_cluster()
+    root, claim = begin(path, given, attrs, overwrite, resume, storage_options)
+    both = Passes(given, root, claim, on_invalid, batch_size, progress)
+    known = store.read_estimate(root)
+    if known is not None:
+        estimate = Estimate.from_json(known)
+    elif estimate is None:
+        estimate = both.estimate(options)
+    if estimate is not None and known is None:
+        store.write_estimate(root, estimate.to_json())
+    labeled, unlabeled = both.labeled(estimate), both.unlabeled(estimate)
+    report_findings(labeled, unlabeled, on_invalid, given.names)
+    write_ids(root, given)
+    write_tables(root, given, estimate, labeled, unlabeled, batch_size)
+    claim.check()
+    store.finish(root, scalars(labeled, unlabeled))
+    return Run.open(path, storage_options=storage_options)
+
+
+# --- beginning --------------------------------------------------------------------------------
+
+
+def describe_run(
+    given: RunInputs,
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+    estimate: Estimate | None,
+) -> dict[str, Any]:
+    """What the store is to say of the run: inputs, options, and the fingerprint it is bound to."""
+    identity = {
+        "version": __version__,
+        **given.fingerprint(),
+        "options": options,
+        "estimate": None if estimate is None else fingerprint.text_token(estimate.to_json()),
+    }
+    return {
+        "version": __version__,
+        "inputs": {
+            name: describe_input(value) for name, value in arguments.items() if value is not None
+        },
+        "options": dict(options),
+        "fingerprint": fingerprint.canonical(identity),
+    }
+
+
+def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -> bool:
+    """Whether this very run is finished; refuses if what is there is another one."""
+    found = store.find(path, storage_options)
+    if found is None or found["status"] == store.CREATING:
+        return False
+    differences = fingerprint.changes(found.get("fingerprint", {}), attrs["fingerprint"])
+    if differences:
+        listed = "\n".join(f"  {difference}" for difference in differences)
+        raise ResumeError(
+            f"the run in {redacted(path)!r} cannot be resumed: its inputs or options are not those "
+            f"it was begun with:\n{listed}\nPass those, or overwrite=True to begin anew."
+        )
+    return bool(found["status"] == store.FINISHED)
+
+
+def begin(
+    path: str,
+    given: RunInputs,
+    attrs: Mapping[str, Any],
+    overwrite: bool,
+    resume: bool,
+    storage_options: Storage,
+) -> tuple[Any, Claim]:
+    """The store to write to, new or that of the interrupted run."""
+    found = store.find(path, storage_options)
+    if found is not None and not (overwrite or resume):
+        running = found["status"] == store.RUNNING
+        state = "holds a run that is not finished" if running else "exists already"
+        raise StoreExistsError(
+            f"{redacted(path)!r} {state}. Pass overwrite=True to replace it, resume=True to "
+            "continue the run that made it, or another path."
+        )
+    if found is not None and resume and found["status"] == store.RUNNING:
+        root = store.open_group(path, "r+", storage_options)
+        return root, store.claim(root)
+    return store.create(path, given.sections(), attrs, storage_options)
+
+
+def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[str, Any]:
+    """Numbers of the run for the store's attrs."""
+    tallies = [labeled.scores] if labeled is not None else []
+    tallies += [unlabeled] if unlabeled is not None else []
+    levels = {level for tally in tallies for level in tally.cpu_levels}
+    found = findings.merge_all(tally.findings for tally in tallies)
+    return {
+        "num_labeled_rows": 0 if labeled is None else labeled.scores.num_rows,
+        "num_unlabeled_rows": 0 if unlabeled is None else unlabeled.num_rows,
+        # A row at fault has no score, however many faults it has.
+        "num_invalid_rows": sum(tally.num_rows - int(tally.histogram.sum()) for tally in tallies),
+        "invalid": findings.summarize(found),
+        "cpu_levels": sorted(levels),
+    }

@@ -1,0 +1,188 @@
+"""Paths and URLs: opening what is stored there, and saying what went wrong without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
+from daskal.storage.redaction import explain, redacted, showable
+
+# Clients of object stores retry for minutes; whoever waits at the door is told sooner.
+OPEN_SECONDS = 20.0
+
+_TABLES = (
+    "Votes in long format become a store with daskal.import_votes, a matrix with "
+    "zarr.save_array('name.zarr', matrix)."
+)
+# What another tool of the field would do with a file that holds no Zarr.
+_ADVICE_BY_SUFFIX = {
+    ".npy": "Store it as Zarr, zarr.save_array('name.zarr', np.load(path)), or, in Python, pass "
+    "np.load(path, mmap_mode='r').",
+    ".csv": _TABLES,
+    ".parquet": _TABLES,
+    ".h5ad": "Write it as Zarr first: anndata.read_h5ad(path).write_zarr(...).",
+}
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec, not the operating system, is to open a path."""
+    return "://" in path or "::" in path
+
+
+@contextlib.contextmanager
+def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) -> Iterator[None]:
+    """Turn whatever a file system or Zarr raises into one clear error."""
+    where = redacted(where)
+    try:
+        yield
+    except DaskalError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingPathError(
+            f"cannot {doing} {where!r}: nothing is stored there. Check the path."
+        ) from showable(error, options)
+    except TimeoutError as error:
+        raise StorageError(
+            f"cannot {doing} {where!r}: no answer in {OPEN_SECONDS:.0f} seconds. Check the address "
+            "and that this machine can reach it."
+        ) from showable(error, options)
+    except Exception as error:  # each file system has exceptions of its own, beside OSError
+        if isinstance(error, MemoryError) or type(error).__module__.startswith("distributed"):
+            raise
+        raise StorageError(f"cannot {doing} {where!r}: {explain(error, options)}") from showable(
+            error, options
+        )
+
+
+def options_for(path: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Storage options for a path: a local one beside a URL takes none."""
+    return dict(options) if options and is_url(path) else None
+
+
+def reach(path: str, options: Mapping[str, Any] | None) -> None:
+    """Find out in time whether the store behind a URL answers, and lets us in.
+
+    One request alone: of several that Zarr has under way, one that fails leaves the others
+    retrying, and complaining when the program ends.
+    """
+    if not is_url(path):
+        return
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    async def ask() -> None:
+        request = url_store(path, options).get("zarr.json", default_buffer_prototype())
+        await asyncio.wait_for(request, OPEN_SECONDS)
+
+    sync(ask())
+
+
+def url_store(path: str, options: Mapping[str, Any] | None) -> Any:
+    """The Zarr store behind a URL, for reading."""
+    from zarr.storage import FsspecStore
+
+    missing: tuple[type[Exception], ...] = (
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+    )
+    if path.startswith("zip:"):
+        # What fsspec says, but for its latest releases, of what is not in a zip file.
+        missing += (KeyError,)
+    return FsspecStore.from_url(
+        path,
+        storage_options=options_for(path, options),
+        read_only=True,
+        allowed_exceptions=missing,
+    )
+
+
+def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
+    """The Zarr array or group under a path or URL, or inside a zip file, for reading."""
+    import zarr
+
+    with storage_errors(f"read {name} from", path, options):
+        if not is_url(path):
+            return open_local(name, path)
+        reach(path, options)
+        return zarr.open(url_store(path, options), mode="r")
+
+
+def open_local(name: str, path: str) -> Any:
+    """The array or group under a local path."""
+    import zarr
+
+    # Workers may have another working directory.
+    place = Path(path).expanduser().absolute()
+    for file in (place, *place.parents):
+        if file.suffix == ".zip" and file.is_file():
+            store = zarr.storage.ZipStore(file, mode="r")
+            return zarr.open(store, mode="r", path=place.relative_to(file).as_posix().strip("."))
+    try:
+        return zarr.open(place, mode="r")
+    except FileNotFoundError as error:
+        if not place.exists():
+            raise
+        advice = _ADVICE_BY_SUFFIX.get(place.suffix, "Check the path.")
+        raise InputError(
+            f"{name}: expected a Zarr array or group, got {path!r}, which is neither. {advice}"
+        ) from error
+
+
+def anchored(node: Any) -> Any:
+    """A Zarr array or group whose local store is found from any working directory."""
+    import zarr
+
+    store = node.store
+    root = getattr(store, "root", None)
+    if not isinstance(root, Path) or root.is_absolute():
+        return node
+    store = type(store)(root=root.absolute(), read_only=store.read_only)
+    return zarr.open(store, path=node.path, mode="r")
+
+
+def check_stored(name: str, array: Any) -> None:
+    """Refuse a stored array that could run code when read, or whose metadata makes no sense.
+
+    Nothing of it has been read so far.
+    """
+    where = redacted(str(getattr(array, "store_path", array)))
+    if not hasattr(array, "chunks"):
+        raise InputError(f"{name}: expected a Zarr array at {where}, got {type(array).__name__}.")
+    if any("pickle" in codec.lower() for codec in codec_names(array)):
+        raise InputError(
+            f"{name}: expected an array that can be read safely, got {where}, whose codecs include "
+            "pickle: reading it could run any code. Write it anew as numbers or text."
+        )
+    if not all(size > 0 for size in array.chunks):
+        raise StorageError(
+            f"{name}: expected chunks of at least one value, got {array.chunks} in the metadata of "
+            f"{where}. Write the array anew."
+        )
+
+
+def codec_names(array: Any) -> Iterator[str]:
+    """Names of the codecs in an array's metadata, of codecs in codecs too."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    # As it is stored: in memory, versions of Zarr differ.
+    for content in array.metadata.to_buffer_dict(default_buffer_prototype()).values():
+        metadata = json.loads(content.to_bytes())
+        # Attributes, which come along, may be anything.
+        for key in ("codecs", "filters", "compressor") if isinstance(metadata, Mapping) else ():
+            yield from names_in(metadata.get(key))
+
+
+def names_in(codecs: Any) -> Iterator[str]:
+    """Names in codecs as JSON has them."""
+    if isinstance(codecs, Mapping):
+        yield from (str(codecs[key]) for key in ("id", "name") if key in codecs)
+        codecs = list(codecs.values())
+    if isinstance(codecs, list):
+        for part in codecs:
+            yield from names_in(part)

@@ -1,0 +1,99 @@
+"""Counts, lists, sizes and summary tables, in words and in HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import ClassVar
+
+from daskal.errors import InputError
+
+
+def plural(num: int, singular: str, several: str | None = None) -> str:
+    """A count with its noun."""
+    return f"{num:,} {singular if num == 1 else several or singular + 's'}"
+
+
+def listed(values: Sequence[float], digits: int) -> str:
+    """Numbers side by side, not more than fit."""
+    shown = ", ".join(f"{value:.{digits}f}" for value in values[:3])
+    return f"{shown}, …" if len(values) > 3 else shown
+
+
+# --- notebooks --------------------------------------------------------------------------------
+
+# Colours and fonts are the notebook's own, so that light and dark themes both keep their contrast.
+SUMMARY_STYLE = "border-collapse: collapse; border: 0"
+NAME_STYLE = "text-align: left; padding: 1px 1.5em 1px 0; font-weight: normal; opacity: .75"
+VALUE_STYLE = "text-align: left; padding: 1px 0"
+
+
+def summary_table(title: str, lines: Sequence[tuple[str, object]]) -> str:
+    """Return a small table of names and values, as notebooks show an object."""
+    rows = "".join(
+        f'<tr><th scope="row" style="{NAME_STYLE}">{escape(name)}</th>'
+        f'<td style="{VALUE_STYLE}">{escape(str(value))}</td></tr>'
+        for name, value in lines
+    )
+    table = f'<table style="{SUMMARY_STYLE}"><tbody>{rows}</tbody></table>'
+    return f"<div><strong>{escape(title)}</strong>{table}</div>"
+
+
+class Summarized:
+    """An object that shows its title and summary as text, and in notebooks as a table."""
+
+    title: ClassVar[str]
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return the object in a few lines of (name, value), for people."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        lines = (f"  {name:<22} {value}" for name, value in self.summary())
+        return "\n".join([f"<{self.title}>", *lines])
+
+    def _repr_html_(self) -> str:
+        return summary_table(self.title, self.summary())
+
+
+MIB = 2**20
+
+UNITS = {
+    unit: factor
+    for power, letter in enumerate("KMGTP", start=1)
+    for unit, factor in ((f"{letter}B", 1000**power), (f"{letter}IB", 1024**power))
+} | {"": 1, "B": 1}
+
+
+def parse_memory(value: int | float | str | None) -> int | None:
+    """Bytes of a memory limit: a number of them, or text such as ``"2GiB"``."""
+    if value is None:
+        return None
+    number: float
+    unit = ""
+    if isinstance(value, str):
+        text = value.strip().upper().replace(" ", "")
+        digits = text.rstrip("BIKMGTP")
+        unit = text[len(digits) :]
+        try:
+            number = float(digits)
+        except ValueError:
+            number = math.nan
+    else:
+        number = float(value)
+    size = number * UNITS.get(unit, math.nan)
+    if not (math.isfinite(size) and size > 0):
+        raise InputError(
+            f"memory_limit: expected a positive number of bytes or text like '2GiB', got {value!r}."
+        )
+    return int(size)
+
+
+def format_bytes(size: float) -> str:
+    """A size for people."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

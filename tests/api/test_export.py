@@ -1,0 +1,109 @@
+"""Files of a batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import daskal
+from daskal.api.export import to_tasks
+from daskal.version import __version__
+
+BATCH = daskal.next_batch(
+    np.array([0.3]),
+    np.array([0.5, 0.1]),
+    size=3,
+    unlabeled_ids=np.array(["ä,1.jpg", 'b"2.jpg']),
+)
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.PARQUET", "b.parquet"])
+def test_tables_come_back(tmp_path: Path, name: str) -> None:
+    daskal.export_batch(BATCH, tmp_path / name)
+    read = pd.read_csv if name.endswith("csv") else pd.read_parquet
+    back = read(tmp_path / name)
+    assert back.columns.tolist() == ["rank", "pool", "row", "id", "score"]
+    assert back["row"].tolist() == [1, 0, 0]
+    assert back["score"].tolist() == [0.1, 0.3, 0.5]
+    assert back["id"].iloc[[0, 2]].tolist() == ['b"2.jpg', "ä,1.jpg"]
+    assert back["id"].isna().tolist() == [False, True, False]
+
+
+def test_json_is_label_studios(tmp_path: Path) -> None:
+    daskal.export_batch(BATCH, str(tmp_path / "b.json"), id_key="image")
+    tasks = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
+    assert tasks[0] == {
+        "data": {"image": 'b"2.jpg', "pool": "unlabeled", "row": 1},
+        "meta": {"rank": 1, "score": 0.1, "source": f"daskal {__version__}"},
+        "predictions": [{"model_version": f"daskal {__version__}", "score": 0.1, "result": []}],
+    }
+    assert tasks[1]["data"] == {"image": None, "pool": "labeled", "row": 0}
+    assert [task["meta"]["rank"] for task in tasks] == [1, 2, 3]
+
+
+def test_joined_columns_become_data() -> None:
+    batch = BATCH.assign(text=["x", "y", None], when=pd.Timestamp("2026-01-02"))
+    data = [task["data"] for task in to_tasks(batch)]
+    assert [item["text"] for item in data] == ["x", "y", None]
+    assert "score" not in data[0]
+
+
+def test_values_json_lacks_are_written_as_text(tmp_path: Path) -> None:
+    batch = BATCH.assign(when=pd.Timestamp("2026-01-02"))
+    daskal.export_batch(batch, tmp_path / "b.json")
+    tasks = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
+    assert tasks[0]["data"]["when"] == "2026-01-02 00:00:00"
+
+
+def test_same_batch_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", "a.json", "b.json"):
+        daskal.export_batch(BATCH, tmp_path / name)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet", "b.json"])
+def test_exported_batch_is_excluded_another_time(tmp_path: Path, name: str) -> None:
+    ids = np.array(["ä,1.jpg", 'b"2.jpg', "c"])
+    pool = np.array([0.5, 0.1, 0.2])
+    first = daskal.next_batch(np.array([0.3]), pool, size=3, unlabeled_ids=ids)
+    daskal.export_batch(first, tmp_path / name, id_key="image")
+    back = daskal.read_batch(tmp_path / name, id_key="image")
+    later = daskal.next_batch(np.array([0.3]), pool, size=3, unlabeled_ids=ids, exclude=back)
+    assert later["id"].tolist() == ["ä,1.jpg"]
+    bare = daskal.next_batch(None, pool, size=1)
+    daskal.export_batch(bare, tmp_path / name)
+    back = daskal.read_batch(tmp_path / name)
+    assert daskal.next_batch(None, pool, size=1, exclude=back)["row"].tolist() == [2]
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("id\n1\n")
+    with pytest.raises(daskal.DaskalError, match="none called pool or row"):
+        daskal.read_batch(tmp_path / "b.csv")
+    (tmp_path / "b.json").write_text("[{}]")
+    with pytest.raises(daskal.DaskalError, match="cannot read the batch in"):
+        daskal.read_batch(tmp_path / "b.json")
+    with pytest.raises(FileNotFoundError, match="nothing is stored there"):
+        daskal.read_batch(tmp_path / "none.csv")
+    with pytest.raises(daskal.DaskalError, match="ends in"):
+        daskal.read_batch(tmp_path / "b.txt")
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(daskal.DaskalError, match=r"ends in \.csv, \.parquet, \.json"):
+        daskal.export_batch(BATCH, tmp_path / "b.xlsx")
+    (tmp_path / "file").touch()
+    with pytest.raises(daskal.DaskalError, match="cannot write the batch to"):
+        daskal.export_batch(BATCH, tmp_path / "file" / "b.csv")
+    with pytest.raises(daskal.DaskalError, match="there is no such folder"):
+        daskal.export_batch(BATCH, tmp_path / "none" / "b.csv")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(daskal.DaskalError, match="without pool, row"):
+        daskal.export_batch(BATCH.drop(columns=["pool", "row"]), tmp_path / "b.json")
+    with pytest.raises(daskal.DaskalError, match="another column"):
+        to_tasks(BATCH, id_key="row")

@@ -1,0 +1,204 @@
+"""Annotators against the consensus: the state, how it merges, and the table made of it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import daskal
+from daskal.kernels import tiles
+from daskal.kernels.quality import confidence_sums, count_model_votes
+from daskal.kernels.second_pass import annotator_statistics
+from daskal.kernels.tiles import Tile
+from daskal.method.annotators import annotator_table, worst_classes
+from daskal.method.findings import Findings
+from daskal.method.tallies import (
+    AnnotatorStatistics,
+    BlockColumns,
+    ConfidenceSums,
+    ModelVotes,
+    fixed_values,
+)
+
+NUM_ANNOTATORS, NUM_CLASSES = 4, 3
+
+
+def make_tile(votes: list[tuple[int, int, int]], num_rows: int) -> Tile:
+    """A tile of votes (row, annotator, class), with one model sure of nothing."""
+    rows, annotators, classes = np.array(votes, dtype=np.int64).reshape(-1, 3).T
+    probs = np.full((1, NUM_CLASSES, num_rows), 1 / NUM_CLASSES)
+    return tiles.make_tile(probs, rows, annotators, classes, np.arange(num_rows))
+
+
+# Rows 0 and 1 have two votes, row 2 one.
+VOTES = [(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 2, 2), (2, 1, 2)]
+CONSENSUS = np.array([0, 2, 2])
+QUALITY = np.array([0.5, 0.75, 0.25])
+VOTE_QUALITY = np.array([0.5, 0.5, 0.125, 0.75, 0.25])
+
+
+def literal() -> AnnotatorStatistics:
+    tile = make_tile(VOTES, 3)
+    return annotator_statistics(tile, CONSENSUS, QUALITY, VOTE_QUALITY, NUM_ANNOTATORS)
+
+
+def test_statistics_of_a_literal_tile() -> None:
+    state = literal()
+    assert state.num.tolist() == [2, 2, 1, 0]
+    assert state.agreeing.tolist() == [1, 2, 1, 0]
+    assert state.num_multiple.tolist() == [2, 1, 1, 0]
+    assert state.agreeing_multiple.tolist() == [1, 1, 1, 0]
+    assert fixed_values(state.quality).tolist() == [0.625, 0.75, 0.75, 0.0]
+    assert state.cells.tolist() == [0, 1, 3, 5, 8]
+    assert state.cell_num.tolist() == [1, 1, 1, 1, 1]
+    assert state.cell_agreeing.tolist() == [1, 0, 1, 1, 1]
+    assert fixed_values(state.cell_quality).tolist() == [0.5, 0.75, 0.5, 0.25, 0.75]
+
+
+def test_a_vote_whose_quality_is_no_number_is_left_out_of_the_mean() -> None:
+    tile = make_tile(VOTES, 3)
+    vote_quality = np.where(np.arange(5) == 2, np.nan, VOTE_QUALITY)
+    state = annotator_statistics(tile, CONSENSUS, QUALITY, vote_quality, NUM_ANNOTATORS)
+    assert state.scored.tolist() == [1, 2, 1, 0]
+    assert fixed_values(state.quality).tolist() == [0.5, 0.75, 0.75, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("votes", "consensus", "quality", "worst"),
+    [
+        # Class 1 never agrees, class 0 always does.
+        ([(0, 0, 0), (1, 0, 1)], [0, 0], [1, 1], 1),
+        # Both never agree: the one with more votes.
+        ([(0, 0, 0), (1, 0, 2), (2, 0, 2)], [1, 1, 1], [1, 1, 1], 2),
+        # As many votes: the one whose rows are surer of something else.
+        ([(0, 0, 0), (1, 0, 2)], [1, 1], [0.5, 0.75], 2),
+        # And all else equal: the smaller class.
+        ([(0, 0, 2), (1, 0, 1)], [0, 0], [0.5, 0.5], 1),
+    ],
+)
+def test_ties_of_the_worst_class(votes, consensus, quality, worst) -> None:
+    state = annotator_statistics(
+        make_tile(votes, len(consensus)),
+        np.array(consensus),
+        np.array(quality, dtype=float),
+        np.full(len(votes), 0.5),
+        NUM_ANNOTATORS,
+    )
+    assert worst_classes(state, NUM_CLASSES).tolist() == [worst, -1, -1, -1]
+
+
+def test_the_table_leaves_out_those_without_labels_and_puts_the_worst_first() -> None:
+    labels = np.array([[0, 0, -1, -1], [1, -1, 2, -1], [-1, 2, -1, -1]])
+    probs = np.full((3, 3), 1 / 3)
+    estimate = daskal.estimate(labels, probs)
+    table = annotator_table(literal(), estimate, None)
+    assert sorted(table.index) == [0, 1, 2]
+    assert table["annotator_quality"].is_monotonic_increasing
+    assert table["num_examples_labeled"].to_dict() == {0: 2, 1: 2, 2: 1}
+    assert table["agreement_with_consensus"].to_dict() == {0: 0.5, 1: 1.0, 2: 1.0}
+    assert table["worst_class"].to_dict() == {0: 1, 1: 0, 2: 2}
+
+
+# ---------------------------------------------------------------------------------- any tiles
+
+
+@st.composite
+def voted_tiles(draw: st.DrawFn) -> Tile:
+    num_rows = draw(st.integers(1, 4))
+    pairs = st.tuples(st.integers(0, num_rows - 1), st.integers(0, NUM_ANNOTATORS - 1))
+    chosen = sorted(draw(st.sets(pairs, max_size=8)))
+    classes = [draw(st.integers(0, NUM_CLASSES - 1)) for _ in chosen]
+    return make_tile([(*pair, k) for pair, k in zip(chosen, classes, strict=True)], num_rows)
+
+
+def draw_numbers(seed: int, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    num_rows = tile.probs.shape[2]
+    posterior = rng.dirichlet(np.ones(NUM_CLASSES), size=num_rows).T
+    labels = rng.integers(NUM_CLASSES, size=num_rows)
+    return labels, posterior[labels, np.arange(num_rows)], posterior
+
+
+def annotators_of(seed: int, tile: Tile) -> AnnotatorStatistics:
+    labels, quality, posterior = draw_numbers(seed, tile)
+    votes = posterior[tile.classes, tile.rows]
+    return annotator_statistics(tile, labels, quality, votes, NUM_ANNOTATORS)
+
+
+def confidence_of(seed: int, tile: Tile) -> ConfidenceSums:
+    labels, _, posterior = draw_numbers(seed, tile)
+    return confidence_sums(tile, labels, posterior)
+
+
+def models_of(seed: int, tile: Tile) -> ModelVotes:
+    rng = np.random.default_rng(seed)
+    num_rows = tile.probs.shape[2]
+    voted = make_tile(
+        [(i, j, rng.integers(NUM_CLASSES)) for i in range(num_rows) for j in range(2)], num_rows
+    )
+    voted = voted._replace(probs=np.repeat(voted.probs, 2, axis=0))
+    return count_model_votes(voted)
+
+
+STATES = {
+    "annotators": (annotators_of, AnnotatorStatistics.zero(NUM_ANNOTATORS)),
+    "confidence": (confidence_of, ConfidenceSums.zero(NUM_CLASSES)),
+    "models": (models_of, ModelVotes.zero(2, NUM_CLASSES)),
+}
+
+
+def same(a, b) -> bool:
+    return all(
+        np.array_equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(a)
+    )
+
+
+@pytest.mark.parametrize("kind", STATES)
+@given(tiles=st.lists(voted_tiles(), min_size=3, max_size=3))
+def test_states_merge_in_any_order(kind: str, tiles: list[Tile]) -> None:
+    make, zero = STATES[kind]
+    a, b, c = (make(seed, tile) for seed, tile in enumerate(tiles))
+    assert same(a.merge(b), b.merge(a))
+    assert same(a.merge(b).merge(c), a.merge(b.merge(c)))
+    assert same(zero.merge(a), a)
+    assert same(a.merge(zero), a)
+
+
+def test_confidence_by_class_of_consensus_and_annotators() -> None:
+    tile = make_tile(VOTES, 3)
+    posterior = np.array([[0.5, 0.25, 0.0], [0.25, 0.0, 0.5], [0.25, 0.75, 0.5]])
+    sums, num = confidence_sums(tile, CONSENSUS, posterior).table(NUM_ANNOTATORS)
+    assert num.tolist() == [[1, 0, 2], [1, 1, 0], [1, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert sums.tolist() == [
+        [0.5, 0, 1.25],
+        [0.5, 0, 0],
+        [0.5, 0, 0.5],
+        [0, 0, 0.75],
+        [0, 0, 0],
+    ]
+
+
+def test_votes_of_models_on_a_literal_tile() -> None:
+    # Three models on three rows: of one mind, two against one, and all different.
+    votes = np.array([[0, 0, 0], [1, 1, 2], [0, 1, 2]])
+    tile = make_tile([(i, j, votes[i, j]) for i in range(3) for j in range(3)], 3)
+    tile = tile._replace(probs=np.repeat(tile.probs, 3, axis=0))
+    state = count_model_votes(tile)
+    assert state.class_counts.tolist() == [4, 3, 2]
+    assert state.untied.tolist() == [2, 2, 2]
+    assert state.untied_agreeing.tolist() == [2, 2, 1]
+
+
+def test_gathered_columns_come_in_row_order() -> None:
+    parts = [
+        BlockColumns(((first, {"x": np.array([first, first + 1])}),), Findings())
+        for first in (4, 0, 2)
+    ]
+    whole = functools.reduce(lambda a, b: a.merge(b), parts)
+    assert whole.column("x").tolist() == [0, 1, 2, 3, 4, 5]
+    assert whole.annotators is None

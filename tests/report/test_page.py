@@ -1,0 +1,544 @@
+"""The report: what it says, that it stands alone, and that it works in a real browser."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from zarr.core.array import Array
+
+import daskal
+from daskal.report import contents
+from daskal.report.page import make, render
+from daskal.runs.result import gather
+from tests.problems import make_problem
+
+HOSTILE = "</script><script>document.title='hit'</script><img src=x onerror=alert(1)>\"'&"
+
+
+def make_run(folder: Path, **options: Any) -> daskal.Run:
+    problem = make_problem(3, num_examples=200, num_annotators=30, pool=400)
+    columns = [HOSTILE, *(f"worker {index}" for index in range(1, 30))]
+    return daskal.run(
+        labels=pd.DataFrame(problem.labels, columns=columns),
+        pred_probs=problem.pred_probs,
+        pred_probs_unlabeled=problem.pool,
+        unlabeled_ids=np.array([HOSTILE, *(f"img/{row}" for row in range(1, 400))], dtype=object),
+        out=folder / "scores.zarr",
+        batch_size=50,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> daskal.Run:
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def page(run: daskal.Run) -> str:
+    return run.report().html
+
+
+class Outline(HTMLParser):
+    """Elements of a page, that each is closed, and the data of each table."""
+
+    VOID = frozenset({"meta", "input", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, dict[str, list[Any]]] = {}
+        self.words: list[str] = []
+        self.table: str | None = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if dict(attrs).get("class") == "data-table":
+            self.table = dict(attrs)["id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            if self.table is not None and data.startswith("{"):
+                columns = json.loads(data)["columns"]
+                self.tables[self.table] = {item["label"]: item["values"] for item in columns}
+                self.table = None
+        elif self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @functools.cached_property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
+    return Outline(page)
+
+
+# ------------------------------------------------------------------------------------ contents
+
+
+def test_page_is_well_formed(outline: Outline) -> None:
+    assert outline.open == []
+    ids = [attrs["id"] for _, attrs in outline.seen if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = [attrs["href"] for tag, attrs in outline.seen if tag == "a"]
+    assert targets
+    assert {str(target)[1:] for target in targets} <= set(ids)
+
+
+def test_page_fetches_nothing(page: str, outline: Outline) -> None:
+    assert not [attrs for _, attrs in outline.seen if "src" in attrs]
+    assert "url(" not in page
+    assert "@import" not in page
+    policy = next(a for t, a in outline.seen if t == "meta" and "http-equiv" in a)["content"]
+    assert str(policy).startswith("default-src 'none'")
+    assert "script-src 'sha256-" in str(policy)
+
+
+def test_names_from_the_data_are_text(page: str, outline: Outline) -> None:
+    assert HOSTILE not in page
+    assert [tag for tag, _ in outline.seen].count("img") == 0
+    assert HOSTILE in outline.tables["annotators-table"]["Annotator"]
+
+
+def test_run_in_one_line(run: daskal.Run, outline: Outline) -> None:
+    assert run.estimate is not None
+    assert (
+        "200 labelled examples and a pool of 400 scored with "
+        f"{run.estimate.num_annotations} labels by 30 annotators over 4 classes."
+    ) in outline.text
+
+
+def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
+    table = outline.tables["next-batch"]
+    assert table["Row"] == run.batch["row"].tolist()
+    assert table["Score"] == run.batch["score"].tolist()
+    names = {"labeled": "labelled", "unlabeled": "pool"}
+    assert table["From"] == [names[pool] for pool in run.batch["pool"]]
+    assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
+
+
+def test_annotators_are_the_stored_ones(run: daskal.Run, outline: Outline) -> None:
+    table = outline.tables["annotators-table"]
+    stats = run.annotator_stats
+    assert stats is not None
+    assert table["Annotator"] == stats.index.tolist()
+    assert table["Quality"] == pytest.approx(stats["annotator_quality"].tolist(), abs=1e-6)
+    assert table["Labels"] == stats["num_examples_labeled"].tolist()
+    assert run.estimate is not None
+    weight = run.estimate.annotator_weight[stats.index]
+    assert table["Weight"] == pytest.approx(weight.tolist(), abs=1e-6)
+
+
+def test_classes_count_every_label(run: daskal.Run, outline: Outline) -> None:
+    assert run.estimate is not None
+    table = outline.tables["classes-table"]
+    assert sum(table["Labels given"]) == run.estimate.num_annotations
+    assert sum(table["Labels there"]) == run.estimate.num_annotations
+    assert table["Agreement"] == sorted(table["Agreement"])
+
+
+def test_flags_and_temperature_are_told(run: daskal.Run, outline: Outline) -> None:
+    assert run.estimate is not None
+    assert f"T = {run.estimate.temperature:g}" in outline.text
+    for flag in run.estimate.flags:
+        assert flag[1:] in outline.text
+
+
+def test_histograms_in_numbers_add_up(page: str) -> None:
+    data = [
+        json.loads(text) for text in re.findall(r'application/json">({"span".*?)</script>', page)
+    ]
+    assert data[0]["names"] == ["pool", "labelled", "pool, in the batch", "labelled, in the batch"]
+    sums = [sum(counts) for counts in data[0]["counts"]]
+    assert sums[:2] == [400, 200]
+    assert sums[2] + sums[3] == 50
+    for of_all, of_batch in zip(data[0]["counts"][:2], data[0]["counts"][2:], strict=True):
+        assert all(few <= many for few, many in zip(of_batch, of_all, strict=True))
+    assert sum(data[1]["counts"][0]) == 200
+
+
+def test_same_store_same_page(run: daskal.Run, page: str) -> None:
+    assert daskal.Run.open(run.path).report().html == page
+
+
+def test_no_score_is_read(run: daskal.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Array.__getitem__
+
+    def refuse(array: Array, selection: Any) -> Any:
+        assert not re.search(r"/(labeled|unlabeled)/", array.path), array.path
+        assert array.path.split("/")[0] not in ("labeled", "unlabeled"), array.path
+        return read(array, selection)
+
+    monkeypatch.setattr(Array, "__getitem__", refuse)
+    assert len(daskal.Run.open(run.path).report().html) > 10_000
+
+
+def test_class_agreement_by_hand() -> None:
+    cells = pd.DataFrame(
+        {"given": [0, 1, 0, 1, 2], "consensus": [0, 0, 1, 1, 1], "num_votes": [6, 2, 1, 4, 1]}
+    )
+    table = contents.class_agreement(cells, 4)
+    # A class that was never the consensus has no agreement and comes last.
+    assert table.index.tolist() == [1, 0, 2]
+    assert table.loc[0].tolist() == [6 / 8, 6 / 7, 7, 8, 1]
+    # Two classes were given once each: the smaller is named.
+    assert table.loc[1].tolist() == [4 / 6, 4 / 6, 6, 6, 0]
+    assert np.isnan(table.loc[2, "agreement"])
+    assert table.loc[2, ["given", "there", "instead"]].tolist() == [1, 0, -1]
+
+
+# ------------------------------------------------------------------------------ kinds of run
+
+
+def test_pool_alone(tmp_path: Path) -> None:
+    pool = np.array([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3]])
+    run = daskal.run(pred_probs_unlabeled=pool, out=tmp_path / "s.zarr")
+    outline = Outline(run.report().html)
+    assert "a pool of 3 scored without an estimate" in outline.text
+    assert outline.tables["next-batch"]["Row"] == [1, 2, 0]
+    assert set(outline.tables) == {"next-batch"}
+
+
+def test_pool_with_an_estimate_lists_its_annotators(run: daskal.Run, tmp_path: Path) -> None:
+    problem = make_problem(4, pool=20)
+    later = daskal.run(
+        pred_probs_unlabeled=problem.pool, estimate=run.estimate, out=tmp_path / "s.zarr"
+    )
+    outline = Outline(later.report().html)
+    assert len(outline.tables["annotators-table"]["Annotator"]) == 30
+    assert "estimate=estimate" in outline.text
+
+
+def test_one_label_each_says_so(tmp_path: Path) -> None:
+    labels = np.array([[0, -1], [-1, 1], [1, -1]])
+    probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
+    text = Outline(
+        daskal.run(labels=labels, pred_probs=probs, out=tmp_path / "s.zarr").report().html
+    ).text
+    assert "No temperature was fitted" in text
+    assert "Every example has one label: temperature 1, all weights 1." in text
+
+
+def test_ensemble_names_its_models(tmp_path: Path) -> None:
+    problem = make_problem(5, num_models=3, pool=None)
+    run = daskal.run(labels=problem.labels, pred_probs=problem.pred_probs, out=tmp_path / "s.zarr")
+    assert run.estimate is not None
+    text = Outline(run.report().html).text
+    for model, temperature in enumerate(np.atleast_1d(run.estimate.temperature)):
+        assert f"model {model}: T = {temperature:g}" in text
+
+
+def test_invalid_rows_are_flagged(tmp_path: Path) -> None:
+    pool = np.array([[0.9, 0.1], [np.nan, 0.5]])
+    with pytest.warns(daskal.DataWarning):
+        run = daskal.run(pred_probs_unlabeled=pool, out=tmp_path / "s.zarr", on_invalid="nan")
+    assert "1 row with values that are no probabilities" in Outline(run.report().html).text
+
+
+def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
+    import zarr
+
+    path = str(tmp_path / "my pool.zarr")
+    zarr.save_array(path, np.array([[0.9, 0.1], [0.5, 0.5]]))
+    out = str(tmp_path / "s.zarr")
+    text = Outline(daskal.run(pred_probs_unlabeled=path, out=out, batch_size=7).report().html).text
+    assert f"pred_probs_unlabeled={path!r}," in text
+    assert "batch_size=7," in text
+    assert f"daskal score --unlabeled '{path}' --batch-size 7 --out {out}" in text
+
+
+def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
+    page = make("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root).html
+    assert "example.org/s.zarr" in page
+    assert "s3cret" not in page
+    assert "t0ken" not in page
+
+
+def test_inputs_from_memory_are_named_for_filling_in(outline: Outline) -> None:
+    assert "labels=..., # pandas.DataFrame of shape (200, 30)" in outline.text
+    assert "daskal score" not in outline.text
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+def test_written_page_is_the_page(run: daskal.Run, page: str, tmp_path: Path) -> None:
+    made = run.report(tmp_path / "r.html")
+    assert made.path == str(tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == made.html == page
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_of_many_annotators_the_ends_are_listed_and_all_saved(
+    run: daskal.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskal.report.sections.MOST_ANNOTATORS", 10)
+    monkeypatch.setattr("daskal.report.page.MOST_ANNOTATORS", 10)
+    outline = Outline(run.report(tmp_path / "r.html").html)
+    stats = run.annotator_stats
+    assert stats is not None
+    names = stats.index.tolist()
+    assert outline.tables["annotators-table"]["Annotator"] == names[:5] + names[-5:]
+    assert "Of 30, the 5 worst and the 5 best are listed." in outline.text
+    saved = pd.read_csv(tmp_path / "r-annotators.csv")
+    assert saved["annotator"].tolist() == names
+    assert ("a", {"href": "r-annotators.csv", "download": "r-annotators.csv"}) in outline.seen
+
+
+def test_folder_that_is_not_there(run: daskal.Run, tmp_path: Path) -> None:
+    with pytest.raises(daskal.DaskalError, match="cannot be written"):
+        run.report(tmp_path / "none" / "r.html")
+
+
+def test_notebook_shows_the_page_inline(run: daskal.Run, page: str) -> None:
+    frame = run.report()._repr_html_()
+    assert html.unescape(re.findall('srcdoc="(.*?)"', frame, re.DOTALL)[0]) == page
+
+
+def test_reprs_of_run_and_estimate(run: daskal.Run) -> None:
+    assert run.estimate is not None
+    for shown in (repr(run), run._repr_html_()):
+        assert html.escape(run.path) in shown
+        assert "50 (" in shown
+    assert Outline(run._repr_html_()).open == []
+    assert "consensus likelihood" in Outline(run.estimate._repr_html_()).text
+
+
+def test_repr_of_a_plan_is_its_text(run: daskal.Run) -> None:
+    plan = daskal.plan(pred_probs_unlabeled=np.full((10, 2), 0.5), memory_limit="2GiB")
+    shown = Outline(plan._repr_html_())
+    assert shown.open == []
+    for name, value in plan.summary():
+        assert f"{name.strip()} {value}" in shown.text
+        assert value in repr(plan)
+
+
+def test_unfinished_run_has_a_repr_and_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr("daskal.runs.store.finish", fail)
+    pool = np.array([[0.9, 0.1], [0.5, 0.5]])
+    with pytest.raises(RuntimeError, match="killed"):
+        daskal.run(pred_probs_unlabeled=pool, out=tmp_path / "s.zarr")
+    run = daskal.Run.open(tmp_path / "s.zarr", partial=True)
+    assert "2, 2 scored" in repr(run)
+    with pytest.raises(daskal.DaskalError, match="has not finished"):
+        run.report()
+
+
+def test_ten_million_scores_and_five_thousand_annotators_stay_small(run: daskal.Run) -> None:
+    rng = np.random.default_rng(0)
+    num = 5000
+    people = pd.DataFrame(
+        {
+            "annotator": [f"worker-{index:06d}" for index in range(num)],
+            "annotator_quality": rng.random(num),
+            "agreement_with_consensus": rng.random(num),
+            "worst_class": rng.integers(0, 4, num),
+            "num_examples_labeled": rng.integers(1, 9999, num),
+            "weight": rng.random(num),
+            "agreement_with_annotators": rng.random(num),
+        }
+    )
+    given = gather(run.path, run.root)
+    grown = contents.Contents(
+        **{
+            **vars(given),
+            "annotators": people,
+            "histograms": {name: value * 10**7 for name, value in given.histograms.items()},
+        }
+    )
+    assert len(render(grown).encode()) < 1_000_000
+
+
+# ------------------------------------------------------------------------------------- browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=10000",
+)
+# Loads the report in a frame of a given width, does what a reader does, and says what came of it.
+DRIVER = """<!doctype html><pre id="result"></pre>
+<iframe style="width:{width}px;height:900px" srcdoc="{page}"></iframe>
+<script>
+const frame = document.querySelector("iframe");
+const said = {{}};
+frame.addEventListener("load", () => {{
+  const page = frame.contentDocument;
+  const table = (id) => page.getElementById(id);
+  const rows = (id) => [...table(id).querySelectorAll("tbody tr")].map(
+    (row) => [...row.cells].map((cell) => cell.textContent));
+  const head = (id, name) => [...table(id).querySelectorAll("thead th")].find(
+    (cell) => cell.textContent === name);
+  try {{ (() => {{ {steps} }})(); }} catch (error) {{ said.error = String(error); }}
+  document.getElementById("result").textContent = JSON.stringify(said);
+}});
+</script>"""
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "profile"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def browse(page: str, steps: str, profile: Path, width: int = 1200) -> dict[str, Any]:
+    """What the steps, in JavaScript, put into ``said``; fails on any message of the console."""
+    file = profile.with_suffix(".html")
+    text = DRIVER.format(width=width, page=html.escape(page), steps=steps)
+    file.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", file.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not told, "\n".join(told)
+    said = re.findall(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)[0]
+    result = json.loads(html.unescape(said))
+    assert "error" not in result
+    return result
+
+
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@in_browser
+def test_browser_sorts_filters_and_turns_pages(run: daskal.Run, page: str, profile: Path) -> None:
+    said = browse(
+        page,
+        """
+        const id = "annotators-table";
+        said.title = page.title;
+        said.images = page.images.length;
+        said.first = rows(id);
+        said.where = table(id).querySelector(".where").textContent;
+        const labels = head(id, "Labels").querySelector("button");
+        labels.click();
+        said.ascending = rows(id).map((row) => row[5]);
+        labels.click();
+        said.descending = rows(id).map((row) => row[5]);
+        said.sorted = head(id, "Labels").getAttribute("aria-sort");
+        table(id).querySelector(".next").click();
+        said.second = rows(id).map((row) => row[5]);
+        const search = table(id).querySelector("input");
+        search.value = "WORKER 2";
+        search.dispatchEvent(new Event("input"));
+        said.found = rows(id).map((row) => row[0]);
+        search.value = "nobody";
+        search.dispatchEvent(new Event("input"));
+        said.none = [rows(id).length, table(id).querySelector(".where").textContent];
+        const size = table(id).querySelector("select");
+        search.value = "";
+        search.dispatchEvent(new Event("input"));
+        size.value = "50";
+        size.dispatchEvent(new Event("change"));
+        said.all = rows(id).length;
+        """,
+        profile,
+    )
+    stats = run.annotator_stats
+    assert stats is not None
+    assert said["title"] == "What to label next: daskal report"
+    assert said["images"] == 0
+    assert [row[0] for row in said["first"]] == stats.index[:10].tolist()
+    assert [row[1] for row in said["first"]] == [
+        f"{value:.3f}" for value in stats["annotator_quality"].iloc[:10]
+    ]
+    assert said["where"] == "1–10 of 30"
+    counts = sorted(stats["num_examples_labeled"])
+    assert said["ascending"] == [str(count) for count in counts[:10]]
+    assert said["descending"] == [str(count) for count in counts[::-1][:10]]
+    assert said["sorted"] == "descending"
+    assert said["second"] == [str(count) for count in counts[::-1][10:20]]
+    wanted = {name for name in stats.index if name.startswith("worker 2")}
+    assert set(said["found"]) <= wanted
+    assert len(said["found"]) == 10
+    assert said["none"] == [0, "No annotators found"]
+    assert said["all"] == 30
+
+
+@in_browser
+def test_browser_reads_bars_and_changes_the_scale(page: str, profile: Path) -> None:
+    said = browse(
+        page,
+        """
+        const part = page.getElementById("scores");
+        const shown = (name) => part.querySelector(name).getBoundingClientRect().height > 0;
+        said.before = [shown(".linear"), shown(".log")];
+        page.getElementById("scale-log").click();
+        said.after = [shown(".linear"), shown(".log")];
+        const area = part.querySelector(".log .area");
+        const box = area.getBoundingClientRect();
+        area.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + 1}));
+        said.readout = part.querySelector(".readout").textContent;
+        """,
+        profile,
+    )
+    assert said["before"] == [True, False]
+    assert said["after"] == [False, True]
+    assert re.fullmatch(
+        r"0\.\d{3} to 0\.\d{3}: pool \d+ · labelled \d+ · pool, in the batch \d+ · "
+        r"labelled, in the batch \d+",
+        said["readout"],
+    )
+
+
+@in_browser
+def test_browser_stays_on_the_page_in_a_notebook(page: str, profile: Path) -> None:
+    said = browse(
+        page,
+        """
+        page.documentElement.style.scrollBehavior = "auto";
+        page.querySelector('nav a[href="#repeat"]').click();
+        said.scrolled = frame.contentWindow.scrollY;
+        said.address = frame.contentWindow.location.href;
+        """,
+        profile,
+    )
+    assert said["scrolled"] > 500
+    assert said["address"] == "about:srcdoc"
+
+
+@in_browser
+@pytest.mark.parametrize("width", [320, 1600])
+def test_browser_fits_the_width(page: str, profile: Path, width: int) -> None:
+    said = browse(page, "said.wide = page.documentElement.scrollWidth;", profile, width)
+    assert said["wide"] <= width

@@ -1,0 +1,38 @@
+"""Sizes in bytes, read and written."""
+
+from __future__ import annotations
+
+import pytest
+
+from daskal import text
+from daskal.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("given_limit", "expected"),
+    [
+        (None, None),
+        (10, 10),
+        (1.5e9, 1_500_000_000),
+        ("2GiB", 2**31),
+        ("2 GB", 2 * 10**9),
+        ("512mib", 2**29),
+        ("1e3", 1000),
+        ("0.5 TiB", 2**39),
+        ("100B", 100),
+    ],
+)
+def test_memory_limits(given_limit: object, expected: int | None) -> None:
+    assert text.parse_memory(given_limit) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "", "lots", "2GiBs", "nan", "-1GB", "inf"])
+def test_memory_limits_that_mean_nothing(wrong: object) -> None:
+    with pytest.raises(InputError, match="memory_limit: expected a positive number of bytes"):
+        text.parse_memory(wrong)  # type: ignore[arg-type]
+
+
+def test_sizes_for_people() -> None:
+    given = (0, 1023, 1024, 3 * 2**20, 5 * 2**40, 5000 * 2**40)
+    shown = [text.format_bytes(size) for size in given]
+    assert shown == ["0 B", "1023 B", "1.0 KiB", "3.0 MiB", "5.0 TiB", "5000.0 TiB"]

@@ -52,7 +52,7 @@ def shares(work: Callable[[], object]) -> list[list[str]]:
 
 def is_ours(key: tuple[str, int, str]) -> bool:
     """Whether a profiled function is daskal's."""
-    return Path(key[0]).parent == PACKAGE
+    return PACKAGE in Path(key[0]).parents
 
 
 def main(argv: list[str] | None = None) -> int:

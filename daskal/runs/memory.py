@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from daskal.kernels.tiles import KERNEL_BYTES
 from daskal.text import MIB, format_bytes
 
 # --- memory -----------------------------------------------------------------------------------
@@ -101,7 +100,7 @@ class SectionPlan:
     num_tasks: int
     column_bytes: int
     state_bytes: int
-    kernel_bytes: int = KERNEL_BYTES
+    kernel_bytes: int
 
     @property
     def block_bytes(self) -> int:

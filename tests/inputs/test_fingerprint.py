@@ -62,7 +62,7 @@ def test_tokens_are_the_same_in_another_process(array: zarr.Array, tmp_path: Pat
     """Whatever seed Python's own hashes have there."""
     code = (
         "import numpy as np, dask.array as da, pandas as pd\n"
-        "from daskal.fingerprint import describe\n"
+        "from daskal.inputs.fingerprint import describe\n"
         f"lazy = da.from_zarr({str(tmp_path / 'a.zarr')!r}).map_blocks(np.exp, dtype='f4')\n"
         "print(describe([np.arange(5), lazy, pd.Index(['a', 'b']), ('x', 1)]))\n"
     )

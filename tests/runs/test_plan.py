@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal.engine.graph import count_tasks, new_name
+from daskal.engine import reduction
+from daskal.engine.graph import SPLIT_EVERY, count_tasks, new_name
 from daskal.errors import InputError, MemoryLimitError
 from daskal.inputs import blocks
-from daskal.inputs.blocks import block_edges, choose_block
+from daskal.inputs.blocks import RowBlocks, block_edges, choose_block
+from daskal.inputs.sources import make_source
 from daskal.kernels import second_pass, tiles
 from daskal.kernels.first_pass import consensus_statistics, label_statistics
 from daskal.method.values import Block
@@ -78,23 +80,20 @@ def test_blocks_cover_all_rows_on_chunk_edges(
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 8, 9, 64, 65, 1000])
 def test_tasks_are_counted_as_dask_makes_them(num_blocks: int) -> None:
-    from daskal.blocks import RowBlocks
-    from daskal.sources import make_source
-
-    from daskal import reduction
-
     rows = np.zeros((num_blocks, 2))
     source = make_source("pool", rows, 0)
     blocks = RowBlocks((source,), tuple(range(num_blocks + 1)), False)
     graph = reduction.tree(blocks, "pool", new_name).task.dask
-    assert len(dict(graph)) == count_tasks(num_blocks, reduction.SPLIT_EVERY)
+    assert len(dict(graph)) == count_tasks(num_blocks, SPLIT_EVERY)
 
 
 # ---------------------------------------------------------------------------------- memory
 
 
 def section(rows: int, *arrays: ArrayPlan) -> SectionPlan:
-    return SectionPlan("unlabeled", 10 * rows, 10, rows, "because", arrays, 13, 8, 0)
+    return SectionPlan(
+        "unlabeled", 10 * rows, 10, rows, "because", arrays, 13, 8, 0, tiles.KERNEL_BYTES
+    )
 
 
 def test_projected_peak_of_a_task() -> None:
@@ -213,11 +212,6 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
     labels = np.where(rng.random((300, 8)) < 0.3, rng.integers(num_classes, size=(300, 8)), -1)
     estimate = daskal.estimate(labels, probs)
     block = Block(labels, probs, 0)
-    pool = {
-        "temperature": estimate.temperatures,
-        "model_weight": estimate.final.model_weight,
-        "mean_weight": estimate.final.mean_weight,
-    }
     kept = {"on_invalid": "raise", "writer": Sink(), "batch_size": 10}
     projected = tiles.kernel_bytes(num_models, num_classes, 300, 8)
     assert projected > tiles.KERNEL_BYTES
@@ -225,7 +219,9 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
         lambda: label_statistics(block, num_annotators=8),
         lambda: consensus_statistics(block, rule=estimate.rule()),
         lambda: passes.store_labeled_block(block, rule=estimate.rule(), **kept),
-        lambda: passes.store_unlabeled_block(Block(None, probs, 0), **pool, **kept),
+        lambda: passes.store_unlabeled_block(
+            Block(None, probs, 0), rule=estimate.pool_rule(), **kept
+        ),
     ):
         tracemalloc.start()
         work()

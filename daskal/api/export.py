@@ -119,8 +119,8 @@ def export_batch(
     The JSON is a list of Label Studio's tasks::
 
         {"data": {"id": "img/7.jpg", "pool": "unlabeled", "row": 7},
-         "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.1.0"},
-         "predictions": [{"model_version": "daskal 0.1.0", "score": 0.21, "result": []}]}
+         "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.2.0"},
+         "predictions": [{"model_version": "daskal 0.2.0", "score": 0.21, "result": []}]}
 
     The score is there twice: as the prediction's, by which Label Studio orders tasks (the lowest
     first, which is what a score of daskal means), and in ``meta``, for everything else.

@@ -186,6 +186,7 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
     found = store.find(path, storage_options)
     if found is None or found["status"] == store.CREATING:
         return False
+    refuse_other_version(path, found)
     differences = fingerprint.changes(found.get("fingerprint", {}), attrs["fingerprint"])
     if differences:
         listed = "\n".join(f"  {difference}" for difference in differences)
@@ -194,6 +195,17 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
             f"it was begun with:\n{listed}\nPass those, or overwrite=True to begin anew."
         )
     return bool(found["status"] == store.FINISHED)
+
+
+def refuse_other_version(path: str, found: Mapping[str, Any]) -> None:
+    """Refuse to resume a run that another version of daskal began: what it recorded is foreign."""
+    version = found.get("version")
+    if version != __version__:
+        raise ResumeError(
+            f"the run in {redacted(path)!r} was begun by daskal {version} and cannot be resumed by "
+            f"daskal {__version__}, which records blocks differently. Resume it with that version, "
+            "or pass overwrite=True to begin anew."
+        )
 
 
 def begin(

@@ -184,7 +184,13 @@ class Run:
             invalid = self.attrs["num_invalid_rows"]
             lines += [("rows at fault", f"{invalid:,}")] if invalid else []
         if self.estimate is not None:
-            wanted = ("annotators, classes", "temperature", "model weight", "annotator weight")
+            wanted = (
+                "annotators, classes",
+                "temperature",
+                "model weight",
+                "annotator weight",
+                "warning",
+            )
             lines += [line for line in self.estimate.summary() if line[0] in wanted]
         return lines
 

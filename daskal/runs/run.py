@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from daskal.api.estimation import warn_of
 from daskal.engine.progress import ProgressCallback
 from daskal.engine.workers import check_cluster
 from daskal.errors import InputError, ResumeError, StoreExistsError
@@ -144,6 +145,8 @@ def run(
         estimate = Estimate.from_json(known)
     elif estimate is None:
         estimate = both.estimate(options)
+        if estimate is not None:
+            warn_of(estimate)
     if estimate is not None and known is None:
         store.write_estimate(root, estimate.to_json())
     labeled, unlabeled = both.labeled(estimate), both.unlabeled(estimate)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from daskal.api.selection import COLUMNS
-from daskal.errors import InputError, StorageError
+from daskal.errors import DaskalError, InputError, MissingPathError, StorageError, StoreExistsError
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
 from daskal.storage import locations
@@ -132,6 +132,8 @@ def export_batch(
     ------
     InputError
         If the name ends otherwise, or the batch lacks columns.
+    StoreExistsError
+        If there is a file that is no batch: only a batch is replaced.
     StorageError
         If the file cannot be written.
 
@@ -159,6 +161,7 @@ def export_batch(
 
     target = os.fspath(path)
     write = WRITERS[format_of(target)]
+    refuse_foreign_file(target, id_key, storage_options)
     options = locations.options_for(target, storage_options) or {}
     with locations.storage_errors("write the batch to", target, storage_options):
         try:
@@ -169,6 +172,19 @@ def export_batch(
                 f"the batch cannot be written to {redacted(target)!r}: there is no such "
                 "folder. Name a file in a folder that is there and may be written to."
             ) from error
+
+
+def refuse_foreign_file(path: str, id_key: str, storage_options: Mapping[str, Any] | None) -> None:
+    """Refuse to write over anything but an earlier batch: it may be somebody's only copy."""
+    try:
+        read_batch(path, id_key=id_key, storage_options=storage_options)
+    except MissingPathError:
+        return
+    except DaskalError as error:
+        raise StoreExistsError(
+            f"{redacted(path)!r} exists already and is no batch, so it is not replaced. Choose "
+            "another path, or remove it yourself."
+        ) from error
 
 
 def format_of(path: str) -> str:

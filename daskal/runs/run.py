@@ -21,6 +21,7 @@ from daskal.runs.passes import Passes, report_findings
 from daskal.runs.result import Run
 from daskal.runs.store import Claim
 from daskal.runs.tables import write_ids, write_tables
+from daskal.storage.places import refuse_sources_under
 from daskal.storage.redaction import redacted
 from daskal.version import __version__
 
@@ -129,14 +130,22 @@ def run(
         memory_limit=memory_limit,
     ).check()
     path = os.fspath(out)
+    arguments = {
+        "labels": labels,
+        "pred_probs": pred_probs,
+        "pred_probs_unlabeled": pred_probs_unlabeled,
+        "labeled_ids": labeled_ids,
+        "unlabeled_ids": unlabeled_ids,
+    }
     attrs = describe_run(
         given,
-        {"labels": labels, "pred_probs": pred_probs, "pred_probs_unlabeled": pred_probs_unlabeled},
+        arguments,
         {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
         estimate,
     )
     if resume and is_finished(path, attrs, storage_options):
         return Run.open(path, storage_options=storage_options)
+    refuse_sources_under(path, arguments)
     check_cluster()
     root, claim = begin(path, given, attrs, overwrite, resume, storage_options)
     both = Passes(given, root, claim, on_invalid, batch_size, progress)

@@ -153,3 +153,18 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         daskal.export_batch(BATCH.drop(columns=["pool", "row"]), tmp_path / "b.json")
     with pytest.raises(daskal.DaskalError, match="another column"):
         to_tasks(BATCH, id_key="row")
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet", "b.json"])
+def test_only_a_batch_is_replaced(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    votes = pd.DataFrame({"task": [1], "annotator": [2], "label": [0]})
+    {"csv": votes.to_csv, "parquet": votes.to_parquet, "json": votes.to_json}[name[2:]](path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="is no batch, so it is not replaced"):
+        daskal.export_batch(BATCH, path)
+    assert path.read_bytes() == before
+    path.unlink()
+    daskal.export_batch(BATCH, path)
+    daskal.export_batch(BATCH.head(1), path)
+    assert len(daskal.read_batch(path)) == 1

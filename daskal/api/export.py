@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from daskal.api.selection import COLUMNS
-from daskal.errors import DaskalError, InputError, MissingPathError, StorageError, StoreExistsError
+from daskal.errors import DaskalError, InputError, StorageError, StoreExistsError
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
 from daskal.storage import locations
@@ -176,10 +176,15 @@ def export_batch(
 
 def refuse_foreign_file(path: str, id_key: str, storage_options: Mapping[str, Any] | None) -> None:
     """Refuse to write over anything but an earlier batch: it may be somebody's only copy."""
+    import fsspec
+
+    options = locations.options_for(path, storage_options) or {}
+    with locations.storage_errors("write the batch to", path, storage_options):
+        file_system, place = fsspec.core.url_to_fs(path, **options)
+        if not file_system.exists(place):
+            return
     try:
         read_batch(path, id_key=id_key, storage_options=storage_options)
-    except MissingPathError:
-        return
     except DaskalError as error:
         raise StoreExistsError(
             f"{redacted(path)!r} exists already and is no batch, so it is not replaced. Choose "
@@ -267,7 +272,7 @@ def read_batch(
     ------
     InputError
         If the name ends otherwise, or no batch is in the file.
-    MissingPathError, StorageError
+    StorageError
         If the file cannot be read.
 
     Examples

@@ -129,16 +129,21 @@ def flags_of_models(
     """
     num_rows = draft.statistics.num_multiple
     fitted = draft.options.temperature == "fit" and draft.options.convention == "paper"
-    ends = {float(TEMPERATURE_GRID[at]) for at in (0, -2)}
+    # The other end of the grid sharpens probabilities: no worthless model ends there.
+    end = float(TEMPERATURE_GRID[-2])
     for model, choices in enumerate(consensus.model_choices):
-        floored = weights.model_error[model] >= weights.class_error
-        at_end = fitted and draft.temperature is not None and draft.temperature[model] in ends
-        if not (floored or at_end):
+        signs = []
+        if fitted and draft.temperature is not None and draft.temperature[model] == end:
+            signs.append(f"its temperature, {end:g}, is the end of the grid")
+        if weights.model_error[model] >= weights.class_error:
+            signs.append("its weight is the least possible")
+        if not signs:
             continue
         agreement = 1 - consensus.model_errors[model] / num_rows
         by_chance = int(choices @ consensus.consensus_counts) / num_rows**2
         yield (
-            f"{f'model {model}' if ensemble else 'the model'} may be worthless: {QUESTION} It "
-            f"agrees with the consensus on {agreement:.1%} of the examples with several labels, "
-            f"and would on {by_chance:.1%} if its rows were shuffled"
+            f"{f'model {model}' if ensemble else 'the model'} may be worthless: {QUESTION} "
+            f"{' and '.join(signs).capitalize()}. It agrees with the consensus on {agreement:.1%} "
+            f"of the examples with several labels, and would on {by_chance:.1%} if its rows were "
+            "shuffled"
         )

@@ -282,7 +282,7 @@ def test_csv_ids_take_the_type_of_the_tasks(tmp_path, out):
         ([True, False, True], None, [1, 0, 1], ["False", "True"]),
         ([True, False, True], ["True", "False"], [0, 1, 0], ["True", "False"]),
         (["10", "9", "1"], None, [2, 1, 0], ["1", "9", "10"]),
-        (["dog", "cat"], {0: "dog", 1: "cat"}, [0, 1], ["dog", "cat"]),
+        (["dog", "cat", "dog"], {0: "dog", 1: "cat"}, [0, 1, 0], ["dog", "cat"]),
         ([1.0, 0.0, 1.0], None, [1, 0, 1], None),
     ],
 )

@@ -103,7 +103,7 @@ def test_projected_peak_of_a_task() -> None:
     assert big.transient_bytes(100) == 2 * 80_000
     assert big.transient_bytes(10_000) == 2 * 800_000
     assert replace(big, stored_share=0.25).transient_bytes(10_000) == 1.25 * 800_000
-    one = replace(big, chunk_bytes=2**30, flying_bytes=2**30)
+    one = replace(big, chunk_bytes=2**30, in_flight_bytes=2**30)
     assert one.transient_bytes(100) == 2 * 2**30
     small = ArrayPlan("pool", (10_000, 100), "float64", "memory", 10_000, 800, 0, (0, 1))
     assert small.transient_bytes(100) == 0
@@ -127,7 +127,7 @@ def test_peak_of_a_worker_grows_with_its_threads() -> None:
 def test_refusal_names_the_numbers_and_a_way_out() -> None:
     chunk = 800 * 10**6
     array = ArrayPlan(
-        "pool", (10**7, 100), "f8", "stored", 10**7, 800, chunk, (0, 1), flying_bytes=chunk
+        "pool", (10**7, 100), "f8", "stored", 10**7, 800, chunk, (0, 1), in_flight_bytes=chunk
     )
     part = section(10**6, array)
     plan = Plan((part,), 4, 4 * 2**30)

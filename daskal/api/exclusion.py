@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.errors import InputError
+from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.sources import Source
 from daskal.method.tallies import Smallest
 from daskal.names.naming import STEP, check_names, kind_of, listed, plain_texts
@@ -25,7 +26,7 @@ class Pool(NamedTuple):
     name: str
     argument: str
     scores: Source
-    ids: Any = None
+    ids: RowIds | None = None
     num_annotations: Source | None = None
 
     @property
@@ -125,7 +126,7 @@ class Excluded:
                 "batch (a DataFrame)."
             )
         wanted = {
-            kind_of(pick_index(pool.ids, np.zeros(1, dtype=np.int64)))
+            kind_of(take_ids(pool.ids, np.zeros(1, dtype=np.int64)))
             for pool in pools
             if pool.ids is not None and pool.num_rows
         }
@@ -171,7 +172,7 @@ class Exclusion(NamedTuple):
         if pool.ids is None or not (len(self.ids) or len(self.batch_ids)):
             return False
         return any(
-            bool(self.holds(pick_index(pool.ids, np.arange(start, stop))).any())
+            bool(self.holds(take_ids(pool.ids, np.arange(start, stop))).any())
             for start, stop in cuts(pool.num_rows)
         )
 
@@ -180,21 +181,10 @@ class Exclusion(NamedTuple):
         keep = np.array([row not in self.rows for row in state.rows.tolist()], dtype=bool)
         if (len(self.ids) or len(self.batch_ids)) and len(keep):
             order = np.argsort(state.rows)
-            keep[order] &= ~self.holds(pick_index(pool.ids, state.rows[order]))
+            keep[order] &= ~self.holds(take_ids(pool.ids, state.rows[order]))
         return Smallest(state.size, state.scores[keep], state.rows[keep])
 
 
 def cuts(num_rows: int) -> list[tuple[int, int]]:
     """Return the bounds of parts of some rows."""
     return [(start, min(start + STEP, num_rows)) for start in range(0, num_rows, STEP)]
-
-
-def pick_index(ids: Any, rows: np.ndarray[Any, Any]) -> pd.Index:
-    """Return the ids of some rows, ascending, as an index."""
-    if isinstance(ids, pd.Index):
-        return ids.take(rows)
-    if hasattr(ids, "oindex"):
-        return as_index(np.asarray(ids.oindex[rows]))
-    if hasattr(ids, "dask"):
-        return as_index(np.asarray(ids[rows].compute()))
-    return as_index(np.asarray(ids)[rows])

@@ -14,11 +14,10 @@ from daskal.engine.graph import as_frame
 from daskal.inputs.data import (
     LabeledData,
     annotator_index,
-    check_fits,
-    match_annotators,
     open_labeled,
 )
 from daskal.inputs.ids import RowIds
+from daskal.inputs.matching import check_labeled_fits, match_annotators
 from daskal.kernels.quality import gather_block
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
@@ -50,7 +49,7 @@ def inquire(
     check_choice("on_invalid", on_invalid, ON_INVALID)
     check_choice("method", scorer.method, SCORE_METHODS)
     given = open_labeled(labels, pred_probs, storage_options)
-    check_fits(estimate, given.probs, "pred_probs")
+    check_labeled_fits(estimate, given.probs, given.class_names)
     rule = estimate.rule(match_annotators(estimate, given.labels))
     return Inquiry(
         given,

@@ -10,14 +10,14 @@ import numpy as np
 from daskal.engine.graph import as_array
 from daskal.inputs.data import (
     LabeledData,
-    check_fits,
+    fit_pool,
     like_template,
-    match_annotators,
     open_labeled,
     open_pool,
     pool_rule,
     rows_template,
 )
+from daskal.inputs.matching import check_labeled_fits, match_annotators
 from daskal.kernels import second_pass
 from daskal.method.estimate import Estimate
 from daskal.method.values import Rule
@@ -73,7 +73,7 @@ def score_labeled(
     """
     check_choice("on_invalid", on_invalid, ON_INVALID)
     given = open_labeled(labels, pred_probs, storage_options)
-    check_fits(estimate, given.probs, "pred_probs")
+    check_labeled_fits(estimate, given.probs, given.class_names)
     scores = labeled_scores(
         given, estimate.rule(match_annotators(estimate, given.labels)), on_invalid
     )
@@ -133,7 +133,7 @@ def score_unlabeled(
     array([0.7, 0.5])
     """
     check_choice("on_invalid", on_invalid, ON_INVALID)
-    pool = open_pool(pred_probs_unlabeled, storage_options)
+    pool = fit_pool(estimate, open_pool(pred_probs_unlabeled, storage_options))
     scores = as_array(
         pool.blocks,
         "score-unlabeled",

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal.api.exclusion import Excluded, Exclusion, Pool, pick_index
+from daskal.api.exclusion import Excluded, Exclusion, Pool
 from daskal.engine import reduction
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs import arguments
 from daskal.inputs.blocks import cut_rows
-from daskal.inputs.sources import Source, make_source
+from daskal.inputs.ids import RowIds, open_ids, take_ids
+from daskal.inputs.sources import Source, make_source, take_rows
 from daskal.kernels import second_pass
 from daskal.method.findings import raise_invalid
 from daskal.method.tallies import Candidates, Smallest
+from daskal.names.rows import Side, match_rows
 from daskal.options import Storage, check_size
 
 COLUMNS = ("rank", "pool", "row", "id", "score")
@@ -28,14 +30,38 @@ LABELED, UNLABELED = "labeled", "unlabeled"
 # --- the smallest -----------------------------------------------------------------------------
 
 
-def open_scores(name: str, given: Any, kinds: str, storage_options: Storage) -> Source:
-    """A 1-D array, as a source of blocks."""
+def open_scores(
+    name: str, given: Any, kinds: str, storage_options: Storage
+) -> tuple[Source, arguments.Opened]:
+    """Return an array of one axis as a source of blocks, and what its rows are called."""
+    if isinstance(given, pd.DataFrame):
+        raise InputError(
+            f"{name}: expected an array of shape (N,), got a DataFrame. Pass its column of scores."
+        )
     opened = arguments.open_argument(name, given, storage_options)
     if len(opened.array.shape) != 1:
         raise InputError(f"{name}: expected shape (N,), got {tuple(opened.array.shape)}.")
     source = make_source(name, opened.array, row_axis=0)
     arguments.check_numeric(name, source, kinds)
-    return source
+    return source, opened
+
+
+def open_counts(
+    given: Any, scores: arguments.Opened, num_rows: int, storage_options: Storage
+) -> Source:
+    """Return the number of annotations of each score's example, in the order of the scores."""
+    name = "num_annotations"
+    source, opened = open_scores(name, given, "iu", storage_options)
+    if source.num_rows != num_rows:
+        raise InputError(
+            f"{name}: expected one number per score, {num_rows:,}, got {source.num_rows:,}."
+        )
+    rows = match_rows(
+        Side("scores", num_rows, scores.row_ids, scores.numbered),
+        Side(name, num_rows, opened.row_ids, opened.numbered),
+        movable=source.kind == "memory",
+    )
+    return source if rows.order is None else take_rows(source, rows.order)
 
 
 def choose(pool: Pool, size: int, exclusion: Exclusion, max_annotations: int | None) -> Candidates:
@@ -73,16 +99,11 @@ def open_pools(
     for argument, (name, scores, ids) in given.items():
         if scores is None:
             continue
-        source = open_scores(argument, scores, "fiu", storage_options)
+        source, opened = open_scores(argument, scores, "fiu", storage_options)
         num = None
         if name == LABELED and num_annotations is not None:
-            num = open_scores("num_annotations", num_annotations, "iu", storage_options)
-            if num.shape != source.shape:
-                raise InputError(
-                    f"num_annotations: expected one number per score, {source.shape[0]:,}, got "
-                    f"{num.shape[0]:,}."
-                )
-        known = known_ids(f"{name}_ids", ids, scores, storage_options)
+            num = open_counts(num_annotations, opened, source.num_rows, storage_options)
+        known = known_ids(f"{name}_ids", ids, opened, storage_options)
         pools.append(Pool(name, argument, source, known, num))
     return pools
 
@@ -144,7 +165,7 @@ def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.Dat
             rows = frame["row"].to_numpy()[at]
             # Stored ids are read at these rows only, in ascending order.
             order = np.argsort(rows)
-            ids[at[order]] = pick_rows(known, rows[order])
+            ids[at[order]] = take_ids(known, rows[order]).astype(object)
     frame.insert(3, "id", as_id_column(ids.tolist()).set_axis(frame.index))
     return frame
 
@@ -156,22 +177,14 @@ def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
     return column if any(whole) and len(whole) < len(ids) else column.infer_objects()
 
 
-def pick_rows(ids: Any, rows: np.ndarray[Any, Any]) -> list[Any]:
-    """Return the ids of some rows, ascending."""
-    return list(pick_index(ids, rows).tolist())
+def known_ids(name: str, given: Any, opened: arguments.Opened, storage: Storage) -> RowIds | None:
+    """Return the ids that are given, else those that the scores came with."""
 
+    def open_array() -> Any:
+        return arguments.open_argument(name, given, storage).array
 
-def known_ids(name: str, given: Any, scores: Any, storage_options: Storage) -> Any:
-    """Ids as an array: those given, or the coords of the scores."""
-    if given is None:
-        coords = getattr(scores, "coords", None)
-        dim = None if coords is None else scores.dims[0]
-        return None if coords is None or dim not in coords else coords[dim].values
-    array = arguments.open_argument(name, given, storage_options).array
-    num_rows = len(scores) if hasattr(scores, "__len__") else None
-    if num_rows is not None and len(array.shape) == 1 and array.shape[0] != num_rows:
-        raise InputError(f"{name}: expected one id a score, {num_rows:,}, got {array.shape[0]:,}.")
-    return array
+    num_rows = int(opened.array.shape[0])
+    return open_ids(name, given, num_rows, opened.row_ids, "the scores", open_array)
 
 
 def next_batch(

@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 
 from daskal.errors import InputError
+from daskal.inputs.advice import advice_on_dtype, advice_on_list, refuse
 from daskal.inputs.compressed_rows import is_sparse
-from daskal.inputs.ids import RowIds, StoredIds, own_ids
+from daskal.inputs.frames import frame_values
+from daskal.inputs.ids import RowIds, StoredIds
 from daskal.inputs.sources import Source, check_known_chunks
 from daskal.inputs.sparse import is_csr_group
+from daskal.names.naming import check_names, is_default, own_names
+from daskal.names.normal import as_index
 from daskal.options import Storage, check_storage_options
 from daskal.storage.locations import anchored, check_stored, open_zarr, storage_errors
 from daskal.storage.redaction import redacted
@@ -30,6 +34,7 @@ class Opened(NamedTuple):
     array: Any  # numpy.ndarray, dask.array.Array, zarr.Array, a SciPy matrix or a CSR group
     row_ids: RowIds | None = None
     column_ids: pd.Index | None = None
+    numbered: bool = False  # whether the rows have the default index of pandas
     template: Any = None  # the xarray.DataArray it was
     class_names: tuple[str, ...] | None = None
 
@@ -39,95 +44,100 @@ def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
     check_storage_options(storage_options)
     if isinstance(given, str | os.PathLike):
         given = open_zarr(name, os.fspath(given), storage_options)
+    if isinstance(given, np.ndarray) and given.ndim == 0 and given.dtype == object:
+        given = given.item()  # as numpy.load gives what was saved by pickle
     if is_sparse(given):
         return Opened(given)
-    kind = type(given).__module__.partition(".")[0]
-    if kind in OPENERS:
-        return OPENERS[kind](name, given)
+    for base in type(given).__mro__:
+        opener = OPENERS.get(base.__module__.partition(".")[0])
+        if opener is not None:
+            return opener(name, given)
     if isinstance(given, da.Array):
         check_known_chunks(name, given)
         return Opened(given)
     if isinstance(given, list | tuple | np.ndarray):
-        try:
-            return Opened(np.asanyarray(given))
-        except ValueError as error:
-            raise InputError(
-                f"{name}: expected rows of one length, as an array has, got a list of others. "
-                "Fill missing labels up with NaN, or pass votes in long format to "
-                "daskal.import_votes."
-            ) from error
+        return Opened(array_of(name, given))
     raise refuse(name, given)
 
 
-def refuse(name: str, given: Any) -> InputError:
-    """Return the error for what daskal does not take."""
-    kind = f"{type(given).__module__}.{type(given).__qualname__}"
-    advice = (
-        " Call .to_dask_array(lengths=True) on it; votes in long format become a store with "
-        "daskal.import_votes."
-        if kind.startswith("dask")
-        else ""
-    )
-    return InputError(
-        f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame, the path of a Zarr "
-        f"array or, for labels, sparse votes, got {kind}.{advice}"
-    )
+def array_of(name: str, given: Any) -> np.ndarray[Any, Any]:
+    """Return the array that a list of rows, or an array, is."""
+    try:
+        array = np.asanyarray(given)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: expected rows of one length, as an array has, got a list of others. "
+            f"{advice_on_list(given)}"
+        ) from error
+    if array.dtype == object and len(array) and isinstance(array.flat[0], dict):
+        raise InputError(
+            f"{name}: expected rows of numbers, got a list of records. {advice_on_list(given)}"
+        )
+    return array
 
 
 def open_pandas(name: str, given: Any) -> Opened:
-    """Return a DataFrame with its index and columns, or the values of a Series or an index."""
-    if isinstance(given, pd.Series | pd.Index):
+    """Return a DataFrame with its index and columns, or a Series with its index."""
+    if isinstance(given, pd.Index):
         return Opened(given.to_numpy())
+    if isinstance(given, pd.Series):
+        ids = own_names(name, "rows", given.index)
+        return Opened(given.to_numpy(), ids, numbered=is_default(given.index))
     if not isinstance(given, pd.DataFrame):
         raise refuse(name, given)
-    if given.columns.isin(list(LONG_COLUMNS)).sum() == len(LONG_COLUMNS):
+    columns = given.columns
+    if columns.nlevels == 1 and columns.isin(list(LONG_COLUMNS)).sum() == len(LONG_COLUMNS):
         raise InputError(
-            f"{name}: expected a matrix, got votes in long format (columns "
-            f"{list(given.columns)!r}). Make a store of them first: daskal.import_votes."
+            f"{name}: expected a matrix, got votes in long format (columns {list(columns)!r}). "
+            "Make a store of them first: daskal.import_votes."
         )
-    return Opened(frame_values(name, given), own_ids(given.index), own_ids(given.columns))
-
-
-def frame_values(name: str, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """Return the values of a DataFrame of numbers, missing ones as NaN."""
-    kinds = {str(dtype) for dtype in frame.dtypes}
-    is_whole = all(dtype.kind in "iub" for dtype in frame.dtypes)
-    try:
-        if is_whole and not frame.isna().to_numpy().any():
-            return frame.to_numpy()
-        return float_values(frame)
-    except (TypeError, ValueError) as error:
+    if columns.nlevels > 1 and len({column[:-1] for column in columns}) > 1:
         raise InputError(
-            f"{name}: expected numbers, got columns of {', '.join(sorted(kinds))} ({error}). Turn "
-            "class names into codes 0 to K - 1 first: "
-            "daskal.multiannotator.format_multiannotator_labels does."
-        ) from error
-
-
-def float_values(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """Return the values of a DataFrame as float64, missing ones as NaN."""
-    if any(dtype.kind == "O" for dtype in frame.dtypes):
-        # pandas leaves the NA in a column of objects as it is.
-        return frame.to_numpy(dtype=object, na_value=np.nan).astype(np.float64)
-    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+            f"{name}: expected one level of columns, got {columns.nlevels}, {list(columns[:4])!r} "
+            "and so on. Of a pivot, name its values: .pivot(index=, columns=, values='label')."
+        )
+    kind = "annotators" if name == "labels" else "classes"
+    return Opened(
+        frame_values(name, given),
+        own_names(name, "rows", given.index),
+        own_names(name, kind, columns),
+        numbered=is_default(given.index),
+    )
 
 
 def open_xarray(name: str, given: Any) -> Opened:
-    """Return the data of a DataArray, and the coords of its last two dimensions."""
+    """Return the data of a DataArray or a Variable, and the coords of its last two dimensions."""
     if hasattr(given, "data_vars"):
         raise InputError(
             f"{name}: expected a DataArray, got a Dataset. Choose one of its variables: "
             f"{', '.join(map(repr, given.data_vars))}."
         )
-    if given.chunks is None and "preferred_chunks" in given.encoding:
+    has_coords = hasattr(given, "coords")
+    if has_coords and given.chunks is None and "preferred_chunks" in given.encoding:
         # It stands for a stored array: read by blocks, not all of it here.
         given = given.chunk({})
-    rows, columns = given.dims[-2:] if given.ndim > 1 else (given.dims[0], None)
-    row_ids, column_ids = given.indexes.get(rows), given.indexes.get(columns)
     data = given.data if isinstance(given.data, da.Array) else np.asanyarray(given.data)
     if isinstance(data, da.Array):
         check_known_chunks(name, data)
-    return Opened(data, row_ids, column_ids, given)
+    if not has_coords or not given.dims:
+        return Opened(data)
+    rows, columns = given.dims[-2:] if given.ndim > 1 else (given.dims[0], None)
+    row_ids = coords_of(name, "rows", given, rows)
+    kind = "annotators" if name == "labels" else "classes"
+    column_ids = None if columns is None else coords_of(name, kind, given, columns)
+    return Opened(data, row_ids, column_ids, template=given)
+
+
+def coords_of(name: str, kind: str, given: Any, dim: Any) -> pd.Index | None:
+    """Return what the places along a dimension are called: its index, or its one coordinate."""
+    index = given.indexes.get(dim)
+    if index is None:
+        along = [coord for coord in given.coords.values() if coord.dims == (dim,)]
+        if len(along) != 1:
+            return None
+        index = as_index(np.asarray(along[0].values))
+    check_names(name, kind, index)
+    return index
 
 
 def open_stored(name: str, given: Any) -> Opened:
@@ -175,6 +185,6 @@ def check_numeric(name: str, source: Source, kinds: str) -> None:
     """Refuse a dtype that holds no such numbers."""
     if source.dtype.kind not in kinds:
         raise InputError(
-            f"{name}: expected numbers, got dtype {source.dtype}. Convert it to a float or "
-            "integer dtype first."
+            f"{name}: expected numbers, got dtype {source.dtype}. "
+            f"{advice_on_dtype(source.dtype.kind)}"
         )

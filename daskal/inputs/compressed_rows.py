@@ -101,7 +101,9 @@ def raise_broken_offsets(name: str, where: str, indptr: Any, num_votes: int) -> 
 
 def is_sparse(value: Any) -> bool:
     """Whether a value is one of SciPy's sparse matrices or arrays; SciPy need not be there."""
-    return type(value).__module__.startswith("scipy.sparse") and hasattr(value, "tocsr")
+    return hasattr(value, "tocsr") and any(
+        base.__module__.startswith("scipy.sparse") for base in type(value).__mro__
+    )
 
 
 def rows_of(name: str, matrix: Any) -> Rows:

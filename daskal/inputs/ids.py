@@ -1,18 +1,37 @@
-"""Ids of rows, in memory or stored, and whether two arrays go by the same."""
+"""Ids of rows: in memory, stored or lazy, as many as rows, and had by slices."""
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 
 from daskal.errors import BlockError, InputError
+from daskal.inputs.fingerprint import Identity, lazy_identity, names_identity, stored_identity
+from daskal.names.naming import check_names, kind_of, plain_texts, slices_of
+from daskal.names.normal import (
+    BOOLEAN,
+    BYTES,
+    CLOCK,
+    DURATION,
+    MIXED,
+    MOMENT,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    as_index,
+    normal,
+)
+from daskal.names.rows import Side, match_rows
 from daskal.storage.redaction import explain, redacted, showable
 
-# Ids compared at once, where those of the votes are stored.
-COMPARE_IDS = 2**18
+# A column of a table of ids that is taken for them.
+ID_COLUMNS = ("id", "task")
 
 
 @dataclass(frozen=True)
@@ -20,9 +39,10 @@ class StoredIds:
     """Ids of rows in a Zarr array: as many as rows, so that they stay there until wanted."""
 
     array: Any
+    kind: str | None = None  # what the texts stand for, where they are not text
 
     def __len__(self) -> int:
-        """Number of ids."""
+        """Return the number of ids."""
         return int(self.array.shape[0])
 
     def __getitem__(self, rows: slice | np.ndarray[Any, Any]) -> pd.Index:
@@ -33,32 +53,153 @@ class StoredIds:
             raise BlockError(
                 f"ids in {redacted(str(self.array.store_path))} cannot be read: {explain(error)}"
             ) from showable(error)
-        # pandas takes NumPy's strings of any length only as objects.
-        return pd.Index(values.astype(object) if values.dtype.kind == "T" else values)
-
-    def to_numpy(self) -> np.ndarray[Any, Any]:
-        """Return all ids."""
-        return self[:].to_numpy()
+        ids = as_index(np.asarray(values))
+        return ids if self.kind is None else as_index(from_texts(ids.tolist(), self.kind))
 
 
-RowIds = pd.Index | StoredIds
+@dataclass(frozen=True)
+class LazyIds:
+    """Ids of rows in a Dask array, computed when they are wanted."""
+
+    array: da.Array
+
+    def __len__(self) -> int:
+        """Return the number of ids."""
+        return int(self.array.shape[0])
+
+    def __getitem__(self, rows: slice | np.ndarray[Any, Any]) -> pd.Index:
+        """Return the ids of a slice or an array of rows."""
+        return as_index(np.asarray(self.array[rows].compute()))
 
 
-def own_ids(index: pd.Index) -> pd.Index | None:
-    """Return an index that names something, None for the default 0, 1, 2, ..."""
-    return None if isinstance(index, pd.RangeIndex) and index.start == 0 else index
+RowIds = pd.Index | StoredIds | LazyIds
 
 
-def check_same_ids(name: str, ids: RowIds | None, other: str, others: RowIds | None) -> None:
-    """Refuse rows that go by other ids, or by the same in another order."""
-    if ids is None or others is None or len(ids) != len(others):
-        return
-    for start in range(0, len(ids), COMPARE_IDS):
-        cut = slice(start, start + COMPARE_IDS)
-        a, b = ids[cut], others[cut]
-        if not a.equals(b):
-            at = next(i for i, pair in enumerate(zip(a, b, strict=True)) if pair[0] != pair[1])
+def from_texts(values: list[Any], kind: str | None) -> list[Any]:
+    """Return the ids that texts stand for; ``plain_texts`` wrote them."""
+    if kind == BYTES:
+        return [ast.literal_eval(value) for value in values]
+    if kind in (MOMENT, CLOCK):
+        return [pd.Timestamp(value) for value in values]
+    if kind == DURATION:
+        return [pd.Timedelta(value) for value in values]
+    if kind == BOOLEAN:
+        return [value == "True" for value in values]
+    return values
+
+
+@dataclass(frozen=True)
+class StorableIds:
+    """Ids as Zarr can hold them: whole numbers, floats or text, had by slices."""
+
+    ids: RowIds
+
+    @cached_property
+    def kind(self) -> str:
+        """What all ids are."""
+        kinds = {kind_of(part) for _, part in slices_of(self.ids)}
+        return kinds.pop() if len(kinds) == 1 else TEXT if not kinds else MIXED
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values that are stored."""
+        types = {normal(part).values.dtype for _, part in slices_of(self.ids)}
+        if self.kind in (WHOLE, NUMBER) and len(types) == 1 and object not in types:
+            return types.pop()
+        return np.dtype(object)
+
+    @property
+    def text_kind(self) -> str | None:
+        """What the texts stand for, None where they are numbers or text themselves."""
+        return None if self.dtype.kind != "O" or self.kind in (TEXT, MIXED) else self.kind
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the array."""
+        return (len(self.ids),)
+
+    def __getitem__(self, rows: slice) -> np.ndarray[Any, Any]:
+        """Return what is stored for some rows."""
+        part = as_index(self.ids[rows])
+        if self.dtype.kind != "O":
+            return np.asarray(normal(part).values)
+        return np.array(plain_texts(part), dtype=object)
+
+
+def take_ids(ids: RowIds, rows: np.ndarray[Any, Any]) -> pd.Index:
+    """Return the ids of some rows, ascending."""
+    return ids.take(rows) if isinstance(ids, pd.Index) else ids[rows]
+
+
+def ids_of(name: str, opened: Any) -> RowIds:
+    """Return the ids in an opened array, which must have one axis."""
+    shape = tuple(getattr(opened, "shape", ()))
+    if len(shape) != 1:
+        raise InputError(f"{name}: expected one id per row, of shape (N,), got shape {shape}.")
+    if isinstance(opened, da.Array):
+        return LazyIds(opened)
+    return StoredIds(opened) if hasattr(opened, "oindex") else as_index(opened)
+
+
+def ids_in_memory(name: str, given: Any) -> RowIds | None:
+    """Return ids that are at hand, None where an array or a path has to be opened for them."""
+    if isinstance(given, pd.DataFrame):
+        named = [column for column in ID_COLUMNS if column in given.columns]
+        if len(given.columns) != 1 and not named:
             raise InputError(
-                f"expected the same examples in the rows of {name} and {other}, got {a[at]!r} and "
-                f"{b[at]!r} in row {start + at:,}. Put both into the same order."
+                f"{name}: expected ids, got a DataFrame with the columns "
+                f"{', '.join(map(repr, given.columns))}. Pass the column of the ids."
             )
+        given = given[named[0]] if named else given.iloc[:, 0]
+    if isinstance(given, pd.Series):
+        given = given.array
+    elif type(given).__module__.partition(".")[0] == "xarray":
+        given = np.asarray(given)
+    if isinstance(given, np.ndarray) and given.ndim != 1:
+        raise InputError(f"{name}: expected one id per row, of shape (N,), got {given.shape}.")
+    if isinstance(given, pd.Index | StoredIds | LazyIds):
+        return given
+    arrays = (pd.Index, pd.api.extensions.ExtensionArray, np.ndarray, list, tuple)
+    arrow = type(given).__module__.partition(".")[0] == "pyarrow"
+    return as_index(given) if isinstance(given, arrays) or arrow else None
+
+
+def check_ids(name: str, ids: RowIds, num_rows: int, own: RowIds | None, of: str) -> RowIds:
+    """Refuse ids that are not those of the rows: too few, missing, or in another order.
+
+    ``own`` are the names that the rows came with, as ``of``: other names for them are fine, the
+    same names in another order are not.
+    """
+    if len(ids) != num_rows:
+        raise InputError(
+            f"{name}: expected one id per row, {num_rows:,} as in {of}, got {len(ids):,}."
+        )
+    if isinstance(ids, pd.Index):
+        check_names(name, "rows", ids)
+    if isinstance(own, pd.Index) and isinstance(ids, pd.Index):
+        same = set(map(str, own)) == set(map(str, ids))
+        if same:
+            match_rows(Side(of, num_rows, own), Side(name, num_rows, ids))
+    return ids
+
+
+def open_ids(
+    name: str, given: Any, num_rows: int, own: RowIds | None, of: str, open_array: Any
+) -> RowIds | None:
+    """Return the ids that are given, else those that the rows came with.
+
+    ``open_array`` opens what has to be opened: a path, a URL, a Zarr or a Dask array.
+    """
+    if given is None:
+        return own
+    ids = ids_in_memory(name, given)
+    return check_ids(name, ids_of(name, open_array()) if ids is None else ids, num_rows, own, of)
+
+
+def ids_identity(ids: RowIds) -> Identity | None:
+    """Return what a run that stores these ids is bound to."""
+    if isinstance(ids, StoredIds):
+        return stored_identity(ids.array)
+    if isinstance(ids, LazyIds):
+        return lazy_identity(ids.array)
+    return names_identity(ids.tolist())

@@ -10,10 +10,14 @@ import pandas as pd
 
 from daskal.errors import InputError
 from daskal.inputs import sparse
-from daskal.inputs.arguments import check_numeric, frame_values, open_argument
+from daskal.inputs.arguments import check_numeric, open_argument
 from daskal.inputs.compressed_rows import is_sparse
+from daskal.inputs.frames import frame_values
 from daskal.inputs.ids import RowIds
 from daskal.inputs.sources import Source, make_source
+from daskal.names.naming import plain_names
+from daskal.names.normal import as_index
+from daskal.names.rows import Side
 from daskal.options import Storage
 
 
@@ -27,6 +31,18 @@ class Labels(NamedTuple):
     annotator_ids: tuple[Hashable, ...] | None
     template: Any
     class_names: tuple[str, ...] | None = None
+    numbered: bool = False  # whether the rows have the default index of pandas
+
+    @property
+    def rows(self) -> Side:
+        """The rows as one side of a match."""
+        return Side("labels", self.num_rows, self.row_ids, self.numbered)
+
+    @property
+    def annotators(self) -> Side:
+        """The annotators as one side of a match."""
+        names = None if self.annotator_ids is None else as_index(list(self.annotator_ids))
+        return Side("labels", self.num_annotators, names)
 
 
 def open_labels(given: Any, storage_options: Storage) -> Labels:
@@ -35,7 +51,9 @@ def open_labels(given: Any, storage_options: Storage) -> Labels:
     source = labels_source(opened.array)
     check_numeric("labels", source, "fiub")
     num_rows, num_annotators = source.shape
-    ids = None if opened.column_ids is None else annotator_ids(opened.column_ids)
+    ids = None
+    if opened.column_ids is not None:
+        ids = plain_names("labels", "annotators", opened.column_ids)
     for what, found, expected in (
         ("tasks", opened.row_ids, num_rows),
         ("annotators", opened.column_ids, num_annotators),
@@ -53,6 +71,7 @@ def open_labels(given: Any, storage_options: Storage) -> Labels:
         ids,
         opened.template,
         opened.class_names,
+        opened.numbered,
     )
 
 
@@ -72,14 +91,3 @@ def labels_source(array: Any) -> Source:
     if isinstance(array, np.ndarray) and array.dtype == object:
         array = frame_values("labels", pd.DataFrame(array))
     return make_source("labels", array, row_axis=0)
-
-
-def annotator_ids(ids: pd.Index) -> tuple[Hashable, ...]:
-    """Return the annotators' ids: whole numbers, text, or the text of anything else."""
-    if not ids.is_unique:
-        repeated = ids[ids.duplicated()].unique()[:10].tolist()
-        raise InputError(
-            f"labels: expected one column an annotator, got several for {repeated!r}. Name each "
-            "column differently, or put their votes into one."
-        )
-    return tuple(i if isinstance(i, int | str) else str(i) for i in ids.tolist())

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from daskal.errors import InputError
 from daskal.inputs.arguments import Opened, check_numeric, open_argument
-from daskal.inputs.ids import RowIds, check_same_ids
-from daskal.inputs.sources import Source, make_source
+from daskal.inputs.ids import RowIds
+from daskal.inputs.sources import Source, make_source, take_columns, take_rows
 from daskal.inputs.sparse import is_sparse_kind
+from daskal.names.columns import match_classes, names_of_classes
+from daskal.names.naming import class_texts
+from daskal.names.rows import Side, match_rows
 from daskal.options import Storage
 
 ONE_COLUMN = (
@@ -27,7 +32,25 @@ class Probs(NamedTuple):
     num_classes: int
     row_ids: RowIds | None
     template: Any
-    class_names: tuple[str, ...] | None = None
+    column_ids: pd.Index | None = None  # what the columns are called, in their order
+    numbered: bool = False  # whether the rows have the default index of pandas
+    moved: bool = False  # whether the columns were put in the order of their names
+    class_names: tuple[str, ...] | None = None  # of the class codes
+
+    @property
+    def name(self) -> str:
+        """Name of the argument."""
+        return self.sources[0].name.partition("[")[0]
+
+    @property
+    def rows(self) -> Side:
+        """The rows as one side of a match."""
+        return Side(self.name, self.num_rows, self.row_ids, self.numbered)
+
+    @property
+    def classes(self) -> Side:
+        """The classes as one side of a match."""
+        return Side(self.name, self.num_classes, self.column_ids, moved=self.moved)
 
     @property
     def form(self) -> str:
@@ -78,12 +101,27 @@ def join_models(name: str, opened: Sequence[Opened], least_classes: int) -> Prob
         raise InputError(
             f"{name}: expected {len(opened)} models of one shape (N, K), got {sorted(shapes)}."
         )
-    sources = tuple(
-        make_source(f"{name}[{model}]", item.array, row_axis=0) for model, item in enumerate(opened)
-    )
+    first = next((item for item in opened if item.row_ids is not None), opened[0])
+    named = next((item for item in opened if item.column_ids is not None), opened[0])
+    num_rows, num_classes = opened[0].array.shape
+    sources = []
     for model, item in enumerate(opened):
-        check_same_ids(f"{name}[0]", opened[0].row_ids, f"{name}[{model}]", item.row_ids)
-    return check_probs_shape(name, sources, True, len(sources), opened[0], least_classes)
+        called = f"{name}[{model}]"
+        source = make_source(called, item.array, row_axis=0)
+        rows = match_rows(
+            Side(name, num_rows, first.row_ids, first.numbered),
+            Side(called, num_rows, item.row_ids, item.numbered),
+            movable=source.kind == "memory",
+        )
+        classes = match_classes(
+            Side(name, num_classes, named.column_ids), Side(called, num_classes, item.column_ids)
+        )
+        source = source if rows.order is None else take_rows(source, rows.order)
+        sources.append(source if classes.order is None else take_columns(source, classes.order))
+    joined = first._replace(
+        column_ids=named.column_ids, numbered=any(item.numbered for item in opened)
+    )
+    return check_probs_shape(name, tuple(sources), True, len(sources), joined, least_classes)
 
 
 def check_probs_shape(
@@ -107,14 +145,17 @@ def check_probs_shape(
     if num_models < 1:
         raise InputError(f"{name}: expected at least one model, got shape {sources[0].shape}.")
     names = first.column_ids
+    if names is not None and len(names) != num_classes:
+        raise InputError(f"{name}: expected {num_classes:,} names of columns, got {len(names):,}.")
     return Probs(
-        sources,
-        ensemble,
-        num_models,
-        num_rows,
-        num_classes,
-        first.row_ids,
-        first.template,
-        # Columns that are numbered have no names, whatever they are numbered with.
-        tuple(names) if names is not None and all(isinstance(n, str) for n in names) else None,
+        sources=sources,
+        ensemble=ensemble,
+        num_models=num_models,
+        num_rows=num_rows,
+        num_classes=num_classes,
+        row_ids=first.row_ids,
+        template=first.template,
+        column_ids=names,
+        numbered=first.numbered,
+        class_names=None if names is None else names_of_classes(class_texts(name, names)),
     )

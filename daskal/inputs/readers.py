@@ -104,6 +104,23 @@ class StoredReader:
         return read_part(self.name, "rows", self.array, slice(start, stop), self.row_axis)
 
 
+@dataclass(frozen=True)
+class ColumnsReader:
+    """The task gets a block whose columns are put in another order."""
+
+    reader: Reader
+    columns: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the argument."""
+        return self.reader.name
+
+    def __call__(self, argument: Any, start: int, stop: int) -> Any:
+        """Return rows ``start:stop``."""
+        return self.reader(argument, start, stop)[..., list(self.columns)]
+
+
 # --- sparse -----------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -12,10 +12,11 @@ from typing import Any, Literal, NamedTuple
 import dask.array as da
 import numpy as np
 from dask._task_spec import TaskRef
+from numpy.typing import NDArray
 
 from daskal.errors import InputError
 from daskal.inputs.fingerprint import Identity, lazy_identity, memory_identity, stored_identity
-from daskal.inputs.readers import GivenReader, Reader, StoredReader
+from daskal.inputs.readers import ColumnsReader, GivenReader, Reader, StoredReader
 from daskal.storage import transfers
 
 
@@ -195,3 +196,30 @@ def make_source(name: str, array: Any, row_axis: int) -> Source:
     if isinstance(array, da.Array):
         return lazy_source(name, array, row_axis)
     return stored_source(name, array, row_axis)
+
+
+# --- in another order -------------------------------------------------------------------------
+
+
+def take_rows(source: Source, order: NDArray[np.int64]) -> Source:
+    """Return the source of a NumPy array with its rows in another order."""
+    assert source.kind == "memory"
+    assert not source.is_sparse
+    (array,) = source.cut([0, source.num_rows]).arguments
+    rows = (slice(None),) * source.row_axis
+    return memory_source(source.name, array[(*rows, order)], source.row_axis)
+
+
+def take_columns(source: Source, order: NDArray[np.int64]) -> Source:
+    """Return a source whose blocks have their columns in another order."""
+    columns = tuple(order.tolist())
+    return replace(
+        source,
+        reader=ColumnsReader(source.reader, columns),
+        identity=partial(columns_identity, source.identity, columns),
+    )
+
+
+def columns_identity(identity: Callable[[], Identity], columns: tuple[int, ...]) -> Identity:
+    """Return the identity of a source whose columns were put in order."""
+    return {**identity(), "columns": list(columns)}

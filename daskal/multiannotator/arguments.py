@@ -18,16 +18,17 @@ import pandas as pd
 from daskal.api.estimation import read_labels
 from daskal.engine import reduction
 from daskal.errors import ArgumentTypeError, DataWarning, InputError, InvalidDataError
-from daskal.inputs.arguments import float_values
 from daskal.inputs.blocks import cut_rows
 from daskal.inputs.data import LabeledData, PoolData, annotator_index, open_labeled, open_pool
-from daskal.inputs.ids import RowIds, own_ids
+from daskal.inputs.frames import float_values
+from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import open_labels
 from daskal.inputs.probabilities import Probs
 from daskal.kernels.quality import largest_label_block
 from daskal.method.estimate import Estimate
 from daskal.method.findings import FIRST_ROWS, Findings, describe, raise_invalid
 from daskal.method.states import LabelStatistics
+from daskal.names.naming import is_default
 from daskal.options import Options
 
 LAZY_PACKAGES = ("dask", "zarr", "xarray", "daskal")
@@ -143,7 +144,7 @@ class Given(NamedTuple):
     def row_ids(self) -> RowIds | None:
         """Ids of the examples, where something names them."""
         if self.matrix.row_names is not None:
-            return own_ids(self.matrix.row_names)
+            return None if is_default(self.matrix.row_names) else self.matrix.row_names
         return self.data.row_ids
 
     @property

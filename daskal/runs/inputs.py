@@ -5,23 +5,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from daskal.api import selection
 from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
 from daskal.inputs.blocks import RowBlocks
-from daskal.inputs.data import (
-    LabeledData,
-    PoolData,
-    check_fits,
-    check_same_model,
-    open_labeled,
-    open_pool,
-)
-from daskal.inputs.ids import RowIds, StoredIds
-from daskal.inputs.sources import make_source
+from daskal.inputs.data import LabeledData, PoolData, fit_pool, open_labeled, open_pool
+from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
+from daskal.inputs.matching import check_labeled_fits, check_same_model
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
@@ -36,7 +28,7 @@ class RunInputs:
 
     labeled: LabeledData | None
     pool: PoolData | None
-    ids: Mapping[str, Any]
+    ids: Mapping[str, RowIds]
 
     @classmethod
     def open(
@@ -66,33 +58,41 @@ class RunInputs:
         if pool is not None:
             opened_pool = open_pool(pool, storage_options, uniform=True)
         if labeled is not None and opened_pool is not None:
-            check_same_model(labeled.probs, opened_pool.probs)
+            opened_pool = opened_pool.with_probs(
+                check_same_model(labeled.probs, opened_pool.probs, labeled.classes)
+            )
         ids = {}
         if labeled is not None:
-            known = known_ids(labeled_ids, labeled.row_ids)
-            if known is not None:
-                ids["labeled"] = open_ids("labeled", known, labeled.blocks, storage_options)
+            ids["labeled"] = open_row_ids(
+                "labeled_ids", labeled_ids, labeled.blocks, labeled.row_ids, storage_options
+            )
         if opened_pool is not None:
-            known = known_ids(unlabeled_ids, opened_pool.probs.row_ids)
-            if known is not None:
-                ids["unlabeled"] = open_ids("unlabeled", known, opened_pool.blocks, storage_options)
-        return cls(labeled, opened_pool, ids)
+            ids["unlabeled"] = open_row_ids(
+                "unlabeled_ids",
+                unlabeled_ids,
+                opened_pool.blocks,
+                opened_pool.probs.row_ids,
+                storage_options,
+            )
+        return cls(
+            labeled, opened_pool, {name: known for name, known in ids.items() if known is not None}
+        )
 
-    def check_estimate(self, estimate: Estimate | None) -> None:
-        """Refuse an estimate made for other classes or models."""
+    def fit(self, estimate: Estimate | None) -> RunInputs:
+        """Return the inputs in the order of an estimate's classes; refuse other classes."""
         if estimate is None:
-            return
+            return self
         if self.labeled is not None:
-            check_fits(estimate, self.labeled.probs, "pred_probs")
-        if self.pool is not None:
-            check_fits(estimate, self.pool.probs, "pred_probs_unlabeled")
+            check_labeled_fits(estimate, self.labeled.probs, self.labeled.class_names)
+        pool = None if self.pool is None else fit_pool(estimate, self.pool)
+        return replace(self, pool=pool)
 
     @property
     def names(self) -> findings.Names:
         """The ids of rows, by the name of their array."""
         arrays = {"labels": "labeled", "pred_probs": "labeled", "pred_probs_unlabeled": "unlabeled"}
         return {
-            array: functools.partial(selection.pick_rows, self.ids[section])
+            array: functools.partial(take_ids, self.ids[section])
             for array, section in arrays.items()
             if section in self.ids
         }
@@ -121,7 +121,7 @@ class RunInputs:
             for name, blocks in self.blocks().items()
         }
         for section, ids in self.ids.items():
-            described[section]["ids"] = make_source(f"{section}_ids", ids, row_axis=0).identity()
+            described[section]["ids"] = ids_identity(ids)
         if self.labeled is not None:
             described["labeled"]["annotator_ids"] = fingerprint.names_identity(
                 self.labeled.labels.annotator_ids
@@ -144,19 +144,13 @@ def describe_input(given: Any) -> Any:
     return f"{kind} of shape {shape}" + (f", {dtype}" if dtype is not None else "")
 
 
-def known_ids(given: Any, own: RowIds | None) -> Any:
-    """Return the ids that were passed, or those the inputs came with."""
-    if given is not None or own is None:
-        return given
-    return own.array if isinstance(own, StoredIds) else own.to_numpy()
+def open_row_ids(
+    name: str, given: Any, blocks: RowBlocks, own: RowIds | None, storage_options: Storage
+) -> RowIds | None:
+    """Return the ids of a section's rows: those that are given, or those they came with."""
 
+    def open_array() -> Any:
+        return arguments.open_argument(name, given, storage_options).array
 
-def open_ids(section: str, ids: Any, blocks: RowBlocks, storage_options: Storage) -> Any:
-    """Return the array of a section's ids, one per example."""
-    array = arguments.open_argument(f"{section}_ids", ids, storage_options).array
-    if tuple(array.shape) != (blocks.edges[-1],):
-        raise InputError(
-            f"{section}_ids: expected one id per example, shape ({blocks.edges[-1]},), got "
-            f"{tuple(array.shape)}."
-        )
-    return array
+    of = blocks.sources[0].name
+    return open_ids(name, given, blocks.edges[-1], own, of, open_array)

@@ -15,7 +15,8 @@ from daskal.engine import reduction
 from daskal.engine.progress import ProgressCallback
 from daskal.errors import ChangedInputError, DataWarning
 from daskal.inputs.blocks import RowBlocks
-from daskal.inputs.data import LabeledData, match_annotators, pool_rule
+from daskal.inputs.data import LabeledData, pool_rule
+from daskal.inputs.matching import match_annotators
 from daskal.kernels.second_pass import labeled_columns, unlabeled_scores
 from daskal.method import findings
 from daskal.method.estimate import Estimate

@@ -21,7 +21,7 @@ from daskal.report.page import make_page
 from daskal.runs import store
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
-from daskal.runs.tables import stored_batch
+from daskal.runs.tables import section_ids, stored_batch
 from daskal.storage.redaction import redacted
 from daskal.text import summary_table
 from daskal.version import __version__
@@ -213,7 +213,7 @@ class Run:
 
     def ids(self, section: str) -> Any | None:
         """The stored ids of a section's examples."""
-        return store.member(self.root, f"{section}/example")
+        return section_ids(self.root)[section]
 
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:

@@ -122,7 +122,7 @@ def run(
     given = RunInputs.open(
         labels, pred_probs, pred_probs_unlabeled, storage_options, labeled_ids, unlabeled_ids
     )
-    given.check_estimate(estimate)
+    given = given.fit(estimate)
     plan.plan_run(
         given,
         batch_size=batch_size,

@@ -9,19 +9,31 @@ import pandas as pd
 
 from daskal.api import selection
 from daskal.api.selection import COLUMNS, LABELED, UNLABELED, add_ids, as_id_column
-from daskal.inputs.data import annotator_index, annotator_places
+from daskal.inputs.data import annotator_index
+from daskal.inputs.ids import StorableIds, StoredIds, from_texts
 from daskal.inputs.labels import Labels
+from daskal.inputs.matching import find_annotators
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
 from daskal.method.values import Floats
+from daskal.names.naming import plain_texts
+from daskal.names.normal import as_index
 from daskal.runs import store
 from daskal.runs.inputs import RunInputs
 
+# Attribute of stored ids that are text but stand for something else.
+ID_KIND = "daskal_kind"
 
-def section_ids(root: Any) -> dict[str, Any]:
-    """The stored ids of each pool, None where it has none."""
-    return {pool: store.member(root, f"{pool}/example") for pool in (LABELED, UNLABELED)}
+
+def section_ids(root: Any) -> dict[str, StoredIds | None]:
+    """Return the stored ids of the labeled examples and of the pool, None where there are none."""
+    found = {}
+    for pool in (LABELED, UNLABELED):
+        array = store.member(root, f"{pool}/example")
+        kind = None if array is None else array.attrs.get(ID_KIND)
+        found[pool] = None if array is None else StoredIds(array, kind)
+    return found
 
 
 def write_batch(root: Any, batch: pd.DataFrame) -> None:
@@ -29,37 +41,47 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
     ids = section_ids(root)
     batch = add_ids(batch, ids[LABELED], ids[UNLABELED])
     columns = {str(name): batch[name].to_numpy() for name in batch}
-    if "id" in columns:
+    if "id" in columns and columns["id"].dtype.kind not in "iu":
         # An array has one type: where ids are of several, or some are unknown, they are text.
-        values = columns["id"].tolist()
-        kinds = {type(value) for value in values}
-        if kinds != {int}:
-            texts = ["" if pd.isna(value) else str(value) for value in values]
-            columns["id"] = np.array(texts, dtype=object)
+        known = batch["id"].notna().to_numpy()
+        texts = np.full(len(batch), "", dtype=object)
+        texts[known] = plain_texts(as_index(batch["id"][known].tolist()))
+        columns["id"] = texts
     store.write_table(root, "batch", columns, "rank")
 
 
 def stored_batch(root: Any) -> pd.DataFrame:
-    """The batch of a store, ids as the examples have them."""
+    """Return the batch of a store, ids as the examples have them."""
     table = store.read_table(root, "batch", ("rank", "pool", "row", "score"))
     assert table is not None
     table = table[[name for name in COLUMNS if name in table]]
     table = table.sort_values("rank", ignore_index=True)
     if "id" in table:
-        known = section_ids(root)
-        numbers = {pool: ids is not None and ids.dtype.kind in "iu" for pool, ids in known.items()}
-        values = [
-            None if known[pool] is None else int(value) if numbers[pool] else value
-            for pool, value in zip(table["pool"], table["id"].tolist(), strict=True)
-        ]
-        table["id"] = as_id_column(values)
+        ids = np.full(len(table), None, dtype=object)
+        for pool, known in section_ids(root).items():
+            at = np.flatnonzero(table["pool"] == pool)
+            if known is not None:
+                ids[at] = as_stored(table["id"].to_numpy()[at].tolist(), known)
+        table["id"] = as_id_column(ids.tolist())
     return table
 
 
+def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
+    """Return ids of a table, where numbers may be text, as the examples have them."""
+    if known.array.dtype.kind in "iu":
+        return [int(value) for value in values]
+    if known.array.dtype.kind == "f":
+        return [float(value) for value in values]
+    return from_texts(values, known.kind)
+
+
 def write_ids(root: Any, given: RunInputs) -> None:
-    """Store the examples' ids where they are known."""
+    """Store the examples' ids where they are known, and what their texts stand for."""
     for section, ids in given.ids.items():
-        store.write_column(root[section], "example", ids, "example")
+        storable = StorableIds(ids)
+        store.write_column(root[section], "example", storable, "example")
+        if storable.text_kind is not None:
+            root[section]["example"].attrs[ID_KIND] = storable.text_kind
 
 
 def annotator_columns(
@@ -69,7 +91,7 @@ def annotator_columns(
     column = pd.RangeIndex(labels.num_annotators)
     table = annotator_table(state, estimate, column).sort_index()
     ids = annotator_index(labels, estimate.annotator_ids)
-    places = np.array(annotator_places(estimate, labels), dtype=np.int64)[table.index]
+    places = find_annotators(estimate, labels).places[table.index]
 
     def known(values: Floats) -> Floats:
         return np.where(places < 0, np.nan, values[places])

@@ -1,0 +1,223 @@
+"""Arguments that meet, matched by the names of rows, classes and annotators, or refused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from daskal.errors import DataWarning, EstimateError, InputError
+from daskal.inputs.ids import RowIds
+from daskal.inputs.labels import Labels
+from daskal.inputs.probabilities import Probs
+from daskal.inputs.sources import take_columns, take_rows
+from daskal.method.estimate import Estimate
+from daskal.names import columns
+from daskal.names.columns import Found, match_classes
+from daskal.names.normal import as_index
+from daskal.names.rows import Match, Side, match_rows
+from daskal.options import shown
+
+# --- labels and probabilities -----------------------------------------------------------------
+
+
+def align(
+    labels: Labels, probs: Probs
+) -> tuple[Labels, Probs, RowIds | None, tuple[str, ...] | None]:
+    """Return labels and probabilities of the same rows and classes, in one order, and their names.
+
+    Rows in another order are put in order where one side is in memory, the probabilities first.
+    """
+    if labels.num_rows != probs.num_rows and None in (labels.row_ids, probs.row_ids):
+        raise InputError(
+            "expected labels and pred_probs with the same number of rows, got "
+            f"{labels.num_rows:,} and {probs.num_rows:,}.{advice_on_rows(labels, probs)}"
+        )
+    if labels.template is not None and probs.template is not None:
+        check_dims(labels.template.dims, probs.template.dims)
+    check_masked_classes(labels, probs)
+    if is_dense_in_memory(probs.sources) or not is_dense_in_memory((labels.source,)):
+        rows = match_rows(labels.rows, probs.rows, movable=is_dense_in_memory(probs.sources))
+        probs = probs if rows.order is None else with_rows(probs, rows)
+    else:
+        rows = match_rows(probs.rows, labels.rows, movable=True)
+        if rows.order is not None:
+            source = take_rows(labels.source, rows.order)
+            template = in_order(labels.template, rows.order)
+            labels = labels._replace(source=source, template=template, row_ids=probs.row_ids)
+    names = labels.class_names
+    known = Side(
+        "labels",
+        probs.num_classes if names is None else len(names),
+        None if names is None else as_index(list(names)),
+    )
+    classes = match_classes(known, probs.classes)
+    return labels, with_classes(probs, classes), rows.names, classes.names
+
+
+def is_dense_in_memory(sources: Sequence[Any]) -> bool:
+    """Return whether all rows are at hand and may be moved."""
+    return all(source.kind == "memory" and not source.is_sparse for source in sources)
+
+
+def with_rows(probs: Probs, rows: Match) -> Probs:
+    """Return probabilities with their rows put in order."""
+    assert rows.order is not None
+    sources = tuple(take_rows(source, rows.order) for source in probs.sources)
+    template = in_order(probs.template, rows.order)
+    return probs._replace(sources=sources, row_ids=rows.names, template=template)
+
+
+def in_order(template: Any, order: np.ndarray[Any, Any]) -> Any:
+    """Return a DataArray with its rows in another order."""
+    if template is None:
+        return None
+    dim: Hashable = template.dims[-2] if template.ndim > 1 else template.dims[0]
+    return template.isel({dim: order})
+
+
+def with_classes(probs: Probs, classes: Match) -> Probs:
+    """Return probabilities with their columns put in the order of the class codes."""
+    probs = probs._replace(class_names=classes.names)
+    if classes.order is None:
+        return probs
+    sources = tuple(take_columns(source, classes.order) for source in probs.sources)
+    ids = None if probs.column_ids is None else probs.column_ids.take(classes.order)
+    return probs._replace(sources=sources, column_ids=ids, moved=True)
+
+
+def advice_on_rows(labels: Labels, probs: Probs) -> str:
+    """Return what to look at where numbers of rows disagree."""
+    if probs.ensemble and labels.num_rows == probs.num_models:
+        return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
+    if probs.num_rows < labels.num_rows == probs.num_classes:
+        return " pred_probs seems to be transposed: rows are examples, columns classes."
+    if labels.num_rows < probs.num_rows == labels.num_annotators:
+        return " labels seems to be transposed: rows are examples, columns annotators."
+    return " Each row of both is the same example."
+
+
+def check_dims(labels: Sequence[Hashable], probs: Sequence[Hashable]) -> None:
+    """Refuse DataArrays whose dimensions say that the axes are in another order."""
+    rows = labels[0]
+    if probs[-2] != rows and (rows in probs or probs[-2] in labels):
+        raise InputError(
+            "expected labels with the dimensions (row, annotator) and pred_probs with (row, class) "
+            f"or (model, row, class), got {tuple(labels)!r} and {tuple(probs)!r}. Call "
+            ".transpose() on the one that is transposed."
+        )
+
+
+def check_masked_classes(labels: Labels, probs: Probs) -> None:
+    """Refuse labels of which xarray has masked a class, taking it for the fill value."""
+    encoding = getattr(labels.template, "encoding", {})
+    for key in ("_FillValue", "missing_value"):
+        code = encoding.get(key)
+        if code is None or np.ndim(code) or labels.source.dtype.kind != "f":
+            continue
+        if code in range(probs.num_classes):
+            raise InputError(
+                f"labels: expected every class to be there, got labels whose {key} is {code!r}, "
+                "which is a class: xarray has made each such label missing. Open it with "
+                "mask_and_scale=False."
+            )
+
+
+# --- models and estimates ---------------------------------------------------------------------
+
+
+def check_same_model(probs: Probs, pool: Probs, classes: Side) -> Probs:
+    """Return a pool whose columns are in the order of the labeled data's classes.
+
+    Raises
+    ------
+    InputError
+        If the pool is of other classes or models.
+    """
+    ours, theirs = (
+        (given.ensemble, given.num_models, given.num_classes) for given in (probs, pool)
+    )
+    if ours != theirs:
+        raise InputError(
+            "expected pred_probs and pred_probs_unlabeled from the same model(s), got "
+            f"{probs.form} and {pool.form}."
+        )
+    return with_classes(pool, match_classes(classes, pool.classes))
+
+
+def check_fits(estimate: Any, probs: Probs) -> Probs:
+    """Return probabilities whose columns are in the order of the estimate's classes.
+
+    Raises
+    ------
+    EstimateError
+        If they are of other classes or models than the estimate was made with.
+    """
+    name = probs.name
+    if not isinstance(estimate, Estimate):
+        raise EstimateError(
+            f"estimate: expected a daskal.Estimate, got {shown(estimate)}. Make one with "
+            "daskal.estimate, or read one with daskal.Estimate.from_json(text)."
+        )
+    if estimate.num_classes != probs.num_classes:
+        raise EstimateError(
+            f"{name}: expected {estimate.num_classes:,} classes (columns), as the estimate has, "
+            f"got {probs.num_classes:,}. Estimate again with this model's probabilities."
+        )
+    if (estimate.ensemble, estimate.num_models) != (probs.ensemble, probs.num_models):
+        models = estimate.num_models
+        expected = f"an ensemble's, (P, N, K) with P = {models:,}" if estimate.ensemble else "one's"
+        raise EstimateError(
+            f"{name}: expected the probabilities of the model(s) the estimate was made with, "
+            f"{expected}, got {probs.form}."
+        )
+    try:
+        return with_classes(probs, match_classes(classes_of(estimate), probs.classes))
+    except InputError as error:
+        raise EstimateError(str(error)) from error
+
+
+def classes_of(estimate: Estimate) -> Side:
+    """Return the classes of an estimate as one side of a match."""
+    names = None if estimate.class_names is None else as_index(list(estimate.class_names))
+    return Side("estimate", estimate.num_classes, names)
+
+
+def check_labeled_fits(estimate: Any, probs: Probs, class_names: tuple[str, ...] | None) -> None:
+    """Refuse labeled data whose class codes mean other classes than the estimate's.
+
+    The codes of votes cannot be moved as columns can.
+    """
+    check_fits(estimate, probs._replace(column_ids=None, moved=False))
+    known = estimate.class_names
+    if None not in (known, class_names) and known != class_names:
+        raise EstimateError(
+            f"labels: expected the classes in the estimate's order, {known!r}, got "
+            f"{class_names!r}. Import the votes with classes= in that order, or put the columns "
+            "of pred_probs into it."
+        )
+
+
+# --- annotators -------------------------------------------------------------------------------
+
+
+def find_annotators(estimate: Estimate, labels: Labels) -> Found:
+    """Return where the labels' annotators are in an estimate, -1 for an unknown one."""
+    ids = estimate.annotator_ids
+    known = None if ids is None else as_index(list(ids))
+    return columns.match_annotators(
+        Side("the estimate", estimate.num_annotators, known), labels.annotators
+    )
+
+
+def match_annotators(estimate: Estimate, labels: Labels) -> list[int] | None:
+    """Return the place of each column of the labels in the estimate; None where they are the same.
+
+    Warns of annotators that the estimate does not know, who get the mean weight.
+    """
+    found = find_annotators(estimate, labels)
+    if found.note is not None:
+        warnings.warn(found.note, DataWarning, stacklevel=4)
+    return None if found.order is None else found.places.tolist()

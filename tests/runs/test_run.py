@@ -387,8 +387,8 @@ def test_resume_refuses_other_inputs_and_options_and_says_which(
     cases: list[tuple[dict[str, Any], str]] = [
         ({"random_state": 1}, r"options\.random_state: was 0, is 1"),
         ({"batch_size": 7}, r"options\.batch_size: was 1000, is 7"),
-        ({"labels": moved}, r"labels\.array\.url: was 'file://.*labels\.zarr', is .*moved\.zarr"),
-        ({"pred_probs": changed}, r"pred_probs\.array\.token: was not given, is '[0-9a-f]+'"),
+        ({"labels": moved}, r"labels\.url: was 'file://.*labels\.zarr', is .*moved\.zarr"),
+        ({"pred_probs": changed}, r"pred_probs\.token: was not given, is '[0-9a-f]+'"),
         ({"labeled_ids": np.arange(ROWS)}, r"labeled\.ids: was not given, is given\n"),
         (
             {"estimate": daskal.estimate(problem.labels, problem.pred_probs)},

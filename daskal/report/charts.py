@@ -28,13 +28,13 @@ class Scale(NamedTuple):
     log: bool
 
     def height(self, counts: Counts) -> NDArray[np.float64]:
-        """Heights of some counts; a count of 1 shows on a logarithmic scale too."""
+        """Return the heights of some counts; a count of 1 shows on a logarithmic scale too."""
         if self.log:
             return np.log1p(counts) / math.log1p(self.top)
         return counts / self.top
 
     def ticks(self) -> list[Tick]:
-        """A few round counts."""
+        """Return a few round counts to mark."""
         if self.log:
             powers = range(int(math.log10(self.top)) + 1)
             step = math.ceil(len(powers) / 4)
@@ -50,7 +50,7 @@ class Scale(NamedTuple):
 
 
 def round_values(low: float, high: float, most: int) -> list[float]:
-    """At most about ``most`` round values from ``low`` to ``high``."""
+    """Return at most about ``most`` round values from ``low`` to ``high``."""
     if high <= low:
         return [low]
     raw = (high - low) / most
@@ -62,7 +62,7 @@ def round_values(low: float, high: float, most: int) -> list[float]:
 
 
 def short_count(value: float) -> str:
-    """A count in few characters."""
+    """Return a count in few characters."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
@@ -99,7 +99,7 @@ class Note(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it stands, as CSS: kept inside the plot by growing away from the nearer edge."""
+        """Return its place as CSS: it grows away from the nearer edge, so it stays inside."""
         side = f"left:{percent(self.x)}" if self.x < 0.5 else f"right:{percent(1 - self.x)}"
         return f"{side};top:{percent(self.y)}"
 
@@ -167,7 +167,7 @@ class Histogram:
 
 
 def bars_outline(heights: NDArray[np.float64], base: float, size: float) -> str:
-    """Path of bars side by side, ``base`` up (or, negative, down) by ``size`` at height 1."""
+    """Return the outline of bars side by side on ``base``, ``size`` high at 1 (negative: down)."""
     width = WIDTH / len(heights)
     filled = np.flatnonzero(heights > 0)
     parts = []
@@ -197,7 +197,7 @@ def bars(
     base: float,
     size: float,
 ) -> tuple[list[Path], list[Tick]]:
-    """Bars of several layers over one base line, on the first layer's scale, and its ticks."""
+    """Return bars of several layers over one base line, and ticks of the first layer's scale."""
     top = int(layers[0].counts.max())
     if top == 0:
         return [], []
@@ -214,7 +214,7 @@ def bars(
 def curves(
     x: NDArray[np.float64], lines: Sequence[NDArray[np.float64]], least: Sequence[int]
 ) -> tuple[list[Path], list[Tick], list[Tick], list[tuple[float, float]]]:
-    """Lines over a logarithmic x with their least points: paths, ticks of x and y, the points."""
+    """Return lines over a logarithmic x: paths, ticks of x and of y, the least points."""
     at = np.log(x / x[0]) / math.log(x[-1] / x[0])
     low = min(float(line.min()) for line in lines)
     # Far from the least point a loss grows out of sight: what is cut off there settles nothing.

@@ -23,6 +23,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters["percent"] = charts.percent
+# What the page's script reads. Jinja2 escapes it so that no text in it ends its element.
 TEMPLATES.policies["json.dumps_kwargs"] = {
     "ensure_ascii": False,
     "separators": (",", ":"),

@@ -19,7 +19,8 @@ MOST_BATCH_ROWS = 5_000
 # A matrix of more classes fits no screen.
 MATRIX_CLASSES = 12
 
-POOL_NAMES = {"labeled": "labelled", "unlabeled": "pool"}
+# What the page calls the examples of each section of a store.
+POOL_NAMES = {"labeled": "labeled", "unlabeled": "pool"}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def run_in_a_line(contents: Contents) -> str:
     """Return the run in one line."""
     what = []
     if contents.num_labeled:
-        what.append(plural(contents.num_labeled, "labelled example"))
+        what.append(plural(contents.num_labeled, "labeled example"))
     if contents.num_pool:
         what.append(f"a pool of {contents.num_pool:,}")
     line = f"{' and '.join(what) or 'Nothing'} scored"
@@ -64,7 +64,7 @@ def tiles(contents: Contents) -> list[Tile]:
         Tile(
             "Next batch",
             f"{len(contents.batch):,}",
-            f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} of the pool",
+            f"{counts.get('labeled', 0):,} labeled, {counts.get('unlabeled', 0):,} of the pool",
         )
     ]
     estimate = contents.estimate
@@ -147,7 +147,7 @@ ANNOTATOR_HEADINGS = {
     "weight": ("Weight", "real", "Weight of one label in the consensus"),
     "agreement_with_consensus": ("With consensus", "share", "Labels equal to the consensus"),
     "agreement_with_annotators": ("With others", "share", "Others' labels that agree"),
-    "num_examples_labeled": ("Labels", "integer", "Examples labelled"),
+    "num_examples_labeled": ("Labels", "integer", "Examples labeled"),
 }
 
 

@@ -172,7 +172,7 @@ def test_no_template_trusts_what_it_is_given() -> None:
 def test_run_in_one_line(run: daskal.Run, outline: Outline) -> None:
     assert run.estimate is not None
     assert (
-        "200 labelled examples and a pool of 400 scored with "
+        "200 labeled examples and a pool of 400 scored with "
         f"{run.estimate.num_annotations} labels by 30 annotators over 4 classes."
     ) in outline.text
 
@@ -181,7 +181,7 @@ def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
     table = outline.tables["next-batch"]
     assert table["Row"] == run.batch["row"].tolist()
     assert table["Score"] == run.batch["score"].tolist()
-    names = {"labeled": "labelled", "unlabeled": "pool"}
+    names = {"labeled": "labeled", "unlabeled": "pool"}
     assert table["From"] == [names[pool] for pool in run.batch["pool"]]
     assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
 
@@ -206,7 +206,7 @@ def test_classes_count_every_label(run: daskal.Run, outline: Outline) -> None:
     assert table["Agreement"] == sorted(table["Agreement"])
 
 
-def test_flags_and_temperature_are_told(run: daskal.Run, outline: Outline) -> None:
+def test_flags_and_temperature_are_shown(run: daskal.Run, outline: Outline) -> None:
     assert run.estimate is not None
     assert f"T = {run.estimate.temperature:g}" in outline.text
     for flag in run.estimate.flags:
@@ -217,7 +217,7 @@ def test_histograms_in_numbers_add_up(page: str) -> None:
     data = [
         json.loads(text) for text in re.findall(r'application/json">({"span".*?)</script>', page)
     ]
-    assert data[0]["names"] == ["pool", "labelled", "pool, in the batch", "labelled, in the batch"]
+    assert data[0]["names"] == ["pool", "labeled", "pool, in the batch", "labeled, in the batch"]
     sums = [sum(counts) for counts in data[0]["counts"]]
     assert sums[:2] == [400, 200]
     assert sums[2] + sums[3] == 50
@@ -316,7 +316,7 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
     assert f"daskal score --unlabeled '{path}' --batch-size 7 --out {out}" in text
 
 
-def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
+def test_secrets_of_an_address_are_not_shown(run: daskal.Run) -> None:
     page = make_page(read_contents("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root)).html
     assert "example.org/s.zarr" in page
     assert "s3cret" not in page
@@ -573,8 +573,8 @@ def test_browser_reads_bars_and_changes_the_scale(page: str, profile: Path) -> N
     assert said["before"] == [True, False]
     assert said["after"] == [False, True]
     assert re.fullmatch(
-        r"0\.\d{3} to 0\.\d{3}: pool \d+ · labelled \d+ · pool, in the batch \d+ · "
-        r"labelled, in the batch \d+",
+        r"0\.\d{3} to 0\.\d{3}: pool \d+ · labeled \d+ · pool, in the batch \d+ · "
+        r"labeled, in the batch \d+",
         said["readout"],
     )
 

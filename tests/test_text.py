@@ -1,11 +1,32 @@
-"""Sizes in bytes, read and written."""
+"""Counts, lists and sizes in words, and summary tables."""
 
 from __future__ import annotations
+
+import html
 
 import pytest
 
 from daskal import text
 from daskal.errors import InputError
+
+HOSTILE = "</td><script>alert('1')</script>&\""
+
+
+def test_counts() -> None:
+    assert text.plural(1, "row") == "1 row"
+    assert text.plural(2000, "row") == "2,000 rows"
+    assert text.plural(2, "class", "classes") == "2 classes"
+
+
+def test_lists_of_numbers() -> None:
+    assert text.listed([1.0, 2.5], 2) == "1.00, 2.50"
+    assert text.listed([1, 2, 3, 4], 0) == "1, 2, 3, …"
+
+
+def test_summary_table_escapes_names_and_values() -> None:
+    made = text.summary_table(HOSTILE, [(HOSTILE, HOSTILE)])
+    assert "<script" not in made
+    assert made.count(html.escape(HOSTILE)) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,14 @@
-"""Plots as inline SVG for pages of any width, from a few hundred numbers; no script needed.
-
-The SVG holds only shapes, stretched to the plot's width; words and ticks are HTML placed in percent
-beside it, so that they keep their size on a phone.
-"""
+"""Geometry of plots that fit any width, made of a few hundred numbers; templates draw them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from daskal.report.markup import Markup, join, tag
 
 Counts = NDArray[np.int64]
 WIDTH, HEIGHT = 1000, 300
@@ -33,13 +28,13 @@ class Scale(NamedTuple):
     log: bool
 
     def height(self, counts: Counts) -> NDArray[np.float64]:
-        """Heights of some counts; a count of 1 shows on a logarithmic scale too."""
+        """Return the heights of some counts; a count of 1 shows on a logarithmic scale too."""
         if self.log:
             return np.log1p(counts) / math.log1p(self.top)
         return counts / self.top
 
     def ticks(self) -> list[Tick]:
-        """A few round counts."""
+        """Return a few round counts to mark."""
         if self.log:
             powers = range(int(math.log10(self.top)) + 1)
             step = math.ceil(len(powers) / 4)
@@ -49,11 +44,13 @@ class Scale(NamedTuple):
                 int(value) for value in round_values(0, self.top, 4) if value and value % 1 == 0
             ]
         heights = self.height(np.array(values, dtype=np.int64))
-        return [Tick(float(at), short(value)) for at, value in zip(heights, values, strict=True)]
+        return [
+            Tick(float(at), short_count(value)) for at, value in zip(heights, values, strict=True)
+        ]
 
 
 def round_values(low: float, high: float, most: int) -> list[float]:
-    """At most about ``most`` round values from ``low`` to ``high``."""
+    """Return at most about ``most`` round values from ``low`` to ``high``."""
     if high <= low:
         return [low]
     raw = (high - low) / most
@@ -64,83 +61,126 @@ def round_values(low: float, high: float, most: int) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def short(value: float) -> str:
-    """A count in few characters."""
+def short_count(value: float) -> str:
+    """Return a count in few characters."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:g}"
 
 
-def plain(value: float) -> str:
-    """A coordinate in few characters."""
+def coordinate(value: float) -> str:
+    """Return a coordinate in few characters."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-# --- the frame around the shapes --------------------------------------------------------------
+def percent(share: float) -> str:
+    """Return a place from 0 to 1 as CSS."""
+    return f"{coordinate(100 * share)}%"
 
 
-def frame(
-    shapes: Sequence[Markup],
-    *,
-    label: str,
-    x_ticks: Sequence[Tick],
-    y_ticks: Sequence[Tick],
-    notes: Sequence[Markup] = (),
-    size: str = "",
-) -> Markup:
-    """Shapes with their axes. ``label`` says in words what a reader without eyes needs."""
-    grid = [
-        tag("line", x1=0, x2=WIDTH, y1=plain(y), y2=plain(y), class_="grid")
-        for y in (HEIGHT * (1 - tick.at) for tick in y_ticks)
-    ]
-    picture = tag(
-        "svg",
-        *grid,
-        *shapes,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=label,
-    )
-    return tag(
-        "div",
-        tag("div", *(place("y", tick) for tick in y_ticks), class_="y-axis", aria_hidden="true"),
-        tag("div", picture, *notes, class_="area"),
-        tag("div", *(place("x", tick) for tick in x_ticks), class_="x-axis", aria_hidden="true"),
-        class_=f"plot {size}".strip(),
-    )
+# --- what a plot holds ------------------------------------------------------------------------
 
 
-def place(axis: str, tick: Tick) -> Markup:
-    """A tick's words."""
-    side = "left" if axis == "x" else "bottom"
-    return tag("span", tick.text, style=f"{side}:{plain(100 * tick.at)}%")
+class Path(NamedTuple):
+    """A drawn shape: its outline as SVG writes it, and the class of its style."""
+
+    outline: str
+    style: str
 
 
-def note(text: object, *, x: float, y: float, class_: str = "") -> Markup:
-    """Words inside the plot, at (x, y) from 0 to 1, kept inside by growing away from the edge."""
-    side = f"left:{plain(100 * x)}%" if x < 0.5 else f"right:{plain(100 * (1 - x))}%"
-    return tag("span", text, class_=f"note {class_}".strip(), style=f"{side};top:{plain(100 * y)}%")
+class Note(NamedTuple):
+    """Words inside a plot, at (x, y) from 0 to 1."""
+
+    text: str
+    x: float
+    y: float
+    bold: bool = False
+
+    @property
+    def place(self) -> str:
+        """Return its place as CSS: it grows away from the nearer edge, so it stays inside."""
+        side = f"left:{percent(self.x)}" if self.x < 0.5 else f"right:{percent(1 - self.x)}"
+        return f"{side};top:{percent(self.y)}"
 
 
-def steps(heights: NDArray[np.float64], base: float, size: float) -> str:
-    """Path of bars side by side, ``base`` up (or, negative, down) by ``size`` at height 1."""
+@dataclass(frozen=True)
+class Plot:
+    """Shapes with their axes. ``label`` says in words what a reader without eyes needs.
+
+    ``base`` is where a line from side to side stands, ``edge`` where one from top to bottom ends
+    the part of the plot that is marked; ``dots`` are at (x, y) from 0 to 1.
+    """
+
+    width: ClassVar[int] = WIDTH
+    height: ClassVar[int] = HEIGHT
+
+    label: str
+    paths: Sequence[Path]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    notes: Sequence[Note] = ()
+    dots: Sequence[tuple[float, float]] = ()
+    base: str | None = None
+    edge: str | None = None
+    tall: bool = False
+
+    @property
+    def grid(self) -> list[str]:
+        """Heights of the lines behind the shapes."""
+        return [coordinate(HEIGHT * (1 - tick.at)) for tick in self.y_ticks]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The counts of a plot as numbers, over a range of values.
+
+    They are for the script, which tells what the bin under the pointer holds, and for a table.
+    """
+
+    names: Sequence[str]
+    counts: Sequence[Counts]
+    span: tuple[float, float]
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The histogram as the page's script reads it."""
+        counts = [count.tolist() for count in self.counts]
+        return {"span": self.span, "names": self.names, "counts": counts}
+
+    @property
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """Some twenty rows: where each starts, and its counts."""
+        low, high = self.span
+        num_bins = len(self.counts[0])
+        step = max(1, num_bins // 20)
+        return [
+            (
+                f"{low + (high - low) * start / num_bins:.3f}",
+                [f"{int(count[start : start + step].sum()):,}" for count in self.counts],
+            )
+            for start in range(0, num_bins, step)
+        ]
+
+
+# --- shapes -----------------------------------------------------------------------------------
+
+
+def bars_outline(heights: NDArray[np.float64], base: float, size: float) -> str:
+    """Return the outline of bars side by side on ``base``, ``size`` high at 1 (negative: down)."""
     width = WIDTH / len(heights)
     filled = np.flatnonzero(heights > 0)
     parts = []
     # Neighbouring bars are one outline: no seams between them at any width.
     for run in np.split(filled, np.flatnonzero(np.diff(filled) > 1) + 1):
         if len(run):
-            parts.append(f"M{plain(run[0] * width)} {plain(base)}")
+            parts.append(f"M{coordinate(run[0] * width)} {coordinate(base)}")
             parts += [
-                f"V{plain(base - size * heights[bar])}H{plain((bar + 1) * width)}" for bar in run
+                f"V{coordinate(base - size * heights[bar])}H{coordinate((bar + 1) * width)}"
+                for bar in run
             ]
-            parts.append(f"V{plain(base)}Z")
+            parts.append(f"V{coordinate(base)}Z")
     return "".join(parts)
-
-
-# --- plots ------------------------------------------------------------------------------------
 
 
 class Layer(NamedTuple):
@@ -156,36 +196,25 @@ def bars(
     log: bool,
     base: float,
     size: float,
-) -> tuple[list[Markup], list[Tick]]:
-    """Bars of several layers over one base line, on the first layer's scale, and its ticks."""
+) -> tuple[list[Path], list[Tick]]:
+    """Return bars of several layers over one base line, and ticks of the first layer's scale."""
     top = int(layers[0].counts.max())
     if top == 0:
         return [], []
     scale = Scale(top, log)
-    shapes = [
-        tag("path", d=steps(scale.height(layer.counts), base, size), class_=layer.style)
+    paths = [
+        Path(bars_outline(scale.height(layer.counts), base, size), layer.style)
         for layer in layers
         if layer.counts.any()
     ]
     ticks = [Tick(1 - (base - size * tick.at) / HEIGHT, tick.text) for tick in scale.ticks()]
-    return shapes, ticks
-
-
-def vertical(at: float, style: str) -> Markup:
-    """A line from top to bottom."""
-    x = plain(at * WIDTH)
-    return tag("line", x1=x, x2=x, y1=0, y2=HEIGHT, class_=style)
-
-
-def level(y: float, style: str) -> Markup:
-    """A line from side to side."""
-    return tag("line", x1=0, x2=WIDTH, y1=plain(y), y2=plain(y), class_=style)
+    return paths, ticks
 
 
 def curves(
     x: NDArray[np.float64], lines: Sequence[NDArray[np.float64]], least: Sequence[int]
-) -> tuple[list[Markup], list[Tick], list[Tick], list[tuple[float, float]]]:
-    """Lines over a logarithmic x with their least points: shapes, ticks of x and y, the points."""
+) -> tuple[list[Path], list[Tick], list[Tick], list[tuple[float, float]]]:
+    """Return lines over a logarithmic x: paths, ticks of x and of y, the least points."""
     at = np.log(x / x[0]) / math.log(x[-1] / x[0])
     low = min(float(line.min()) for line in lines)
     # Far from the least point a loss grows out of sight: what is cut off there settles nothing.
@@ -194,13 +223,14 @@ def curves(
     # Room below the least point for its words.
     margin = 0.25 * (high - low) or 1.0
     bottom, top = low - margin, high
-    shapes, points = [], []
+    paths, points = [], []
     for index, (line, best) in enumerate(zip(lines, least, strict=True)):
         heights = 1 - (line - bottom) / (top - bottom)
-        path = "L".join(
-            f"{plain(WIDTH * a)} {plain(HEIGHT * h)}" for a, h in zip(at, heights, strict=True)
+        outline = "L".join(
+            f"{coordinate(WIDTH * a)} {coordinate(HEIGHT * h)}"
+            for a, h in zip(at, heights, strict=True)
         )
-        shapes.append(tag("path", d=f"M{path}", class_=f"curve dash{index % 4}"))
+        paths.append(Path(f"M{outline}", f"curve dash{index % 4}"))
         points.append((float(at[best]), float(heights[best])))
     x_values = (0.1, 0.2, 0.5, 1, 2, 5, 8)
     x_ticks = [
@@ -210,18 +240,4 @@ def curves(
         Tick((value - bottom) / (top - bottom), f"{value:.4g}")
         for value in round_values(bottom, top, 5)
     ]
-    return shapes, x_ticks, y_ticks, points
-
-
-def dots(points: Sequence[tuple[float, float]]) -> Markup:
-    """Round marks at (x, y) from 0 to 1, round at any width of the plot."""
-    return join(
-        tag("span", class_="dot", style=f"left:{plain(100 * x)}%;top:{plain(100 * y)}%")
-        for x, y in points
-    )
-
-
-def sample(index: int) -> Markup:
-    """A short piece of a curve's line, for a legend."""
-    line = tag("line", x1=0, x2=30, y1=5, y2=5, class_=f"curve dash{index % 4}")
-    return tag("svg", line, width=30, height=10, aria_hidden="true")
+    return paths, x_ticks, y_ticks, points

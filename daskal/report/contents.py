@@ -19,7 +19,8 @@ MOST_BATCH_ROWS = 5_000
 # A matrix of more classes fits no screen.
 MATRIX_CLASSES = 12
 
-POOL_NAMES = {"labeled": "labelled", "unlabeled": "pool"}
+# What the page calls the examples of each section of a store.
+POOL_NAMES = {"labeled": "labeled", "unlabeled": "pool"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Contents:
 
     @property
     def num_labeled(self) -> int:
-        """Rows of the labelled data that were scored."""
+        """Rows of the labeled data that were scored."""
         return int(self.attrs["num_labeled_rows"])
 
     @property
@@ -46,17 +47,17 @@ class Contents:
 
     @property
     def estimate_given(self) -> bool:
-        """Whether the run scored with an estimate from elsewhere."""
+        """Return whether the run scored with an estimate from elsewhere."""
         return self.attrs["fingerprint"]["estimate"] is not None
 
     def class_name(self, code: int) -> str:
-        """A class as people know it."""
+        """Return a class as people know it."""
         names = None if self.estimate is None else self.estimate.class_names
         return str(code) if names is None else f"{code} {names[code]}"
 
 
 def annotators_of(contents: Contents) -> pd.DataFrame | None:
-    """Annotators with labels, the worst first; from the estimate where the run read no labels."""
+    """Return annotators with labels, the worst first; without labels read, the estimate's."""
     if contents.annotators is not None:
         by = ["annotator_quality", "agreement_with_consensus"]
         return contents.annotators.sort_values(by, kind="stable", ignore_index=True)
@@ -76,7 +77,7 @@ def annotators_of(contents: Contents) -> pd.DataFrame | None:
 
 
 def vote_shares(classes: pd.DataFrame, num_classes: int) -> np.ndarray[Any, Any]:
-    """Share of the votes by class given (columns) for each consensus (rows)."""
+    """Return the share of the votes by class given (columns) for each consensus (rows)."""
     counts = np.zeros((num_classes, num_classes))
     counts[classes["consensus"], classes["given"]] = classes["num_votes"]
     with np.errstate(invalid="ignore"):
@@ -84,7 +85,7 @@ def vote_shares(classes: pd.DataFrame, num_classes: int) -> np.ndarray[Any, Any]
 
 
 def class_agreement(classes: pd.DataFrame, num_classes: int) -> pd.DataFrame:
-    """Votes and agreement of each class that occurs, the least agreement first."""
+    """Return votes and agreement of each class that occurs, the least agreement first."""
     given, consensus, num = (
         classes[name].to_numpy() for name in ("given", "consensus", "num_votes")
     )
@@ -93,7 +94,7 @@ def class_agreement(classes: pd.DataFrame, num_classes: int) -> pd.DataFrame:
     def count(codes: Any, votes: Any) -> Counts:
         return np.bincount(codes, votes, num_classes).astype(np.int64)
 
-    agreeing, by_given, there = (
+    agreeing, by_given, by_consensus = (
         count(given[same], num[same]),
         count(given, num),
         count(consensus, num),
@@ -106,12 +107,12 @@ def class_agreement(classes: pd.DataFrame, num_classes: int) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         table = pd.DataFrame(
             {
-                "agreement": agreeing / there,
+                "agreement": agreeing / by_consensus,
                 "precision": agreeing / by_given,
-                "given": by_given,
-                "there": there,
-                "instead": instead,
+                "num_given": by_given,
+                "num_by_consensus": by_consensus,
+                "given_instead": instead,
             }
         )
-    table = table[(by_given > 0) | (there > 0)]
+    table = table[(by_given > 0) | (by_consensus > 0)]
     return table.sort_values(["agreement", "precision"], kind="stable")

@@ -5,58 +5,73 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from daskal.errors import StorageError
-from daskal.report import plots, sections
+from daskal.report import charts, plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
-from daskal.report.markup import Markup, Page, join, tag
+
+# Whatever a template is given is escaped; none of them marks anything as safe.
+TEMPLATES = Environment(
+    loader=PackageLoader("daskal.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters["percent"] = charts.percent
+# What the page's script reads. Jinja2 escapes it so that no text in it ends its element.
+TEMPLATES.policies["json.dumps_kwargs"] = {
+    "ensure_ascii": False,
+    "separators": (",", ":"),
+    "allow_nan": False,
+}
 
 
-def template(name: str) -> Markup:
-    """A file of the page that is the same for every run."""
-    return Markup(resources.files("daskal.report").joinpath("templates", name).read_text("utf-8"))
+@dataclass(frozen=True)
+class Page:
+    """An HTML page that stands alone; a notebook shows it inline.
+
+    Attributes
+    ----------
+    html : str
+        The whole page.
+    path : str or None
+        Where it was written, if it was.
+    """
+
+    html: str
+    path: str | None = None
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f", written to {self.path!r}"
+        return f"<daskal report of {len(self.html.encode()):,} bytes{where}>"
+
+    def _repr_html_(self) -> str:
+        return TEMPLATES.get_template("notebook.html").render(html=self.html)
 
 
 def render(contents: Contents, csv: str | None = None) -> str:
-    """The page. ``csv`` is the name of a file beside it that lists all annotators."""
-    parts = {
-        "batch": ("Next batch", sections.batch_table(contents)),
-        "scores": ("Scores", plots.scores_chart(contents)),
-        "annotators": ("Annotators", sections.annotators_table(contents, csv)),
-        "consensus": ("Consensus", plots.consensus_chart(contents)),
-        "classes": ("Classes", sections.classes_table(contents)),
-        "temperature": ("Temperature", plots.temperature_chart(contents)),
-        "data": ("Data", sections.quality_flags(contents)),
-        "repeat": ("Repeat it", sections.repeat(contents)),
-    }
-    links = [tag("a", name, href=f"#{key}") for key, (name, part) in parts.items() if part]
-    script = template("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Nothing is fetched, and no script but this one runs, whatever the names in the data say.
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", "What to label next: daskal report"),
-        tag("style", template("report.css")),
+    """Return the page. ``csv`` is the name of a file beside it that lists all annotators."""
+    script = TEMPLATES.get_template("report.js").render()
+    digest = hashlib.sha256(script.encode()).digest()
+    return TEMPLATES.get_template("page.html").render(
+        script_hash=base64.b64encode(digest).decode(),
+        overview=sections.overview(contents),
+        parts={
+            "batch": sections.next_batch(contents),
+            "scores": plots.scores(contents),
+            "annotators": sections.annotators(contents, csv),
+            "consensus": plots.consensus(contents),
+            "classes": sections.classes(contents),
+            "temperature": plots.temperature(contents),
+            "data": sections.quality_flags(contents),
+            "repeat": sections.repeat(contents),
+        },
     )
-    body = tag(
-        "body",
-        tag(
-            "header",
-            tag("h1", "What to label next"),
-            tag("p", sections.run_in_a_line(contents), class_="line"),
-            sections.tiles(contents),
-        ),
-        tag("nav", *links, aria_label="Parts of this report"),
-        tag("main", *(part for _, part in parts.values())),
-        tag("script", script),
-    )
-    return str(join([Markup("<!doctype html>\n"), tag("html", head, body, lang="en")]))
 
 
 def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> Page:

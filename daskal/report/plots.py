@@ -3,73 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from daskal.report import charts
-from daskal.report.charts import Counts, Layer, Tick
+from daskal.report.charts import Counts, Histogram, Layer, Note, Plot, Tick
 from daskal.report.contents import POOL_NAMES, Contents
-from daskal.report.markup import Markup, join, section, tag, text
-from daskal.report.tables import embed
-from daskal.text import listed, plural
+from daskal.report.tables import side_by_side
+from daskal.text import plural
 
 # Models whose curves are drawn: more cannot be told apart.
-CURVES = 8
+MOST_CURVES = 8
 
 
 # --- scores -----------------------------------------------------------------------------------
 
 
-def scores_chart(contents: Contents) -> Markup | None:
-    """Both pools' scores on one axis, the batch marked."""
+def scores(contents: Contents) -> dict[str, Any] | None:
+    """Return all scores on one axis, the pool's upwards and the others downwards."""
     found = {
-        name: contents.histograms[f"{key}_score"]
-        for key, name in (("unlabeled", "pool"), ("labeled", "labelled"))
+        POOL_NAMES[key]: contents.histograms[f"{key}_score"]
+        for key in ("unlabeled", "labeled")
         if f"{key}_score" in contents.histograms
     }
     if not sum(counts.sum() for counts in found.values()):
         return None
-    keys = {name: key for key, name in POOL_NAMES.items()}
     num_bins = len(next(iter(found.values())))
-    chosen = {name: bin_scores(contents.batch, keys[name], num_bins) for name in found}
-    low, high = crop(list(found.values()))
-    series = {name: counts[low:high] for name, counts in found.items()}
-    marked = {name: counts[low:high] for name, counts in chosen.items()}
-    edge = float(contents.batch["score"].max()) if len(contents.batch) else 0.0
+    low, high = filled_range(list(found.values()))
     span = (low / num_bins, high / num_bins)
-    choice = []
-    for kind, title in (("linear", "Counts as they are"), ("log", "Logarithm of counts")):
-        choice.append(
-            tag("input", type="radio", name="scale", id=f"scale-{kind}", checked=kind == "linear")
-        )
-        choice.append(tag("label", title, for_=f"scale-{kind}"))
-    plots = [
-        tag("div", mirrored(series, marked, span, edge, log=kind == "log"), class_=kind)
-        for kind in ("linear", "log")
-    ]
-    names = [*series, *(f"{name}, in the batch" for name in marked)]
-    counts = [*series.values(), *marked.values()]
-    return section(
-        "scores",
-        "Scores of both pools",
-        text(
-            "One scale for both: an example of the pool and one that has labels compete for the "
-            "same annotators. What lies left of the dashed line is the next batch."
-        ),
-        tag("figure", *choice, *plots, readout(names, counts, span), class_="choice"),
-    )
+    series = {name: counts[low:high] for name, counts in found.items()}
+    in_batch = {name: bin_scores(contents.batch, name, num_bins)[low:high] for name in found}
+    end = float(contents.batch["score"].max()) if len(contents.batch) else 0.0
+    names = [*series, *(f"{name}, in the batch" for name in in_batch)]
+    return {
+        "linear": mirrored(series, in_batch, span, end, log=False),
+        "log": mirrored(series, in_batch, span, end, log=True),
+        "histogram": Histogram(names, [*series.values(), *in_batch.values()], span),
+    }
 
 
-def bin_scores(batch: pd.DataFrame, pool: str, num_bins: int) -> Counts:
-    """The batch's scores of one pool, counted in the histogram's bins."""
-    scores = batch.loc[batch["pool"] == pool, "score"].to_numpy(dtype=np.float64)
-    bins = np.clip((scores * num_bins).astype(np.int64), 0, num_bins - 1)
+def bin_scores(batch: pd.DataFrame, name: str, num_bins: int) -> Counts:
+    """Return the batch's scores from one kind of example, counted in the histogram's bins."""
+    chosen = batch["pool"].map(POOL_NAMES) == name
+    values = batch.loc[chosen, "score"].to_numpy(dtype=np.float64)
+    bins = np.clip((values * num_bins).astype(np.int64), 0, num_bins - 1)
     return np.bincount(bins, minlength=num_bins)
 
 
-def crop(histograms: Sequence[Counts]) -> tuple[int, int]:
-    """The bins from the first filled to the last, out to whole twentieths of the range."""
+def filled_range(histograms: Sequence[Counts]) -> tuple[int, int]:
+    """Return the bins from the first filled to the last, out to whole twentieths of the range."""
     filled = np.flatnonzero(np.sum(histograms, axis=0))
     step = len(histograms[0]) // 20
     return int(filled[0]) // step * step, (int(filled[-1]) // step + 1) * step
@@ -77,52 +61,46 @@ def crop(histograms: Sequence[Counts]) -> tuple[int, int]:
 
 def mirrored(
     series: Mapping[str, Counts],
-    marked: Mapping[str, Counts],
+    in_batch: Mapping[str, Counts],
     span: tuple[float, float],
-    edge: float,
+    end: float,
     *,
     log: bool,
-) -> Markup:
-    """The first histogram upwards, the second downwards from one base line."""
+) -> Plot:
+    """Return the first histogram upwards, the second downwards from one base line.
+
+    Left of ``end``, the batch's greatest score, the plot is marked.
+    """
     low, high = span
     base = charts.HEIGHT * (0.6 if len(series) == 2 else 1.0)
     sizes = (0.92 * base, 0.92 * (base - charts.HEIGHT))
-    shapes, ticks, notes = [], [], []
-    at = (edge - low) / (high - low)
-    if edge > low:
-        shapes.append(
-            tag(
-                "rect",
-                x=0,
-                y=0,
-                width=charts.plain(at * charts.WIDTH),
-                height=charts.HEIGHT,
-                class_="chosen",
-            )
-        )
+    paths, ticks, notes = [], [], []
     for (name, counts), size in zip(series.items(), sizes, strict=False):
-        layers = [Layer(counts, name), Layer(marked[name], "mark")]
+        layers = [Layer(counts, name), Layer(in_batch[name], "mark")]
         drawn, marks = charts.bars(layers, log=log, base=base, size=size)
-        shapes += drawn
+        paths += drawn
         ticks += marks
         total = f"{name} · {int(counts.sum()):,}"
-        notes.append(charts.note(total, x=0.995, y=0.02 if size > 0 else 0.9, class_="name"))
-    shapes.append(charts.level(base, "axis"))
-    if edge > low:
-        shapes.append(charts.vertical(at, "edge"))
-        notes.append(charts.note(f"batch: up to {edge:.4f}", x=min(at + 0.005, 0.99), y=0.11))
-    return charts.frame(
-        shapes,
-        label=f"Histogram of scores: {', '.join(series)}; the batch lies below {edge:.4f}",
-        x_ticks=x_ticks(span),
+        notes.append(Note(total, x=0.995, y=0.02 if size > 0 else 0.9, bold=True))
+    edge = None
+    if end > low:
+        at = (end - low) / (high - low)
+        edge = charts.coordinate(at * charts.WIDTH)
+        notes.append(Note(f"batch: up to {end:.4f}", x=min(at + 0.005, 0.99), y=0.11))
+    return Plot(
+        label=f"Histogram of scores: {', '.join(series)}; the batch lies below {end:.4f}",
+        paths=paths,
+        x_ticks=linear_ticks(span),
         y_ticks=ticks,
         notes=notes,
-        size="tall",
+        base=charts.coordinate(base),
+        edge=edge,
+        tall=True,
     )
 
 
-def x_ticks(span: tuple[float, float]) -> list[Tick]:
-    """Round marks of a linear axis."""
+def linear_ticks(span: tuple[float, float]) -> list[Tick]:
+    """Return round marks of a linear axis."""
     low, high = span
     return [
         Tick((value - low) / (high - low), f"{value:.6g}")
@@ -130,121 +108,67 @@ def x_ticks(span: tuple[float, float]) -> list[Tick]:
     ]
 
 
-def readout(names: Sequence[str], counts: Sequence[Counts], span: tuple[float, float]) -> Markup:
-    """What the bin under the pointer holds, and all of it as numbers for those who have none."""
-    data = {"span": span, "names": names, "counts": [count.tolist() for count in counts]}
-    return join(
-        [
-            tag(
-                "p",
-                "Point at a bar, or tap it, to read its numbers.",
-                class_="readout needs-script",
-            ),
-            tag("script", embed(data), type="application/json"),
-            tag("details", tag("summary", "The same in numbers"), numbers(names, counts, span)),
-        ]
-    )
-
-
-def numbers(names: Sequence[str], counts: Sequence[Counts], span: tuple[float, float]) -> Markup:
-    """A histogram in some ten rows."""
-    num_bins = len(counts[0])
-    step = max(1, num_bins // 20)
-    low, high = span
-    heads = tag("tr", tag("th", "From", scope="col"), *(tag("th", n, scope="col") for n in names))
-    rows = []
-    for start in range(0, num_bins, step):
-        at = low + (high - low) * start / num_bins
-        cells = [tag("td", f"{int(count[start : start + step].sum()):,}") for count in counts]
-        rows.append(tag("tr", tag("th", f"{at:.3f}", scope="row"), *cells))
-    table = tag("table", tag("thead", heads), tag("tbody", *rows), class_="numbers")
-    return tag("div", table, class_="scroller", tabindex=0, role="region", aria_label="Counts")
-
-
 # --- consensus and temperature ----------------------------------------------------------------
 
 
-def consensus_chart(contents: Contents) -> Markup | None:
-    """How sure the consensus labels are."""
+def consensus(contents: Contents) -> dict[str, Any] | None:
+    """Return how sure the consensus labels are."""
     counts = contents.histograms.get("consensus_quality_score")
     if counts is None or not counts.any():
         return None
     counts = counts.reshape(-1, 4).sum(axis=1)
-    low, high = crop([counts.repeat(4)])
+    low, high = filled_range([counts.repeat(4)])
     low, high = low // 4, -(-high // 4)
     span = (low / len(counts), high / len(counts))
     shown = counts[low:high]
-    shapes, ticks = charts.bars(
-        [Layer(shown, "labelled")], log=False, base=charts.HEIGHT, size=0.95 * charts.HEIGHT
+    paths, ticks = charts.bars(
+        [Layer(shown, POOL_NAMES["labeled"])],
+        log=False,
+        base=charts.HEIGHT,
+        size=0.95 * charts.HEIGHT,
     )
-    doubtful = int(counts[: len(counts) // 2].sum())
-    total = int(counts.sum())
-    return section(
-        "consensus",
-        "Quality of the consensus labels",
-        text(
-            "The chance, as estimated, that an example's consensus label is right. "
-            f"{plural(doubtful, 'example')} of {total:,} ({doubtful / total:.1%}) "
-            f"{'lies' if doubtful == 1 else 'lie'} below one half."
+    doubtful, total = int(counts[: len(counts) // 2].sum()), int(counts.sum())
+    return {
+        "doubtful": plural(doubtful, "example"),
+        "total": f"{total:,}",
+        "share": f"{doubtful / total:.1%}",
+        "verb": "lies" if doubtful == 1 else "lie",
+        "plot": Plot(
+            label="Histogram of consensus quality",
+            paths=paths,
+            x_ticks=linear_ticks(span),
+            y_ticks=ticks,
         ),
-        tag(
-            "figure",
-            charts.frame(
-                shapes,
-                label="Histogram of consensus quality",
-                x_ticks=x_ticks(span),
-                y_ticks=ticks,
-            ),
-            readout(["examples"], [shown], span),
-        ),
-    )
+        "histogram": Histogram(["examples"], [shown], span),
+    }
 
 
-def temperature_chart(contents: Contents) -> Markup | None:
-    """The loss by temperature."""
+def temperature(contents: Contents) -> dict[str, Any] | None:
+    """Return the loss by temperature, model by model."""
     estimate = contents.estimate
     if estimate is None:
         return None
-    title = "Temperature of the model"
     curve = estimate.temperature_curve
     if not len(curve) or estimate.temperatures is None:
-        return section("temperature", title, text("No temperature was fitted to the labels."))
+        return {"plot": None}
     grid = curve.index.to_numpy(dtype=np.float64)
-    lines = [curve[name].to_numpy(dtype=np.float64) for name in curve][:CURVES]
+    lines = [curve[name].to_numpy(dtype=np.float64) for name in curve][:MOST_CURVES]
     chosen = estimate.temperatures.tolist()[: len(lines)]
     best = [int(np.abs(grid - value).argmin()) for value in chosen]
-    shapes, ticks, y_ticks, points = charts.curves(grid, lines, best)
-    notes = [charts.dots(points)]
-    legend: list[Markup] = []
+    paths, x_ticks, y_ticks, points = charts.curves(grid, lines, best)
+    notes = []
     if len(lines) == 1:
         x, y = points[0]
-        notes.append(charts.note(f"T = {chosen[0]:g}", x=x, y=y + 0.05, class_="name"))
-    else:
-        legend = [
-            tag("li", charts.sample(index), f"model {index}: T = {value:g}")
-            for index, value in enumerate(chosen)
-        ]
-    more = ""
-    if curve.shape[1] > len(lines):
-        more = f" The first {len(lines)} of {curve.shape[1]} models are drawn."
-    return section(
-        "temperature",
-        title,
-        text(
-            "The probabilities are divided by the temperature, on the scale of their logarithm, "
-            "before they are weighed against the annotators: above 1 for a model too sure of "
-            f"itself, below 1 for one too cautious. The least loss decides.{more}"
+        notes.append(Note(f"T = {chosen[0]:g}", x=x, y=y + 0.05, bold=True))
+    return {
+        "temperatures": [f"{value:g}" for value in chosen],
+        "num_models": curve.shape[1],
+        "plot": Plot(
+            label=f"Mean loss by temperature, least at {side_by_side(chosen)}",
+            paths=paths,
+            x_ticks=x_ticks,
+            y_ticks=y_ticks,
+            notes=notes,
+            dots=points,
         ),
-        tag(
-            "figure",
-            charts.frame(
-                shapes,
-                label=f"Mean loss by temperature, least at {listed(chosen, 2)}",
-                x_ticks=ticks,
-                y_ticks=y_ticks,
-                notes=notes,
-            ),
-            tag("figcaption", "Mean loss against the annotators' labels, by temperature"),
-            tag("ul", *legend, class_="legend") if legend else None,
-        ),
-    )
+    }

@@ -1,11 +1,11 @@
-"""The parts of a report, each from a store's aggregates to HTML."""
+"""The parts of a report that are words and tables: what each template shows."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -20,18 +20,30 @@ from daskal.report.contents import (
     class_agreement,
     vote_shares,
 )
-from daskal.report.markup import Markup, join, number, section, tag, text
-from daskal.report.tables import Column, data_table, matrix
-from daskal.text import listed, plural
+from daskal.report.tables import Column, Matrix, Table, in_words, side_by_side
+from daskal.text import plural
 
 # --- the head ---------------------------------------------------------------------------------
 
 
+class Tile(NamedTuple):
+    """One of the few numbers that matter most."""
+
+    name: str
+    value: str
+    explained: str
+
+
+def overview(contents: Contents) -> dict[str, Any]:
+    """Return the run in one line and in a few numbers."""
+    return {"line": run_in_a_line(contents), "tiles": tiles(contents)}
+
+
 def run_in_a_line(contents: Contents) -> str:
-    """The run in one line."""
+    """Return the run in one line."""
     what = []
     if contents.num_labeled:
-        what.append(plural(contents.num_labeled, "labelled example"))
+        what.append(plural(contents.num_labeled, "labeled example"))
     if contents.num_pool:
         what.append(f"a pool of {contents.num_pool:,}")
     line = f"{' and '.join(what) or 'Nothing'} scored"
@@ -45,45 +57,39 @@ def run_in_a_line(contents: Contents) -> str:
     )
 
 
-def tiles(contents: Contents) -> Markup:
-    """The few numbers that matter most."""
+def tiles(contents: Contents) -> list[Tile]:
+    """Return the few numbers that matter most."""
     counts = contents.batch["pool"].value_counts()
     shown = [
-        (
+        Tile(
             "Next batch",
             f"{len(contents.batch):,}",
-            f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} of the pool",
+            f"{counts.get('labeled', 0):,} labeled, {counts.get('unlabeled', 0):,} of the pool",
         )
     ]
     estimate = contents.estimate
-    if estimate is not None:
-        temperatures = [] if estimate.temperatures is None else estimate.temperatures.tolist()
-        weights = estimate.final
-        shown += [
-            ("Temperature", listed(temperatures, 2) or "none", temperature_means(temperatures)),
-            (
-                "Weight of the model",
-                listed(weights.model_weight.tolist(), 2),
-                f"an annotator's, on average: {weights.mean_weight:.2f}",
-            ),
-            (
-                "Votes that match the consensus",
-                number(weights.consensus_likelihood),
-                f"over {plural(estimate.num_multiple, 'example')} with several labels",
-            ),
-        ]
-    return tag(
-        "div",
-        *(
-            tag("div", tag("span", name), tag("strong", value), tag("small", more), class_="tile")
-            for name, value, more in shown
+    if estimate is None:
+        return shown
+    temperatures = [] if estimate.temperatures is None else estimate.temperatures.tolist()
+    weights = estimate.final
+    return [
+        *shown,
+        Tile("Temperature", side_by_side(temperatures) or "none", temperature_means(temperatures)),
+        Tile(
+            "Weight of the model",
+            side_by_side(weights.model_weight.tolist()),
+            f"an annotator's, on average: {weights.mean_weight:.2f}",
         ),
-        class_="tiles",
-    )
+        Tile(
+            "Votes that match the consensus",
+            in_words("real", weights.consensus_likelihood),
+            f"over {plural(estimate.num_multiple, 'example')} with several labels",
+        ),
+    ]
 
 
 def temperature_means(temperatures: Sequence[float]) -> str:
-    """What a temperature says of the model."""
+    """Return what a temperature says of the model."""
     if not temperatures:
         return "probabilities as they are"
     if max(temperatures) < 1:
@@ -93,39 +99,27 @@ def temperature_means(temperatures: Sequence[float]) -> str:
     return "1: probabilities as they are" if set(temperatures) == {1} else "one for each model"
 
 
-def quality_flags(contents: Contents) -> Markup:
-    """What is unusual in the data."""
+def quality_flags(contents: Contents) -> dict[str, Any]:
+    """Return what is unusual in the data."""
     flags = [] if contents.estimate is None else list(contents.estimate.flags)
     invalid = int(contents.attrs["num_invalid_rows"])
     if invalid:
         flags.append(f"{plural(invalid, 'row')} with values that are no probabilities or labels")
-    levels = contents.attrs["cpu_levels"]
-    if len(levels) > 1:
+    if len(contents.attrs["cpu_levels"]) > 1:
         flags.append("workers of different CPUs took part: last bits may depend on which did what")
-    if flags:
-        body = tag("ul", *(tag("li", flag[:1].upper() + flag[1:] + ".") for flag in flags))
-    else:
-        body = text("Nothing unusual was found.")
-    return section("data", "What the data looks like", body)
+    return {"flags": [f"{flag[:1].upper()}{flag[1:]}." for flag in flags]}
 
 
-# --- the batch -----------------------------------------------------------------------------------
+# --- the batch --------------------------------------------------------------------------------
 
 
-def batch_table(contents: Contents) -> Markup:
-    """The next batch."""
+def next_batch(contents: Contents) -> dict[str, Any]:
+    """Return the next batch."""
     batch = contents.batch
     if not len(batch):
-        return section("batch", "The next batch", text("There is no example to label."))
+        return {"table": None}
     shown = batch.head(MOST_BATCH_ROWS)
     counts = batch["pool"].value_counts()
-    summary = text(
-        f"{plural(len(batch), 'example')}, the lowest score first: "
-        f"{counts.get('labeled', 0):,} of the labelled data and "
-        f"{counts.get('unlabeled', 0):,} of the pool. The lower the score, the more one more label "
-        f"is worth; the batch ends at {batch['score'].iloc[-1]:.6f}.",
-        f" The first {len(shown):,} are listed." if len(shown) < len(batch) else "",
-    )
     columns = [Column("Rank", "integer", shown["rank"].tolist())]
     if "id" in shown:
         ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
@@ -135,68 +129,74 @@ def batch_table(contents: Contents) -> Markup:
         Column("Row", "integer", shown["row"].tolist(), "Row of the array it is from, from 0"),
         Column("Score", "fine", shown["score"].tolist()),
     ]
-    table = data_table("next-batch", columns, caption="The next batch", noun="examples")
-    return section("batch", "The next batch", summary, table)
+    return {
+        "size": plural(len(batch), "example"),
+        "num_labeled": f"{counts.get('labeled', 0):,}",
+        "num_pool": f"{counts.get('unlabeled', 0):,}",
+        "last_score": f"{batch['score'].iloc[-1]:.6f}",
+        "listed": f"{len(shown):,}" if len(shown) < len(batch) else None,
+        "table": Table("next-batch", columns, "The next batch", "examples"),
+    }
 
 
-# --- annotators and consensus -----------------------------------------------------------------
+# --- annotators and classes -------------------------------------------------------------------
+
+# Columns of numbers: heading, how they are written, and what they say.
+ANNOTATOR_HEADINGS = {
+    "annotator_quality": ("Quality", "share", ""),
+    "weight": ("Weight", "real", "Weight of one label in the consensus"),
+    "agreement_with_consensus": ("With consensus", "share", "Labels equal to the consensus"),
+    "agreement_with_annotators": ("With others", "share", "Others' labels that agree"),
+    "num_examples_labeled": ("Labels", "integer", "Examples labeled"),
+}
 
 
-def annotators_table(contents: Contents, csv: str | None) -> Markup | None:
-    """The annotators, the worst first."""
+def annotators(contents: Contents, csv: str | None) -> dict[str, Any] | None:
+    """Return the annotators, the worst first; ``csv`` is the file that lists all of them."""
     table = annotators_of(contents)
     if table is None:
         return None
-    total = len(table)
-    told = [
-        "Quality is the chance, as estimated, that a label of the annotator is right; weight is "
-        "how much it counts beside the model and the others."
-    ]
-    if total > MOST_ANNOTATORS:
+    num_annotators, half = len(table), None
+    if num_annotators > MOST_ANNOTATORS:
         half = MOST_ANNOTATORS // 2
         table = pd.concat([table.head(half), table.tail(half)])
-        told.append(f" Of {total:,}, the {half:,} worst and the {half:,} best are listed.")
-    link = None
-    if csv is not None:
-        link = text(tag("a", f"All {total:,} annotators as CSV", href=csv, download=csv))
-    headings = {
-        "annotator_quality": ("Quality", "share", ""),
-        "weight": ("Weight", "real", "Weight of one label in the consensus"),
-        "agreement_with_consensus": ("With consensus", "share", "Labels equal to the consensus"),
-        "agreement_with_annotators": ("With others", "share", "Others' labels that agree"),
-        "num_examples_labeled": ("Labels", "integer", "Examples labelled"),
-    }
     columns = [Column("Annotator", "text", [str(name) for name in table["annotator"]])]
     columns += [
         Column(label, kind, rounded(table[name]), explained)
-        for name, (label, kind, explained) in headings.items()
+        for name, (label, kind, explained) in ANNOTATOR_HEADINGS.items()
         if name in table
     ]
     if "worst_class" in table:
-        worst = ["–" if code < 0 else contents.class_name(code) for code in table["worst_class"]]
-        columns.append(
-            Column("Worst class", "text", worst, "The class given with the least agreement")
-        )
-    listing = data_table("annotators-table", columns, caption="Annotators", noun="annotators")
-    return section("annotators", "Annotators", text(*told), link, listing)
+        worst = class_names(contents, table["worst_class"])
+        explained = "The class given with the least agreement"
+        columns.append(Column("Worst class", "text", worst, explained))
+    return {
+        "num_annotators": f"{num_annotators:,}",
+        "num_ends": None if half is None else f"{half:,}",
+        "csv": csv,
+        "table": Table("annotators-table", columns, "Annotators", "annotators"),
+    }
+
+
+def class_names(contents: Contents, codes: pd.Series[Any]) -> list[str]:
+    """Return classes as people know them, a dash for the code -1."""
+    return ["–" if code < 0 else contents.class_name(code) for code in codes]
 
 
 def rounded(values: pd.Series[Any]) -> list[Any]:
-    """Values as they are embedded: six places are more than are shown."""
+    """Return values as they are embedded: six places are more than are shown."""
     return values.round(6).tolist() if values.dtype.kind == "f" else values.tolist()
 
 
-def classes_table(contents: Contents) -> Markup | None:
-    """Agreement class by class."""
+def classes(contents: Contents) -> dict[str, Any] | None:
+    """Return agreement class by class."""
     if contents.classes is None or contents.estimate is None or not len(contents.classes):
         return None
     num_classes = contents.estimate.num_classes
     table = class_agreement(contents.classes, num_classes)
     shown = table.head(MOST_CLASSES)
-    names = [contents.class_name(code) for code in shown.index]
-    instead = ["–" if code < 0 else contents.class_name(code) for code in shown["instead"]]
     columns = [
-        Column("Class", "text", names),
+        Column("Class", "text", [contents.class_name(code) for code in shown.index]),
         Column(
             "Agreement",
             "share",
@@ -209,33 +209,28 @@ def classes_table(contents: Contents) -> Markup | None:
             rounded(shown["precision"]),
             "Of the labels that say this class, those on examples with this consensus",
         ),
-        Column("Labels given", "integer", shown["given"].tolist()),
+        Column("Labels given", "integer", shown["num_given"].tolist()),
         Column(
             "Labels there",
             "integer",
-            shown["there"].tolist(),
+            shown["num_by_consensus"].tolist(),
             "Labels on examples with this consensus",
         ),
-        Column("Most often instead", "text", instead),
+        Column("Most often instead", "text", class_names(contents, shown["given_instead"])),
     ]
-    told = (
-        "Agreement: of the labels on examples whose consensus is the class, the share that say so. "
-        "When given: of the labels that say the class, the share whose example has that consensus."
-    )
-    if len(shown) < len(table):
-        told += (
-            f" Of {len(table):,} classes, the {len(shown):,} with the least agreement are listed."
-        )
-    grid = None
+    matrix = None
     if num_classes <= MATRIX_CLASSES:
-        shares = vote_shares(contents.classes, num_classes)
-        grid = matrix(
+        matrix = Matrix(
             [contents.class_name(code) for code in range(num_classes)],
-            shares.tolist(),
-            caption="Labels given (columns) by consensus (rows), in % of the row",
+            vote_shares(contents.classes, num_classes).tolist(),
+            "Labels given (columns) by consensus (rows), in % of the row",
         )
-    listing = data_table("classes-table", columns, caption="Classes", noun="classes")
-    return section("classes", "Agreement class by class", text(told), grid, listing)
+    return {
+        "num_classes": f"{len(table):,}",
+        "listed": f"{len(shown):,}" if len(shown) < len(table) else None,
+        "matrix": matrix,
+        "table": Table("classes-table", columns, "Classes", "classes"),
+    }
 
 
 # --- how to repeat it -------------------------------------------------------------------------
@@ -249,38 +244,51 @@ OPTION_DEFAULTS = {
     "on_invalid": "raise",
     "batch_size": 1000,
 }
+# What the command line says for an input, and for an option it can change.
+INPUT_FLAGS = {
+    "labels": "--labels",
+    "pred_probs": "--pred-probs",
+    "pred_probs_unlabeled": "--unlabeled",
+}
+OPTION_FLAGS = {"convention": "--convention", "batch_size": "--batch-size"}
 # How a store describes an input that was an object in memory.
 IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
 
 
-def repeat(contents: Contents) -> Markup:
-    """Code that makes this result again."""
-    lines = ["import daskal", "", "run = daskal.run("]
-    for name, value in contents.attrs["inputs"].items():
-        lines.append(f"    {name}={as_code(value)}")
+def repeat(contents: Contents) -> dict[str, Any]:
+    """Return how this result is made again, in Python and from a shell."""
+    version, cpu_levels = contents.attrs["version"], contents.attrs["cpu_levels"]
+    return {
+        "code": python_code(contents),
+        "command": command_line(contents),
+        "facts": [
+            ("Store", contents.path),
+            ("daskal", version),
+            *(("CPU level", level) for level in cpu_levels),
+        ],
+    }
+
+
+def changed_options(contents: Contents) -> dict[str, Any]:
+    """Return the options that are not the defaults."""
+    options = contents.attrs["options"]
+    return {name: value for name, value in options.items() if value != OPTION_DEFAULTS.get(name)}
+
+
+def python_code(contents: Contents) -> str:
+    """Return code that makes this result again."""
+    inputs = contents.attrs["inputs"]
+    lines = [f"    {name}={as_code(value)}" for name, value in inputs.items()]
     if contents.estimate_given:
         lines.append("    estimate=estimate,  # estimate.json in the store")
-    lines += [
-        f"    {name}={value!r},"
-        for name, value in contents.attrs["options"].items()
-        if value != OPTION_DEFAULTS.get(name)
-    ]
-    lines += [f"    out={contents.path!r},", ")", "run.batch  # the next batch"]
-    parts = [
-        text("The same inputs and options give the same bits, whatever the cluster and chunks."),
-        tag("pre", tag("code", "\n".join(lines)), tabindex=0),
-    ]
-    command = command_line(contents)
-    if command is not None:
-        parts += [text("Or from a shell:"), tag("pre", tag("code", command), tabindex=0)]
-    facts = [("Store", contents.path), ("daskal", contents.attrs["version"])]
-    facts += [("CPU level", level) for level in contents.attrs["cpu_levels"]]
-    parts.append(tag("dl", *(join([tag("dt", name), tag("dd", value)]) for name, value in facts)))
-    return section("repeat", "How to repeat it", *parts)
+    lines += [f"    {name}={value!r}," for name, value in changed_options(contents).items()]
+    lines.append(f"    out={contents.path!r},")
+    head, tail = ["import daskal", "", "run = daskal.run("], [")", "run.batch  # the next batch"]
+    return "\n".join([*head, *lines, *tail])
 
 
 def as_code(value: Any) -> str:
-    """An input as an argument; one that was in memory as a name to fill in."""
+    """Return an input as an argument; one that was in memory as a name to fill in."""
     values = value if isinstance(value, list) else [value]
     if any(IN_MEMORY.match(str(item)) for item in values):
         return f"...,  # {'; '.join(map(str, values))}"
@@ -288,25 +296,18 @@ def as_code(value: Any) -> str:
 
 
 def command_line(contents: Contents) -> str | None:
-    """The command that does the same, where one does."""
-    given, options = contents.attrs["inputs"], contents.attrs["options"]
-    flags = {
-        "labels": "--labels",
-        "pred_probs": "--pred-probs",
-        "pred_probs_unlabeled": "--unlabeled",
-    }
-    told = {"convention": "--convention", "batch_size": "--batch-size"}
-    changed = {name: value for name, value in options.items() if value != OPTION_DEFAULTS.get(name)}
+    """Return the command that does the same, where one does."""
+    inputs, changed = contents.attrs["inputs"], changed_options(contents)
     in_memory = any(
-        not isinstance(value, str) or IN_MEMORY.match(value) for value in given.values()
+        not isinstance(value, str) or IN_MEMORY.match(value) for value in inputs.values()
     )
-    if in_memory or not set(changed) <= set(told):
+    if in_memory or not set(changed) <= set(OPTION_FLAGS):
         return None
     words = ["daskal", "score"]
-    for name, value in given.items():
-        words += [flags[name], value]
+    for name, value in inputs.items():
+        words += [INPUT_FLAGS[name], value]
     if contents.estimate_given:
         words += ["--estimate", contents.path]
     for name, value in changed.items():
-        words += [told[name], str(value)]
+        words += [OPTION_FLAGS[name], str(value)]
     return shlex.join([*words, "--out", contents.path])

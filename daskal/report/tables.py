@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
-from daskal.report.markup import Markup, join, number, tag
+from daskal.text import listed
 
-# Rows shown at once, the first of them to begin with; without a script, the only ones.
-PAGE_SIZES = (10, 50, 250)
+
+def fixed(digits: int) -> Callable[[float], str]:
+    """Return a format of so many digits after the point."""
+    return f"{{:,.{digits}f}}".format
+
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     "text": str,
     "integer": "{:,}".format,
-    "share": number,
-    "real": number,
-    "fine": lambda value: number(value, 6),
+    "share": fixed(3),
+    "real": fixed(3),
+    "fine": fixed(6),
 }
+
+
+class Cell(NamedTuple):
+    """A value as the page shows it: in words, and from 0 to 1 where it is drawn too."""
+
+    kind: str
+    text: str
+    share: str | None = None
 
 
 class Column(NamedTuple):
@@ -32,121 +43,82 @@ class Column(NamedTuple):
     values: Sequence[Any]
     explained: str = ""
 
+    def cell(self, row: int) -> Cell:
+        """Return one value as the page shows it."""
+        value = self.values[row]
+        drawn = self.kind == "share" and not is_missing(value)
+        share = f"{min(max(value, 0.0), 1.0):.3f}" if drawn else None
+        return Cell(self.kind, in_words(self.kind, value), share)
 
-def show(kind: str, value: Any) -> str:
-    """A value in words."""
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return "–" if missing else FORMATS[kind](value)
-
-
-def cell(kind: str, value: Any) -> Markup:
-    """A value as a cell of the table."""
-    style = None
-    if kind == "share" and value is not None and not math.isnan(value):
-        style = f"--share:{min(max(value, 0.0), 1.0):.3f}"
-    return tag("td", show(kind, value), class_=kind, style=style)
-
-
-def embed(content: Any) -> Markup:
-    """Data for a page's script: no text in it can end the element or begin another."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    @property
+    def data(self) -> dict[str, Any]:
+        """The column as the page's script reads it: JSON has no NaN."""
+        values = [None if is_missing(value) else value for value in self.values]
+        return {"label": self.label, "kind": self.kind, "values": values}
 
 
-def as_data(values: Sequence[Any]) -> list[Any]:
-    """Values as JSON has them: NaN as null."""
-    return [
-        None if isinstance(value, float) and not math.isfinite(value) else value for value in values
-    ]
-
-
-def data_table(name: str, columns: Sequence[Column], *, caption: str, noun: str) -> Markup:
+@dataclass(frozen=True)
+class Table:
     """A table; ``name`` is its id and the name of the file it is saved as."""
-    num_rows = len(columns[0].values)
-    heads = [
-        tag("th", column.label, scope="col", class_=column.kind, title=column.explained or None)
-        for column in columns
-    ]
-    rows = [
-        tag("tr", *(cell(column.kind, column.values[row]) for column in columns))
-        for row in range(min(num_rows, PAGE_SIZES[0]))
-    ]
-    table = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", tag("tr", *heads)),
-        tag("tbody", *rows),
-    )
-    data = {
-        "noun": noun,
-        "columns": [
-            {"label": column.label, "kind": column.kind, "values": as_data(column.values)}
-            for column in columns
-        ],
-    }
-    return tag(
-        "div",
-        tag(
-            "div",
-            tag(
-                "label",
-                tag("span", f"Search {noun}", class_="unseen"),
-                tag("input", type="search", placeholder=f"Search {noun}", autocomplete="off"),
-            ),
-            tag("button", "Save as CSV", type="button", class_="save"),
-            class_="toolbar needs-script",
-        ),
-        tag("div", table, class_="scroller", tabindex=0, role="region", aria_label=caption),
-        tag(
-            "div",
-            tag("button", "Previous", type="button", class_="previous"),
-            tag("span", f"{len(rows):,} of {num_rows:,}", class_="where", role="status"),
-            tag("button", "Next", type="button", class_="next"),
-            tag(
-                "label",
-                "Rows ",
-                tag("select", *(tag("option", size) for size in PAGE_SIZES)),
-                class_="needs-script",
-            ),
-            class_="pager",
-        ),
-        tag("script", embed(data), type="application/json"),
-        class_="data-table",
-        id=name,
-    )
+
+    # Rows shown at once, the first of them to begin with; without a script, the only ones.
+    page_sizes: ClassVar[tuple[int, ...]] = (10, 50, 250)
+
+    name: str
+    columns: Sequence[Column]
+    caption: str
+    noun: str
+
+    @property
+    def first_rows(self) -> list[list[Cell]]:
+        """The rows that are shown before the script shows others."""
+        num_rows = min(len(self.columns[0].values), self.page_sizes[0])
+        return [[column.cell(row) for column in self.columns] for row in range(num_rows)]
+
+    @property
+    def where(self) -> str:
+        """Which rows are shown, in words."""
+        return f"{len(self.first_rows):,} of {len(self.columns[0].values):,}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All rows as the page's script reads them."""
+        return {"noun": self.noun, "columns": [column.data for column in self.columns]}
 
 
-def matrix(names: Sequence[str], shares: Sequence[Sequence[float]], *, caption: str) -> Markup:
+@dataclass(frozen=True)
+class Matrix:
     """Shares by row and column as a table with shaded cells; each says its number too."""
-    heads = join(tag("th", name, scope="col") for name in names)
-    rows = [
-        tag(
-            "tr",
-            tag("th", name, scope="row"),
-            *(
-                tag(
-                    "td",
-                    "" if math.isnan(share) else f"{100 * share:.0f}",
-                    style=f"--share:{0.0 if math.isnan(share) else share:.3f}",
-                )
+
+    names: Sequence[str]
+    shares: Sequence[Sequence[float]]
+    caption: str
+
+    @property
+    def rows(self) -> list[tuple[str, list[Cell]]]:
+        """Each row's name and cells, empty where the share is not known."""
+        cells = [
+            [
+                Cell("share", "", "0.000")
+                if is_missing(share)
+                else Cell("share", f"{100 * share:.0f}", f"{share:.3f}")
                 for share in line
-            ),
-        )
-        for name, line in zip(names, shares, strict=True)
-    ]
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", caption),
-            tag("thead", tag("tr", tag("td"), heads)),
-            tag("tbody", *rows),
-            class_="matrix",
-        ),
-        class_="scroller",
-        tabindex=0,
-        role="region",
-        aria_label=caption,
-    )
+            ]
+            for line in self.shares
+        ]
+        return list(zip(self.names, cells, strict=True))
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether there is no value: None, NaN or infinite."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def in_words(kind: str, value: Any) -> str:
+    """Return a value for people, a dash where there is none."""
+    return "–" if is_missing(value) else FORMATS[kind](value)
+
+
+def side_by_side(values: Sequence[float]) -> str:
+    """Return the first few of some numbers in words."""
+    return listed(values, 2)

@@ -16,8 +16,7 @@ from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS
 from daskal.method.estimate import Estimate
 from daskal.report.contents import Contents
-from daskal.report.markup import Page
-from daskal.report.page import make_page
+from daskal.report.page import Page, make_page
 from daskal.runs import store
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
@@ -27,8 +26,8 @@ from daskal.text import summary_table
 from daskal.version import __version__
 
 
-def gather(path: str, root: Any) -> Contents:
-    """The small tables of a finished store; no score is read."""
+def read_contents(path: str, root: Any) -> Contents:
+    """Return the small tables of a finished store; no score is read."""
     path = redacted(path)
     attrs = root.attrs[store.ATTRS]
     if attrs["status"] != store.FINISHED:
@@ -295,4 +294,4 @@ class Run:
         True
         """
         with store.reading(self.root, "what the report shows"):
-            return make_page(gather(self.path, self.root), out)
+            return make_page(read_contents(self.path, self.root), out)

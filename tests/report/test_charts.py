@@ -7,14 +7,20 @@ import pytest
 
 from daskal.report.charts import (
     HEIGHT,
+    Histogram,
     Layer,
+    Note,
+    Path,
+    Plot,
     Scale,
+    Tick,
     bars,
+    bars_outline,
+    coordinate,
     curves,
-    plain,
+    percent,
     round_values,
-    short,
-    steps,
+    short_count,
 )
 
 
@@ -34,12 +40,39 @@ def test_round_values(low: float, high: float, most: int, values: list[float]) -
 @pytest.mark.parametrize(
     ("value", "text"), [(7, "7"), (1500, "1.5k"), (2_000_000, "2M"), (10**10, "10G")]
 )
-def test_short(value: float, text: str) -> None:
-    assert short(value) == text
+def test_short_count(value: float, text: str) -> None:
+    assert short_count(value) == text
 
 
-def test_plain_keeps_what_is_seen() -> None:
-    assert [plain(value) for value in (0.0, 10.0, 12.345, 100.5)] == ["0", "10", "12.35", "100.5"]
+def test_coordinates_keep_what_is_seen() -> None:
+    assert [coordinate(value) for value in (0.0, 10.0, 12.345, 100.5)] == [
+        "0",
+        "10",
+        "12.35",
+        "100.5",
+    ]
+
+
+def test_places_in_percent() -> None:
+    assert [percent(share) for share in (0.0, 0.5, 0.33333)] == ["0%", "50%", "33.33%"]
+
+
+def test_notes_grow_away_from_the_nearer_edge() -> None:
+    assert Note("a", x=0.1, y=0.2).place == "left:10%;top:20%"
+    assert Note("a", x=0.9, y=0.2).place == "right:10%;top:20%"
+
+
+def test_grid_lies_at_the_ticks() -> None:
+    plot = Plot(label="", paths=[], x_ticks=[], y_ticks=[Tick(0, "0"), Tick(0.75, "3")])
+    assert plot.grid == ["300", "75"]
+
+
+def test_histogram_in_numbers() -> None:
+    counts = [np.arange(40), np.full(40, 1000)]
+    histogram = Histogram(["a", "b"], counts, (0.5, 1.0))
+    assert len(histogram.rows) == 20
+    assert histogram.rows[1] == ("0.525", ["5", "2,000"])
+    assert histogram.data["counts"] == [list(range(40)), [1000] * 40]
 
 
 def test_linear_scale() -> None:
@@ -67,15 +100,15 @@ def test_counts_have_whole_ticks() -> None:
     assert [tick.text for tick in Scale(3, log=False).ticks()] == ["1", "2", "3"]
 
 
-def test_steps_join_neighbours_and_leave_gaps() -> None:
-    path = steps(np.array([0.5, 1.0, 0.0, 0.5]), base=100, size=100)
+def test_bars_join_neighbours_and_leave_gaps() -> None:
+    path = bars_outline(np.array([0.5, 1.0, 0.0, 0.5]), base=100, size=100)
     assert path == "M0 100V50H250V0H500V100ZM750 100V50H1000V100Z"
-    assert steps(np.zeros(3), 100, 100) == ""
+    assert bars_outline(np.zeros(3), 100, 100) == ""
 
 
 def test_bars_downwards_hang_from_the_base_line() -> None:
-    (shape,), ticks = bars([Layer(np.array([4]), "x")], log=False, base=180, size=-100)
-    assert 'd="M0 180V280H1000V180Z"' in shape
+    paths, ticks = bars([Layer(np.array([4]), "x")], log=False, base=180, size=-100)
+    assert paths == [Path("M0 180V280H1000V180Z", "x")]
     assert ticks[-1].at == pytest.approx(1 - 280 / HEIGHT)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,11 +24,14 @@ from zarr.core.array import Array
 
 import daskal
 from daskal.report import contents
-from daskal.report.page import make_page, render
-from daskal.runs.result import gather
+from daskal.report.page import TEMPLATES, Page, make_page, render
+from daskal.runs.result import read_contents
 from tests.problems import make_problem
 
-HOSTILE = "</script><script>document.title='hit'</script><img src=x onerror=alert(1)>\"'&"
+HOSTILE = (
+    "</script><script>document.title='hit'</script><img src=x onerror=alert(1)>"
+    "\"'& {{ 7 * 7 }} {% raw %} {# x"
+)
 
 
 def make_run(folder: Path, **options: Any) -> daskal.Run:
@@ -113,7 +120,9 @@ def test_page_fetches_nothing(page: str, outline: Outline) -> None:
     assert "@import" not in page
     policy = next(a for t, a in outline.seen if t == "meta" and "http-equiv" in a)["content"]
     assert str(policy).startswith("default-src 'none'")
-    assert "script-src 'sha256-" in str(policy)
+    script = page.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert str(policy).endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_names_from_the_data_are_text(page: str, outline: Outline) -> None:
@@ -122,10 +131,48 @@ def test_names_from_the_data_are_text(page: str, outline: Outline) -> None:
     assert HOSTILE in outline.tables["annotators-table"]["Annotator"]
 
 
+def test_every_name_of_a_store_is_text(run: daskal.Run) -> None:
+    """Ids, annotators, classes, flags, inputs and the path, whatever is in them."""
+    given = read_contents(run.path, run.root)
+    assert given.estimate is not None
+    classes = tuple(f"{HOSTILE}{code}" for code in range(4))
+    hostile = replace(
+        given,
+        path=HOSTILE,
+        attrs={**given.attrs, "version": HOSTILE, "inputs": {"labels": HOSTILE}},
+        estimate=replace(given.estimate, class_names=classes, flags=(HOSTILE,)),
+        batch=given.batch.assign(id=HOSTILE),
+    )
+    outline, harmless = Outline(render(hostile, f"{HOSTILE}.csv")), Outline(render(given, "a.csv"))
+    assert outline.open == []
+    assert {tag for tag, _ in outline.seen} == {tag for tag, _ in harmless.seen}
+    for tag in ("script", "style", "section", "table", "svg", "a"):
+        assert [name for name, _ in outline.seen].count(tag) == [
+            name for name, _ in harmless.seen
+        ].count(tag)
+    assert set(outline.tables["next-batch"]["Id"]) == {HOSTILE}
+    named = [f"{code} {name}" for code, name in enumerate(classes)]
+    assert sorted(outline.tables["classes-table"]["Class"]) == named
+    for text in (*named, HOSTILE, f"{HOSTILE}.", repr(HOSTILE), shlex.quote(HOSTILE)):
+        assert text in outline.text
+
+
+def test_no_template_trusts_what_it_is_given() -> None:
+    """Nothing is marked safe, and the page's own style and script hold no words of templates."""
+    loader = TEMPLATES.loader
+    assert loader is not None
+    for name in loader.list_templates():
+        source = loader.get_source(TEMPLATES, name)[0]
+        assert not re.search(r"\|\s*safe|autoescape|Markup", source), name
+        if not name.endswith(".html"):
+            assert not re.search(r"{[{%#]", source), name
+    assert TEMPLATES.autoescape is True
+
+
 def test_run_in_one_line(run: daskal.Run, outline: Outline) -> None:
     assert run.estimate is not None
     assert (
-        "200 labelled examples and a pool of 400 scored with "
+        "200 labeled examples and a pool of 400 scored with "
         f"{run.estimate.num_annotations} labels by 30 annotators over 4 classes."
     ) in outline.text
 
@@ -134,7 +181,7 @@ def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
     table = outline.tables["next-batch"]
     assert table["Row"] == run.batch["row"].tolist()
     assert table["Score"] == run.batch["score"].tolist()
-    names = {"labeled": "labelled", "unlabeled": "pool"}
+    names = {"labeled": "labeled", "unlabeled": "pool"}
     assert table["From"] == [names[pool] for pool in run.batch["pool"]]
     assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
 
@@ -159,7 +206,7 @@ def test_classes_count_every_label(run: daskal.Run, outline: Outline) -> None:
     assert table["Agreement"] == sorted(table["Agreement"])
 
 
-def test_flags_and_temperature_are_told(run: daskal.Run, outline: Outline) -> None:
+def test_flags_and_temperature_are_shown(run: daskal.Run, outline: Outline) -> None:
     assert run.estimate is not None
     assert f"T = {run.estimate.temperature:g}" in outline.text
     for flag in run.estimate.flags:
@@ -170,7 +217,7 @@ def test_histograms_in_numbers_add_up(page: str) -> None:
     data = [
         json.loads(text) for text in re.findall(r'application/json">({"span".*?)</script>', page)
     ]
-    assert data[0]["names"] == ["pool", "labelled", "pool, in the batch", "labelled, in the batch"]
+    assert data[0]["names"] == ["pool", "labeled", "pool, in the batch", "labeled, in the batch"]
     sums = [sum(counts) for counts in data[0]["counts"]]
     assert sums[:2] == [400, 200]
     assert sums[2] + sums[3] == 50
@@ -206,7 +253,7 @@ def test_class_agreement_by_hand() -> None:
     # Two classes were given once each: the smaller is named.
     assert table.loc[1].tolist() == [4 / 6, 4 / 6, 6, 6, 0]
     assert np.isnan(table.loc[2, "agreement"])
-    assert table.loc[2, ["given", "there", "instead"]].tolist() == [1, 0, -1]
+    assert table.loc[2, ["num_given", "num_by_consensus", "given_instead"]].tolist() == [1, 0, -1]
 
 
 # ------------------------------------------------------------------------------ kinds of run
@@ -269,8 +316,8 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
     assert f"daskal score --unlabeled '{path}' --batch-size 7 --out {out}" in text
 
 
-def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
-    page = make_page(gather("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root)).html
+def test_secrets_of_an_address_are_not_shown(run: daskal.Run) -> None:
+    page = make_page(read_contents("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root)).html
     assert "example.org/s.zarr" in page
     assert "s3cret" not in page
     assert "t0ken" not in page
@@ -307,6 +354,12 @@ def test_of_many_annotators_the_ends_are_listed_and_all_saved(
     assert ("a", {"href": "r-annotators.csv", "download": "r-annotators.csv"}) in outline.seen
 
 
+def test_link_to_the_annotators_is_an_address(run: daskal.Run) -> None:
+    outline = Outline(render(read_contents(run.path, run.root), "javascript:a #1.csv"))
+    (link,) = [attrs for tag, attrs in outline.seen if tag == "a" and "download" in attrs]
+    assert link == {"href": "javascript%3Aa%20%231.csv", "download": "javascript:a #1.csv"}
+
+
 def test_folder_that_is_not_there(run: daskal.Run, tmp_path: Path) -> None:
     with pytest.raises(daskal.DaskalError, match="cannot be written"):
         run.report(tmp_path / "none" / "r.html")
@@ -314,7 +367,14 @@ def test_folder_that_is_not_there(run: daskal.Run, tmp_path: Path) -> None:
 
 def test_notebook_shows_the_page_inline(run: daskal.Run, page: str) -> None:
     frame = run.report()._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
     assert html.unescape(re.findall('srcdoc="(.*?)"', frame, re.DOTALL)[0]) == page
+    assert "allow-same-origin" not in frame
+
+
+def test_repr_of_a_page_says_its_size_and_place() -> None:
+    page = Page('<p class="x">&amp;–</p>', "r.html")
+    assert repr(page) == "<daskal report of 25 bytes, written to 'r.html'>"
 
 
 def test_reprs_of_run_and_estimate(run: daskal.Run) -> None:
@@ -365,13 +425,11 @@ def test_ten_million_scores_and_five_thousand_annotators_stay_small(run: daskal.
             "agreement_with_annotators": rng.random(num),
         }
     )
-    given = gather(run.path, run.root)
-    grown = contents.Contents(
-        **{
-            **vars(given),
-            "annotators": people,
-            "histograms": {name: value * 10**7 for name, value in given.histograms.items()},
-        }
+    given = read_contents(run.path, run.root)
+    grown = replace(
+        given,
+        annotators=people,
+        histograms={name: value * 10**7 for name, value in given.histograms.items()},
     )
     assert len(render(grown).encode()) < 1_000_000
 
@@ -429,8 +487,8 @@ def browse(page: str, steps: str, profile: Path, width: int = 1200) -> dict[str,
         timeout=120,
         check=True,
     )
-    told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not told, "\n".join(told)
+    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not messages, "\n".join(messages)
     said = re.findall(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)[0]
     result = json.loads(html.unescape(said))
     assert "error" not in result
@@ -515,8 +573,8 @@ def test_browser_reads_bars_and_changes_the_scale(page: str, profile: Path) -> N
     assert said["before"] == [True, False]
     assert said["after"] == [False, True]
     assert re.fullmatch(
-        r"0\.\d{3} to 0\.\d{3}: pool \d+ · labelled \d+ · pool, in the batch \d+ · "
-        r"labelled, in the batch \d+",
+        r"0\.\d{3} to 0\.\d{3}: pool \d+ · labeled \d+ · pool, in the batch \d+ · "
+        r"labeled, in the batch \d+",
         said["readout"],
     )
 

@@ -40,4 +40,4 @@ def test_a_measurement_prints_its_table(name, num_rows):
 def test_the_profile_names_functions():
     printed = "\n".join(run_small("profile"))
     assert "calibration.log_totals" in printed
-    assert "kernels.load_probs" in printed
+    assert "tiles.load_probs" in printed

@@ -34,7 +34,7 @@ def make_probs(
 def make_labeled(
     seed: int, num_rows: int, num_annotators: int, num_classes: int
 ) -> tuple[Floats, Floats]:
-    """Return labels (float64, NaN if missing) of 3 to 5 annotators per row, three in four correct."""
+    """Return labels (float64, NaN if missing) of 3 to 5 annotators per row, 3 in 4 correct."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, num_classes, num_rows)
     labels = np.full((num_rows, num_annotators), np.nan)

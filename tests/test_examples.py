@@ -95,7 +95,7 @@ def test_active_learning() -> None:
 
 def test_cluster(tmp_path: Path) -> None:
     printed = run_short("cluster", "--out", str(tmp_path))
-    assert "score pool: 2 of 2 blocks, 5,000 rows" in printed
+    assert "score unlabeled: 2 of 2 blocks, 5,000 rows" in printed
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(daskal.Run.open(tmp_path / "scores.zarr").batch) == 100
 

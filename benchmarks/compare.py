@@ -24,8 +24,8 @@ import daskal
 from benchmarks import data, timing
 from daskal.engine import reduction
 from daskal.inputs import blocks
-from daskal.inputs.arguments import open_probs
 from daskal.inputs.data import open_labeled
+from daskal.inputs.probabilities import open_probs
 from daskal.storage import transfers
 
 

@@ -11,17 +11,16 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask
-import dask.array as da
 import numpy as np
 
 from benchmarks import timing
 from daskal.engine import reduction
 from daskal.inputs import blocks
+from daskal.inputs.sources import Source, cut_nothing
 
 COUNTS = (1_000, 10_000, 100_000)
 SMALL_COUNTS = (100,)
@@ -39,15 +38,19 @@ class EmptyReader:
         return np.empty((stop - start, 0))
 
 
-@dataclass(frozen=True)
-class EmptySource:
-    """The parts of a source that the graph of its blocks needs."""
-
-    reader: EmptyReader = EmptyReader()
-
-    def arguments(self, edges: Sequence[int]) -> tuple[Iterable[Any], list[da.Array]]:
-        """Return nothing for each block."""
-        return [None] * (len(edges) - 1), []
+def empty_source(num_rows: int) -> Source:
+    """Return a source of rows without columns."""
+    return Source(
+        name="nothing",
+        kind="stored",
+        shape=(num_rows, 0),
+        dtype=np.dtype(np.float64),
+        row_axis=0,
+        row_bytes=0,
+        reader=EmptyReader(),
+        cut=cut_nothing,
+        identity=dict,
+    )
 
 
 class Count:
@@ -83,11 +86,12 @@ class Cost(NamedTuple):
 def run(num_blocks: int) -> Cost:
     """Return the cost of the reduction of ``num_blocks`` blocks."""
     before = resident()
-    cut = blocks.RowBlocks((EmptySource(),), tuple(range(num_blocks + 1)), has_labels=False)  # type: ignore[arg-type]
+    sources = (empty_source(num_blocks),)
+    cut = blocks.RowBlocks(sources, tuple(range(num_blocks + 1)), has_labels=False)
     began = time.process_time()
-    task = reduction.tree(cut, "count", count_one)
+    task = reduction.tree(cut, "empty", count_one)
     built, clock = time.process_time(), time.perf_counter()
-    assert task.compute("empty").blocks == num_blocks
+    assert task.compute().blocks == num_blocks
     ended = time.process_time()
     wall = time.perf_counter() - clock
     return Cost(built - began, ended - built, wall, resident() - before)

@@ -19,6 +19,7 @@ ORDER = (
     "errors",
     "options",
     "text",
+    "names",
     "storage",
     "method",
     "kernels",

@@ -118,7 +118,7 @@ def test_pickled_members_of_votes_are_never_read(tmp_path: Path, member: str) ->
 
 
 def test_codecs_within_codecs_are_seen(tmp_path: Path) -> None:
-    from daskal.locations import codec_names, names_in
+    from daskal.storage.locations import codec_names, names_in
 
     plain = zarr.create_array(tmp_path / "a", data=PROBS, chunks=(1, 3), shards=(2, 3))
     names = list(codec_names(plain))

@@ -92,7 +92,15 @@ def estimate(
         warnings.warn(
             findings.left_out(statistics.findings, given.names), DataWarning, stacklevel=2
         )
-    return finish_estimate(statistics, given, options, on_invalid)
+    found = finish_estimate(statistics, given, options, on_invalid)
+    warn_of(found)
+    return found
+
+
+def warn_of(estimate: Estimate) -> None:
+    """Warn the caller of a public function of what questions the data."""
+    for flag in estimate.warnings:
+        warnings.warn(flag, DataWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)

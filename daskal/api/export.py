@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from daskal.api.selection import COLUMNS
-from daskal.errors import InputError, StorageError
+from daskal.errors import DaskalError, InputError, StorageError, StoreExistsError
+from daskal.names.naming import plain_texts
+from daskal.names.normal import as_index
 from daskal.storage import locations
 from daskal.storage.redaction import redacted
 from daskal.version import __version__
@@ -63,19 +65,38 @@ def to_tasks(batch: pd.DataFrame, *, id_key: str = "id") -> list[dict[str, Any]]
     ]
 
 
+def with_text_ids(batch: pd.DataFrame) -> pd.DataFrame:
+    """Return a batch with the one text of each id; an unknown id stays unknown."""
+    if "id" not in batch:
+        return batch
+    known = batch["id"].notna()
+    texts = pd.Series(None, index=batch.index, dtype=object)
+    texts[known] = plain_texts(as_index(batch.loc[known, "id"].tolist()))
+    return batch.assign(id=texts)
+
+
+def json_ids(batch: pd.DataFrame) -> pd.DataFrame:
+    """Return a batch with ids that JSON has: numbers and text as they are, all else as text."""
+    ids = batch.get("id", pd.Series(dtype=object)).dropna().tolist()
+    plain = all(isinstance(value, int | float | str) for value in ids)
+    return batch if plain else with_text_ids(batch)
+
+
 def write_csv(batch: pd.DataFrame, file: Any, id_key: str) -> None:
     """Write a batch as CSV."""
-    batch.to_csv(file, index=False, lineterminator="\n")
+    with_text_ids(batch).to_csv(file, index=False, lineterminator="\n")
 
 
 def write_parquet(batch: pd.DataFrame, file: Any, id_key: str) -> None:
     """Write a batch as Parquet."""
-    batch.to_parquet(file, index=False)
+    kinds = {type(value) for value in batch.get("id", pd.Series(dtype=object)).dropna().tolist()}
+    # A column of Parquet has one type.
+    (batch if len(kinds) < 2 else with_text_ids(batch)).to_parquet(file, index=False)
 
 
 def write_json(batch: pd.DataFrame, file: Any, id_key: str) -> None:
     """Write a batch as Label Studio tasks."""
-    tasks = to_tasks(batch, id_key=id_key)
+    tasks = to_tasks(json_ids(batch), id_key=id_key)
     text = json.dumps(tasks, ensure_ascii=False, indent=1, allow_nan=False, default=str)
     file.write(f"{text}\n".encode())
 
@@ -111,6 +132,8 @@ def export_batch(
     ------
     InputError
         If the name ends otherwise, or the batch lacks columns.
+    StoreExistsError
+        If there is a file that is no batch: only a batch is replaced.
     StorageError
         If the file cannot be written.
 
@@ -119,8 +142,8 @@ def export_batch(
     The JSON is a list of Label Studio's tasks::
 
         {"data": {"id": "img/7.jpg", "pool": "unlabeled", "row": 7},
-         "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.1.0"},
-         "predictions": [{"model_version": "daskal 0.1.0", "score": 0.21, "result": []}]}
+         "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.2.0"},
+         "predictions": [{"model_version": "daskal 0.2.0", "score": 0.21, "result": []}]}
 
     The score is there twice: as the prediction's, by which Label Studio orders tasks (the lowest
     first, which is what a score of daskal means), and in ``meta``, for everything else.
@@ -138,6 +161,7 @@ def export_batch(
 
     target = os.fspath(path)
     write = WRITERS[format_of(target)]
+    refuse_foreign_file(target, id_key, storage_options)
     options = locations.options_for(target, storage_options) or {}
     with locations.storage_errors("write the batch to", target, storage_options):
         try:
@@ -148,6 +172,24 @@ def export_batch(
                 f"the batch cannot be written to {redacted(target)!r}: there is no such "
                 "folder. Name a file in a folder that is there and may be written to."
             ) from error
+
+
+def refuse_foreign_file(path: str, id_key: str, storage_options: Mapping[str, Any] | None) -> None:
+    """Refuse to write over anything but an earlier batch: it may be somebody's only copy."""
+    import fsspec
+
+    options = locations.options_for(path, storage_options) or {}
+    with locations.storage_errors("write the batch to", path, storage_options):
+        file_system, place = fsspec.core.url_to_fs(path, **options)
+        if not file_system.exists(place):
+            return
+    try:
+        read_batch(path, id_key=id_key, storage_options=storage_options)
+    except DaskalError as error:
+        raise StoreExistsError(
+            f"{redacted(path)!r} exists already and is no batch, so it is not replaced. Choose "
+            "another path, or remove it yourself."
+        ) from error
 
 
 def format_of(path: str) -> str:
@@ -174,11 +216,28 @@ def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
     )
 
 
+# Columns of the table that the report's own button saves, and what they are called in a batch.
+REPORT_COLUMNS = {"Rank": "rank", "Id": "id", "From": "pool", "Row": "row", "Score": "score"}
+REPORT_SOURCES = {"labeled": "labeled", "labelled": "labeled", "pool": "unlabeled"}
+
+
 def read_csv(file: Any, id_key: str) -> pd.DataFrame:
-    """The examples of a CSV file; ids such as 007 stay text."""
-    found = pd.read_csv(file, dtype={"id": "str"})
-    if "id" in found and found["id"].dropna().str.fullmatch(r"0|-?[1-9]\d*").all():
-        return found.astype({"id": "Int64"})
+    """Return the examples of a CSV file, ids as the text they are written as: 007, NA and "" too.
+
+    Where no example of a source has an id, that source has none.
+    """
+    found = pd.read_csv(
+        file, dtype={"id": str, "Id": str}, keep_default_na=False, na_values={"score": [""]}
+    )
+    if {"From", "Row"} <= set(found.columns):
+        found = found.rename(columns=REPORT_COLUMNS)
+        found["pool"] = found["pool"].map(REPORT_SOURCES)
+        if "id" in found:
+            found["id"] = found["id"].replace("–", "")
+    if "id" in found and "pool" in found:
+        ids = found["id"].astype(object)
+        blank = (ids == "").groupby(found["pool"]).transform("all")
+        found["id"] = ids.where(~blank, None)
     return found
 
 
@@ -213,7 +272,7 @@ def read_batch(
     ------
     InputError
         If the name ends otherwise, or no batch is in the file.
-    MissingPathError, StorageError
+    StorageError
         If the file cannot be read.
 
     Examples

@@ -18,7 +18,7 @@ from daskal.inputs.data import (
     match_annotators,
     open_labeled,
 )
-from daskal.inputs.sources import RowIds
+from daskal.inputs.ids import RowIds
 from daskal.kernels.quality import gather_block
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate

@@ -8,7 +8,6 @@ import dask.array as da
 import numpy as np
 
 from daskal.engine.graph import as_array
-from daskal.inputs.arguments import rows_template
 from daskal.inputs.data import (
     LabeledData,
     check_fits,
@@ -17,6 +16,7 @@ from daskal.inputs.data import (
     open_labeled,
     open_pool,
     pool_rule,
+    rows_template,
 )
 from daskal.kernels import second_pass
 from daskal.method.estimate import Estimate

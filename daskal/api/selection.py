@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from daskal.api.exclusion import Excluded, Exclusion, Pool, pick_index
 from daskal.engine import reduction
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs import arguments
@@ -24,92 +25,6 @@ COLUMNS = ("rank", "pool", "row", "id", "score")
 LABELED, UNLABELED = "labeled", "unlabeled"
 
 
-# --- what is left out -------------------------------------------------------------------------
-
-
-class Pool(NamedTuple):
-    """One of the two pools to choose from: its scores, and what is known of its examples."""
-
-    name: str
-    scores: Any
-    ids: Any = None
-    num_annotations: Any = None
-
-
-class Excluded(NamedTuple):
-    """Examples that are not to be chosen: ids of either pool, and (pool, row, id) of a batch."""
-
-    ids: frozenset[Any] = frozenset()
-    batch: tuple[tuple[str, int, Any], ...] = ()
-
-    @classmethod
-    def from_argument(cls, exclude: Any) -> Excluded:
-        """Ids, or an earlier batch."""
-        if exclude is None:
-            return cls()
-        if isinstance(exclude, pd.DataFrame):
-            missing = {"pool", "row"} - set(exclude.columns)
-            if missing:
-                raise InputError(
-                    "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
-                    f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}."
-                )
-            ids = exclude["id"] if "id" in exclude else pd.Series(None, exclude.index, dtype=object)
-            plain = ids.astype(object).where(ids.notna(), None).tolist()
-            pairs = zip(exclude["pool"].tolist(), exclude["row"].tolist(), plain, strict=True)
-            return cls(batch=tuple(pairs))
-        if isinstance(exclude, str | bytes):
-            raise InputError(f"exclude: expected a list of ids, got the text {exclude!r}.")
-        return cls(frozenset(np.asarray(exclude).ravel().tolist()))
-
-    def of_pool(self, pool: Pool) -> tuple[frozenset[Any], frozenset[int]]:
-        """Ids and rows that are left out of a pool; a batch goes by ids where both sides know."""
-        mine = [(row, key) for name, row, key in self.batch if name == pool.name]
-        if pool.ids is None:
-            return frozenset(), frozenset(row for row, _ in mine)
-        ids = self.ids | as_kind_of(pool.ids, [key for _, key in mine if key is not None])
-        return ids, frozenset(row for row, key in mine if key is None)
-
-    def check(self, pools: Sequence[Pool]) -> None:
-        """Refuse ids that cannot be those of any example."""
-        known = [pool for pool in pools if pool.ids is not None]
-        if self.ids and not known:
-            raise InputError(
-                "exclude: expected ids that the examples have, but neither pool has ids. Pass "
-                "labeled_ids or unlabeled_ids, or exclude an earlier batch (a DataFrame)."
-            )
-        kinds = {
-            isinstance(pick_rows(pool.ids, np.zeros(1, dtype=np.int64))[0], str)
-            for pool in known
-            if pool.ids.shape[0]
-        }
-        given = {isinstance(key, str) for key in self.ids}
-        if given and kinds and not given & kinds:
-            wanted, got = ("text", "numbers") if True in kinds else ("numbers", "text")
-            raise InputError(
-                f"exclude: expected ids that are {wanted}, as the examples', got {got}."
-            )
-
-
-def as_kind_of(known: Any, keys: Sequence[Any]) -> set[Any]:
-    """Ids from a file, which may hold numbers as text or the reverse, as those that are known."""
-    if not (keys and known.shape[0]):
-        return set(keys)
-    if isinstance(pick_rows(known, np.zeros(1, dtype=np.int64))[0], str):
-        return {str(key) for key in keys}
-    return {int(key) if isinstance(key, str) and key.isdigit() else key for key in keys}
-
-
-def drop(state: Smallest, pool: Pool, ids: frozenset[Any], rows: frozenset[int]) -> Smallest:
-    """The candidates that are not left out."""
-    keep = np.array([row not in rows for row in state.rows.tolist()], dtype=bool)
-    if ids and len(keep):
-        order = np.argsort(state.rows)
-        names = pick_rows(pool.ids, state.rows[order])
-        keep[order] &= np.array([name not in ids for name in names], dtype=bool)
-    return Smallest(state.size, state.scores[keep], state.rows[keep])
-
-
 # --- the smallest -----------------------------------------------------------------------------
 
 
@@ -123,30 +38,14 @@ def open_scores(name: str, given: Any, kinds: str, storage_options: Storage) -> 
     return source
 
 
-def choose(
-    pool: Pool,
-    name: str,
-    size: int,
-    excluded: Excluded,
-    max_annotations: int | None,
-    storage_options: Storage,
-) -> Candidates:
-    """The smallest of a pool that are not left out.
+def choose(pool: Pool, size: int, exclusion: Exclusion, max_annotations: int | None) -> Candidates:
+    """Return the smallest of a source of scores that are not left out.
 
     Read once with room for all that may be left out, and again only where ids are not unique.
     """
-    sources = [open_scores(name, pool.scores, "fiu", storage_options)]
-    if pool.num_annotations is not None:
-        num = open_scores("num_annotations", pool.num_annotations, "iu", storage_options)
-        if num.shape != sources[0].shape:
-            raise InputError(
-                f"num_annotations: expected one number a score, {sources[0].shape[0]:,}, got "
-                f"{num.shape[0]:,}."
-            )
-        sources.append(num)
+    sources = [pool.scores] if pool.num_annotations is None else [pool.scores, pool.num_annotations]
     blocks = cut_rows(sources, has_labels=False)
-    ids, rows = excluded.of_pool(pool)
-    wanted = size + len(ids) + len(rows)
+    wanted = size + exclusion.size
     while True:
         tree = reduction.tree(
             blocks,
@@ -155,19 +54,37 @@ def choose(
             size=wanted,
             max_annotations=max_annotations,
         )
-        try:
-            found: Candidates = tree.compute()
-        except InvalidDataError:
-            raise_all_findings(pool.scores, storage_options)
-            raise
+        found: Candidates = tree.compute()
         states = (found.with_votes, found.without_votes)
-        kept = [drop(state, pool, ids, rows) for state in states]
+        kept = [exclusion.drop(state, pool) for state in states]
         if all(
             len(left.rows) >= size or len(state.rows) < wanted
             for left, state in zip(kept, states, strict=True)
         ):
             return Candidates(*kept)
         wanted *= 2
+
+
+def open_pools(
+    given: Mapping[str, tuple[str, Any, Any]], num_annotations: Any, storage_options: Storage
+) -> list[Pool]:
+    """Return the sources of scores that are given, by (name, scores, ids)."""
+    pools = []
+    for argument, (name, scores, ids) in given.items():
+        if scores is None:
+            continue
+        source = open_scores(argument, scores, "fiu", storage_options)
+        num = None
+        if name == LABELED and num_annotations is not None:
+            num = open_scores("num_annotations", num_annotations, "iu", storage_options)
+            if num.shape != source.shape:
+                raise InputError(
+                    f"num_annotations: expected one number per score, {source.shape[0]:,}, got "
+                    f"{num.shape[0]:,}."
+                )
+        known = known_ids(f"{name}_ids", ids, scores, storage_options)
+        pools.append(Pool(name, argument, source, known, num))
+    return pools
 
 
 def raise_all_findings(scores: Any, storage_options: Storage) -> None:
@@ -240,12 +157,8 @@ def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
 
 
 def pick_rows(ids: Any, rows: np.ndarray[Any, Any]) -> list[Any]:
-    """The ids of some rows, ascending."""
-    if hasattr(ids, "oindex"):
-        return list(np.asarray(ids.oindex[rows]).tolist())
-    if hasattr(ids, "dask"):
-        return list(np.asarray(ids[rows].compute()).tolist())
-    return list(np.asarray(ids)[rows].tolist())
+    """Return the ids of some rows, ascending."""
+    return list(pick_index(ids, rows).tolist())
 
 
 def known_ids(name: str, given: Any, scores: Any, storage_options: Storage) -> Any:
@@ -334,25 +247,18 @@ def next_batch(
         check_size(max_annotations, name="max_annotations")
     if num_annotations is None and max_annotations is not None:
         raise InputError("max_annotations: expected num_annotations beside it, got none.")
-    pools = {
-        "scores": Pool(
-            LABELED,
-            scores,
-            known_ids("labeled_ids", labeled_ids, scores, storage_options),
-            num_annotations,
-        ),
-        "pool": Pool(
-            UNLABELED, pool, known_ids("unlabeled_ids", unlabeled_ids, pool, storage_options)
-        ),
-    }
-    pools = {name: given for name, given in pools.items() if given.scores is not None}
-    excluded = Excluded.from_argument(exclude)
-    excluded.check(list(pools.values()))
-    found = {
-        given.name: choose(given, name, int(size), excluded, max_annotations, storage_options)
-        for name, given in pools.items()
-    }
-    ids = {given.name: given.ids for given in pools.values()}
+    given = {"scores": (LABELED, scores, labeled_ids), "pool": (UNLABELED, pool, unlabeled_ids)}
+    pools = open_pools(given, num_annotations, storage_options)
+    excluded = Excluded.from_argument(exclude, (LABELED, UNLABELED))
+    excluded.check(pools)
+    found = {}
+    for part in pools:
+        try:
+            found[part.name] = choose(part, int(size), excluded.of_pool(part), max_annotations)
+        except InvalidDataError:
+            raise_all_findings(given[part.argument][1], storage_options)
+            raise
+    ids = {part.name: part.ids for part in pools}
     labeled, unlabeled = found.get(LABELED), found.get(UNLABELED)
     frame = rank(
         int(size),

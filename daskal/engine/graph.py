@@ -21,7 +21,8 @@ from daskal.engine.progress import announce
 from daskal.engine.workers import keep_freed_memory
 from daskal.errors import BlockError, ClusterError, DaskalError
 from daskal.inputs.blocks import RowBlocks
-from daskal.inputs.sources import Reader, RowIds
+from daskal.inputs.ids import RowIds
+from daskal.inputs.readers import Reader
 from daskal.method.merging import merge_all
 from daskal.method.values import Block
 from daskal.storage.redaction import explain, showable
@@ -154,7 +155,7 @@ def block_graph(
     columns = []
     needs: list[Any] = []
     for source in blocks.sources:
-        column, arrays = source.arguments(blocks.edges)
+        column, arrays = source.cut(blocks.edges)
         columns.append(column)
         needs.extend(arrays)
     layer = BlockLayer(name, job, blocks.edges, list(zip(*columns, strict=True)), done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from daskal.errors import InputError, InvalidDataError
 from daskal.importing.columns import EXAMPLES, Tally, listed, positions, whole_numbers
 from daskal.importing.files import Ids
+from daskal.names.naming import in_class_order
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
 _WHOLE_LABEL = re.compile(r"-?[0-9]+(\.0*)?")
@@ -42,7 +43,7 @@ def resolve_labels(
     if classes is not None:
         names: tuple[str, ...] | None = _class_names(classes)
     else:
-        names = None if whole else tuple(sorted(values))
+        names = None if whole else in_class_order(values)
     # Numbers are codes unless the names themselves are numbers (ratings 1 to 5).
     if names is None or (whole and not any(_WHOLE_LABEL.fullmatch(given) for given in names)):
         codes = values
@@ -118,9 +119,18 @@ def _typed_labels(values: list[str], name: str) -> list[Any]:
 
 
 def _class_names(classes: Sequence[Any]) -> tuple[str, ...]:
-    names = tuple(str(given) for given in classes)
-    if isinstance(classes, str) or not names or len(set(names)) < len(names):
-        raise InputError(f"classes: expected distinct names in a list, got {classes!r}.")
+    if isinstance(classes, Mapping) and sorted(classes) == list(range(len(classes))):
+        classes = [classes[code] for code in range(len(classes))]
+    # A set has no order, another one in every process.
+    ordered = isinstance(classes, Iterable) and not isinstance(
+        classes, str | bytes | Mapping | set | frozenset
+    )
+    names = tuple(str(given) for given in classes) if ordered else ()
+    if not names or len(set(names)) < len(names):
+        raise InputError(
+            "classes: expected distinct names in the order of their codes, in a list or as a "
+            f"mapping of the codes 0 to K - 1, got {classes!r}."
+        )
     return names
 
 

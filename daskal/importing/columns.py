@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
+from daskal.names.normal import EXACT_FLOAT
 
 EXAMPLES = 5
 """How many examples an error message gives."""
@@ -24,6 +25,7 @@ EXAMPLES = 5
 WHOLE = "whole numbers"
 TEXT = "text"
 FRACTIONS = "fractions"
+ROUNDED = "floats beyond 2**53"
 
 _CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _INT64_MAX = 2**63 - 1
@@ -129,6 +131,13 @@ class Tally:
                 f"votes: column {name!r} is of mixed types: {met}. Expected one type: convert the "
                 f"column first, e.g. votes[{name!r}] = votes[{name!r}].astype(str)."
             )
+        if names == [ROUNDED]:
+            kind = self.kinds[0]
+            raise InvalidDataError(
+                f"votes: expected exact ids in column {name!r}, but row {kind.row:,} holds the "
+                f"float {kind.example}: beyond 2**53 floats round whole numbers, so that several "
+                "ids become one. Read the column as integers or as text."
+            )
         if names == [FRACTIONS]:
             kind = self.kinds[0]
             raise InvalidDataError(
@@ -203,8 +212,15 @@ def as_column(values: pd.Series[Any]) -> Column:
         if pc.any(odd).as_py():
             row = odd.index(True).as_py()
             return Column(None, (Kind(FRACTIONS, row, repr(array[row].as_py())),))
+        rounded = pc.greater(pc.abs(array), EXACT_FLOAT).fill_null(False)
+        if pc.any(rounded).as_py():
+            row = rounded.index(True).as_py()
+            return Column(None, (Kind(ROUNDED, row, repr(array[row].as_py())),))
         array = array.cast(pa.int64())
-    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+    elif pa.types.is_boolean(kind):
+        # Named as Python writes them: True may be the first of the classes given.
+        array = pc.if_else(array, "True", "False").cast(pa.large_string())
+    elif pa.types.is_integer(kind):
         large = kind == pa.uint64() and (pc.max(array).as_py() or 0) > _INT64_MAX
         array = array.cast(pa.uint64() if large else pa.int64())
     elif pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):

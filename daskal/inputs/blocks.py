@@ -88,7 +88,7 @@ class RowBlocks:
 def block_size(sources: Sequence[Source]) -> BlockSize:
     """Rows of a block of row-aligned sources, and why so many."""
     return choose_block(
-        sources[0].shape[sources[0].row_axis],
+        sources[0].num_rows,
         sum(source.row_bytes for source in sources),
         [source.chunk_rows for source in sources],
         in_memory=all(source.kind == "memory" for source in sources),
@@ -101,7 +101,7 @@ def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = Fal
     Dask arrays keep their own row chunks where they all agree and nothing stored would be cut
     through; else, or if ``uniform``, blocks are of one size.
     """
-    num_rows = sources[0].shape[sources[0].row_axis]
+    num_rows = sources[0].num_rows
     lazy = {source.row_chunks for source in sources if source.row_chunks is not None}
     if len(lazy) == 1 and not uniform:
         edges = [0]

@@ -11,10 +11,10 @@ import dask.array as da
 import pandas as pd
 
 from daskal.errors import DataWarning, EstimateError, InputError
-from daskal.inputs import arguments
-from daskal.inputs.arguments import Labels, Probs
 from daskal.inputs.blocks import RowBlocks, cut_rows
-from daskal.inputs.sources import RowIds
+from daskal.inputs.ids import RowIds, check_same_ids
+from daskal.inputs.labels import Labels, open_labels
+from daskal.inputs.probabilities import Probs, open_probs
 from daskal.method.estimate import Estimate
 from daskal.method.findings import Names
 from daskal.method.values import PoolRule
@@ -65,11 +65,9 @@ def open_labeled(
     least_classes: int = 2,
 ) -> LabeledData:
     """Return labels and probabilities as row-aligned blocks, ``uniform`` ones if asked for."""
-    given = arguments.open_labels(labels, storage_options)
-    probs = arguments.open_probs(
-        "pred_probs", pred_probs, storage_options, least_classes=least_classes
-    )
-    arguments.check_aligned(given, probs)
+    given = open_labels(labels, storage_options)
+    probs = open_probs("pred_probs", pred_probs, storage_options, least_classes=least_classes)
+    check_aligned(given, probs)
     sources = [given.source, *probs.sources]
     return LabeledData(given, probs, cut_rows(sources, has_labels=True, uniform=uniform))
 
@@ -78,8 +76,51 @@ def open_pool(
     pred_probs: Any, storage_options: Storage, *, uniform: bool = False, least_classes: int = 2
 ) -> PoolData:
     """Return the pool's probabilities as blocks, ``uniform`` ones if asked for."""
-    probs = arguments.open_probs(POOL, pred_probs, storage_options, least_classes=least_classes)
+    probs = open_probs(POOL, pred_probs, storage_options, least_classes=least_classes)
     return PoolData(probs, cut_rows(probs.sources, has_labels=False, uniform=uniform))
+
+
+# --- that they belong together ----------------------------------------------------------------
+
+
+def check_aligned(labels: Labels, probs: Probs) -> None:
+    """Refuse labels and probabilities whose rows are not the same examples."""
+    if labels.num_rows != probs.num_rows:
+        raise InputError(
+            "expected labels and pred_probs with the same number of rows, got "
+            f"{labels.num_rows:,} and {probs.num_rows:,}.{advice_on_rows(labels, probs)}"
+        )
+    if labels.template is not None and probs.template is not None:
+        check_dims(labels.template.dims, probs.template.dims)
+    check_same_ids("labels", labels.row_ids, "pred_probs", probs.row_ids)
+    named = labels.class_names, probs.class_names
+    if None not in named and named[0] != named[1]:
+        raise InputError(
+            f"expected the classes of labels and pred_probs in one order, got {named[0]!r} and "
+            f"{named[1]!r}. Put the columns of pred_probs into the order of the labels' classes."
+        )
+
+
+def advice_on_rows(labels: Labels, probs: Probs) -> str:
+    """Return what to look at where numbers of rows disagree."""
+    if probs.ensemble and labels.num_rows == probs.num_models:
+        return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
+    if probs.num_rows < labels.num_rows == probs.num_classes:
+        return " pred_probs seems to be turned round: rows are examples, columns classes."
+    if labels.num_rows < probs.num_rows == labels.num_annotators:
+        return " labels seems to be turned round: rows are examples, columns annotators."
+    return " Each row of both is the same example."
+
+
+def check_dims(labels: Sequence[Hashable], probs: Sequence[Hashable]) -> None:
+    """Refuse DataArrays whose dimensions say that the axes are in another order."""
+    rows = labels[0]
+    if probs[-2] != rows and (rows in probs or probs[-2] in labels):
+        raise InputError(
+            "expected labels with the dimensions (row, annotator) and pred_probs with (row, class) "
+            f"or (model, row, class), got {tuple(labels)!r} and {tuple(probs)!r}. Call "
+            ".transpose() on the one that is turned round."
+        )
 
 
 def check_same_model(probs: Probs, pool: Probs) -> None:
@@ -192,11 +233,24 @@ def annotator_index(labels: Labels, known: Sequence[Hashable] | None) -> pd.Inde
 # --- results like what came in ----------------------------------------------------------------
 
 
+def rows_template(*opened: Labels | Probs) -> Any:
+    """Return the DataArray whose rows results go by: one with coords, if there is any."""
+    templates = [item.template for item in opened if item.template is not None]
+    named = [item for item in templates if row_dim(item) in item.indexes]
+    return (named or templates or [None])[0]
+
+
+def row_dim(template: Any) -> Hashable:
+    """Return the name of the dimension of the rows."""
+    dim: Hashable = template.dims[-2] if template.ndim > 1 else template.dims[0]
+    return dim
+
+
 def like_template(array: da.Array, template: Any, name: str) -> Any:
     """Return the rows' scores as xarray, if that is what came in."""
     if template is None:
         return array
-    rows = arguments.row_dim(template)
+    rows = row_dim(template)
     others = [key for key, coord in template.coords.items() if not set(coord.dims) <= {rows}]
     coords = template.drop_vars(others).coords
     return type(template)(array, dims=(rows,), coords=coords, name=name)

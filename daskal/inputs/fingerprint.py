@@ -1,33 +1,70 @@
 """What a run is bound to: where its inputs are, how they are laid out, and its options.
 
 Stored inputs go by resolved URL and array metadata, never by contents; inputs in memory by Dask's
-token. Nothing that could be a secret takes part: no storage options, no user or query of a URL.
+token, lazy ones by their name in Dask's graph. Nothing that could be a secret takes part: no
+storage options, no user or query of a URL.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 from dask.base import tokenize
 
 from daskal.storage.redaction import redacted
 
-Described = dict[str, Any]
+# What an input is known by, as plain values that JSON holds.
+Identity = dict[str, Any]
 
 MISSING = "(none)"
 
 
+# --- identities -------------------------------------------------------------------------------
+
+
+def memory_identity(
+    shape: Sequence[int], dtype: np.dtype[Any], *arrays: np.ndarray[Any, Any]
+) -> Identity:
+    """Return what values in memory are known by; hashes all of them."""
+    return {"shape": list(shape), "dtype": str(dtype), "token": tokenize(*arrays)}
+
+
+def lazy_identity(array: da.Array) -> Identity:
+    """Return what a Dask array is known by: its name, which callers may choose themselves."""
+    return {
+        "shape": [int(size) for size in array.shape],
+        "dtype": str(array.dtype),
+        "name": redacted(array.name),
+    }
+
+
+def stored_identity(array: Any) -> Identity:
+    """Return the URL and the metadata of a Zarr array."""
+    from zarr.buffer import cpu
+
+    metadata: Identity = {}
+    for key, content in array.metadata.to_buffer_dict(cpu.buffer_prototype).items():
+        if key != ".zattrs":
+            metadata.update(json.loads(content.to_bytes()))
+    metadata.pop("attributes", None)
+    url = store_url(array.store)
+    return {"url": f"{url}/{array.path}" if array.path else url, **metadata}
+
+
+def stored_identities(shape: Sequence[int], arrays: Mapping[str, Any]) -> Identity:
+    """Return what several Zarr arrays that make up one input are known by."""
+    parts = {name: stored_identity(array) for name, array in arrays.items()}
+    return {"shape": list(shape), **parts}
+
+
 def store_url(store: Any) -> str:
-    """Where a Zarr store is, the same for every way to say so."""
+    """Return where a Zarr store is, the same for every way to say so."""
     directory = getattr(store, "root", None)
     if directory is not None:
         return Path(directory).resolve().as_uri()
@@ -39,62 +76,29 @@ def store_url(store: Any) -> str:
     archive = getattr(store, "path", None)
     if archive is not None:
         return Path(archive).resolve().as_uri()
-    return str(store)
+    return redacted(str(store))
 
 
-def describe_stored(array: Any) -> Described:
-    """URL and metadata of a Zarr array."""
-    from zarr.core.buffer import default_buffer_prototype
-
-    metadata: Described = {}
-    for key, content in array.metadata.to_buffer_dict(default_buffer_prototype()).items():
-        if key != ".zattrs":
-            metadata.update(json.loads(content.to_bytes()))
-    metadata.pop("attributes", None)
-    url = store_url(array.store)
-    return {"url": f"{url}/{array.path}" if array.path else url, **metadata}
-
-
-def describe(value: Any) -> Any:
-    """What an input, or a part of one, is known by."""
-    kind = type(value).__module__.partition(".")[0]
-    if kind == "zarr" and hasattr(value, "chunks"):
-        return describe_stored(value)
-    if isinstance(value, np.ndarray | da.Array):
-        known_by = tokenize(value) if isinstance(value, np.ndarray) else value.name
-        return {"shape": list(value.shape), "dtype": str(value.dtype), "token": known_by}
-    if isinstance(value, pd.Index):
-        return describe_names(value)
-    if isinstance(value, os.PathLike | str):
-        return redacted(os.fspath(value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: describe(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: describe(part) for name, part in value._asdict().items()}
-    if isinstance(value, list | tuple):
-        return [describe(part) for part in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return tokenize(value)
-
-
-def describe_names(names: Any) -> Described | None:
-    """Ids, however many, by their number and a token."""
+def names_identity(names: Sequence[Hashable] | None) -> Identity | None:
+    """Return what names, however many, are known by: their number and a token."""
     return None if names is None else {"number": len(names), "token": tokenize(names)}
 
 
 def text_token(text: str) -> str:
-    """A short stand-in for a long text."""
+    """Return a short stand-in for a long text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def canonical(described: Described) -> Described:
-    """As it comes back from JSON."""
-    return dict(json.loads(json.dumps(described, sort_keys=True)))
+# --- fingerprints -----------------------------------------------------------------------------
+
+
+def canonical(fingerprint: Identity) -> Identity:
+    """Return a fingerprint as it comes back from JSON."""
+    return dict(json.loads(json.dumps(fingerprint, sort_keys=True)))
 
 
 def differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each value of nested mappings that is not the same in both: its dotted name, then and now.
+    """Yield what is not the same in two nested mappings: its dotted name, the values then and now.
 
     What is a mapping on one side only is one difference, whatever it holds.
     """
@@ -107,14 +111,14 @@ def differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, An
 
 
 def in_words(value: Any) -> str:
-    """A value of a fingerprint as an error shows it."""
+    """Return a value of a fingerprint as an error shows it."""
     if isinstance(value, Mapping):
         return "given"
     return "not given" if value == MISSING else repr(value)
 
 
-def changes(before: Described, now: Described) -> list[str]:
-    """What differs between two fingerprints, in words."""
+def changes(before: Identity, now: Identity) -> list[str]:
+    """Return what differs between two fingerprints, in words."""
     return [
         f"{name}: was {in_words(then)}, is {in_words(new)}"
         for name, then, new in differences(canonical(before), canonical(now))

@@ -221,11 +221,14 @@ def consensus_statistics_of_tile(
     multiple = tile.num_annotations >= 2
     multiple[left_out] = False
     agreeing = at_class(tile.counts, labels) * multiple
-    errors = [np.count_nonzero((first_largest(model) != labels) & multiple) for model in scaled]
+    chosen = np.stack([first_largest(model)[multiple] for model in scaled])
     return ConsensusStatistics(
         agreeing=np.bincount(tile.num_annotations, agreeing).astype(np.int64),
         consensus_counts=np.bincount(labels[multiple], minlength=len(tile.counts)),
-        model_errors=np.array(errors, dtype=np.int64),
+        model_errors=np.count_nonzero(chosen != labels[multiple], axis=1),
+        model_choices=np.stack(
+            [np.bincount(choice, minlength=len(tile.counts)) for choice in chosen]
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.method import schema
-from daskal.method.flags import quality_flags
+from daskal.method.flags import QUESTION, quality_flags
 from daskal.method.schema import as_floats
 from daskal.method.states import ConsensusStatistics
 from daskal.method.temperature import PLACES, TEMPERATURE_GRID, compared_places
@@ -50,6 +50,8 @@ class Estimate:
         compared; empty where none was fitted.
     flags : tuple of str
         What is unusual in the data, in words.
+    warnings : tuple of str
+        Those of the flags that question the data: a model that may be worthless.
 
     Examples
     --------
@@ -113,6 +115,11 @@ class Estimate:
     def single_label(self) -> bool:
         """Whether no example has more than one label: the weights are then all 1, T = 1."""
         return self.num_multiple == 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The flags that question the data: a model that may be worthless."""
+        return tuple(flag for flag in self.flags if QUESTION in flag)
 
     # results by name
 
@@ -265,7 +272,9 @@ class Estimate:
             ),
             ("consensus likelihood", f"{self.consensus_likelihood:.4g}"),
         ]
-        return lines + [("note", flag) for flag in self.flags]
+        return lines + [
+            ("warning" if flag in self.warnings else "note", flag) for flag in self.flags
+        ]
 
 
 def make_estimate(
@@ -302,7 +311,7 @@ def make_estimate(
         tie_agreement=draft.tie_break.agreement,
         majority=majority,
         final=final,
-        flags=quality_flags(draft, final, consensus, ensemble=ensemble),
+        flags=quality_flags(draft, final, consensus, ensemble=ensemble, class_names=class_names),
         annotator_ids=annotator_ids,
         class_names=class_names,
     )

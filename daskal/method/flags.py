@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.temperature import TEMPERATURE_GRID
+from daskal.method.values import Ints
 from daskal.method.weights import WEIGHT_FLOOR, ConsensusWeights, Draft
 
 # Classes that a flag lists.
 FIRST_CLASSES = 10
+
+
+# Asked where a model is worth little; a flag with this question is a warning.
+QUESTION = "are the rows of pred_probs in the order of labels?"
 
 
 def quality_flags(
@@ -20,17 +25,33 @@ def quality_flags(
     consensus: ConsensusStatistics,
     *,
     ensemble: bool,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """Return what is unusual in the data, in words."""
-    flags = [*flags_of_rows(draft.statistics)]
+    called = Classes(class_names)
+    flags = [*flags_of_rows(draft.statistics, called)]
     if draft.statistics.num_multiple:
         flags += flags_of_temperature(draft)
         flags += flags_of_weights(weights, ensemble=ensemble)
-        flags += flags_of_consensus(draft.statistics, consensus)
+        flags += flags_of_consensus(draft.statistics, consensus, called)
+        flags += flags_of_models(draft, weights, consensus, ensemble=ensemble)
     return tuple(flags)
 
 
-def flags_of_rows(statistics: LabelStatistics) -> Iterator[str]:
+class Classes:
+    """What classes are called: by their names where they have any, else by their codes."""
+
+    def __init__(self, names: Sequence[str] | None) -> None:
+        self.names = names
+
+    def listed(self, codes: Ints) -> str:
+        """Return the first few of some classes."""
+        first = codes[:FIRST_CLASSES].tolist()
+        names = [str(code) if self.names is None else repr(self.names[code]) for code in first]
+        return ", ".join(names) + (", ..." if len(codes) > FIRST_CLASSES else "")
+
+
+def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]:
     """How the labels lie over rows and annotators."""
     for array, fault, num, _ in statistics.findings.faults:
         yield f"{array}: {num:,} row(s) at fault, where the row {fault}"
@@ -40,6 +61,12 @@ def flags_of_rows(statistics: LabelStatistics) -> Iterator[str]:
     silent = int(np.count_nonzero(statistics.votes == 0))
     if silent:
         yield f"{silent:,} annotator(s) have no label and take no part"
+    absent = np.flatnonzero(statistics.class_counts == 0)
+    if len(absent) and statistics.num_labeled:
+        yield (
+            f"{len(absent):,} class(es) have no vote at all: {called.listed(absent)}. Did sparse "
+            "votes lose their stored zeros, are labels numbered from 1, or did nobody choose them?"
+        )
     if not statistics.num_multiple:
         yield "every example has one label: temperature 1, all weights 1"
         return
@@ -78,17 +105,45 @@ def flags_of_weights(weights: ConsensusWeights, *, ensemble: bool) -> Iterator[s
 
 
 def flags_of_consensus(
-    statistics: LabelStatistics, consensus: ConsensusStatistics
+    statistics: LabelStatistics, consensus: ConsensusStatistics, called: Classes
 ) -> Iterator[str]:
-    """Classes that the consensus lost."""
+    """Yield the classes that the consensus lost."""
     chosen = np.flatnonzero(consensus.consensus_counts)
     if len(chosen) == 1:
-        yield f"all consensus labels of several votes are of one class, {chosen[0]}"
+        yield f"all consensus labels of several votes are of one class, {called.listed(chosen)}"
     gone = np.flatnonzero((consensus.consensus_counts == 0) & (statistics.class_counts > 0))
     if len(gone):
-        listed = ", ".join(map(str, gone[:FIRST_CLASSES].tolist()))
-        more = ", ..." if len(gone) > FIRST_CLASSES else ""
         yield (
             f"{len(gone):,} class(es) with votes are never the consensus of several votes: "
-            f"{listed}{more}"
+            f"{called.listed(gone)}"
+        )
+
+
+def flags_of_models(
+    draft: Draft, weights: ConsensusWeights, consensus: ConsensusStatistics, *, ensemble: bool
+) -> Iterator[str]:
+    """Yield the models that may be worthless, as one whose rows are in another order is.
+
+    cleanlab's convention puts nearly every temperature at the end of the grid: only the weight
+    tells there.
+    """
+    num_rows = draft.statistics.num_multiple
+    fitted = draft.options.temperature == "fit" and draft.options.convention == "paper"
+    # The other end of the grid sharpens probabilities: no worthless model ends there.
+    end = float(TEMPERATURE_GRID[-2])
+    for model, choices in enumerate(consensus.model_choices):
+        signs = []
+        if fitted and draft.temperature is not None and draft.temperature[model] == end:
+            signs.append(f"its temperature, {end:g}, is the end of the grid")
+        if weights.model_error[model] >= weights.class_error:
+            signs.append("its weight is the least possible")
+        if not signs:
+            continue
+        agreement = 1 - consensus.model_errors[model] / num_rows
+        by_chance = int(choices @ consensus.consensus_counts) / num_rows**2
+        yield (
+            f"{f'model {model}' if ensemble else 'the model'} may be worthless: {QUESTION} "
+            f"{' and '.join(signs).capitalize()}. It agrees with the consensus on {agreement:.1%} "
+            f"of the examples with several labels, and would on {by_chance:.1%} if its rows were "
+            "shuffled"
         )

@@ -70,6 +70,14 @@ def refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+def finite_float(text: str) -> float:
+    """Return a number written with a point or an exponent; refuse one beyond all floats."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{shown(text)} is beyond all numbers")
+    return number
+
+
 def read(text: Any) -> Plain:
     """The content of an estimate's text, every part of it checked."""
     if not isinstance(text, str | bytes) or len(text) > MAX_CHARACTERS:
@@ -79,7 +87,7 @@ def read(text: Any) -> Plain:
             "returned."
         )
     try:
-        content = json.loads(text, parse_constant=refuse_constant)
+        content = json.loads(text, parse_constant=refuse_constant, parse_float=finite_float)
     except (ValueError, RecursionError) as error:
         path = "Of a file, pass what is in it: pathlib.Path(path).read_text()."
         hint = path if len(text) < 1000 else "It may have been cut."

@@ -32,17 +32,23 @@ class ConsensusStatistics(Merging):
         Rows of each consensus label.
     model_errors : (p,) int64
         Rows whose most probable class is not the consensus label.
+    model_choices : (p, k) int64
+        Rows by the most probable class.
     """
 
     agreeing: Ints = field(metadata={"merge": add_padded})
     consensus_counts: Ints
     model_errors: Ints
+    model_choices: Ints
 
     @classmethod
     def zero(cls, num_models: int, num_classes: int) -> ConsensusStatistics:
         """Return statistics of no rows."""
         return cls(
-            np.zeros(0, np.int64), np.zeros(num_classes, np.int64), np.zeros(num_models, np.int64)
+            agreeing=np.zeros(0, np.int64),
+            consensus_counts=np.zeros(num_classes, np.int64),
+            model_errors=np.zeros(num_models, np.int64),
+            model_choices=np.zeros((num_models, num_classes), np.int64),
         )
 
 

@@ -18,10 +18,12 @@ import pandas as pd
 from daskal.api.estimation import read_labels
 from daskal.engine import reduction
 from daskal.errors import ArgumentTypeError, DataWarning, InputError, InvalidDataError
-from daskal.inputs.arguments import Probs, float_values, open_labels, own_ids
+from daskal.inputs.arguments import float_values
 from daskal.inputs.blocks import cut_rows
 from daskal.inputs.data import LabeledData, PoolData, annotator_index, open_labeled, open_pool
-from daskal.inputs.sources import RowIds
+from daskal.inputs.ids import RowIds, own_ids
+from daskal.inputs.labels import open_labels
+from daskal.inputs.probabilities import Probs
 from daskal.kernels.quality import largest_label_block
 from daskal.method.estimate import Estimate
 from daskal.method.findings import FIRST_ROWS, Findings, describe, raise_invalid

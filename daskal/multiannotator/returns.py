@@ -16,9 +16,7 @@ from daskal.api.scoring import labeled_scores
 from daskal.engine import reduction
 from daskal.engine.graph import as_array
 from daskal.errors import ArgumentTypeError, InputError
-from daskal.inputs.arguments import rows_template
-from daskal.inputs.data import PoolData, like_template, pool_rule
-from daskal.inputs.sources import LazySource, MemorySource, StoredSource
+from daskal.inputs.data import PoolData, like_template, pool_rule, rows_template
 from daskal.kernels.quality import (
     confidence_block,
     gather_pool_block,
@@ -39,7 +37,6 @@ from daskal.options import CONSENSUS_METHODS, QUALITY_METHODS, SCORE_METHODS, ch
 logger = logging.getLogger("daskal")
 
 PREFIX = "quality_annotator_"
-DENSE = (MemorySource, StoredSource, LazySource)
 NO_SCORE_OPTIONS: Mapping[str, Any] = {}
 
 # --- active learning --------------------------------------------------------------------------
@@ -222,9 +219,9 @@ def lazy_tables(
     info = {"label_quality": lazy_quality(inquiry)}
     if detailed:
         # Sparse votes stay sparse: their quality is one row a vote.
-        dense = isinstance(given.data.labels.source, DENSE)
+        is_sparse = given.data.labels.source.is_sparse
         info["detailed_label_quality"] = (
-            lazy_matrix(inquiry, PREFIX) if dense else lazy_votes(inquiry)
+            lazy_votes(inquiry) if is_sparse else lazy_matrix(inquiry, PREFIX)
         )
     if stats:
         found = gather(inquiry, quality=False, votes=False)

@@ -20,7 +20,8 @@ from daskal.inputs.data import (
     open_labeled,
     open_pool,
 )
-from daskal.inputs.sources import RowIds, StoredIds
+from daskal.inputs.ids import RowIds, StoredIds
+from daskal.inputs.sources import make_source
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
@@ -115,14 +116,14 @@ class RunInputs:
             name: {
                 "rows": blocks.edges[-1],
                 "block_rows": blocks.row_chunks[0],
-                "sources": {source.name: fingerprint.describe(source) for source in blocks.sources},
+                "sources": {source.name: source.identity() for source in blocks.sources},
             }
             for name, blocks in self.blocks().items()
         }
         for section, ids in self.ids.items():
-            described[section]["ids"] = fingerprint.describe(ids)
+            described[section]["ids"] = make_source(f"{section}_ids", ids, row_axis=0).identity()
         if self.labeled is not None:
-            described["labeled"]["annotator_ids"] = fingerprint.describe_names(
+            described["labeled"]["annotator_ids"] = fingerprint.names_identity(
                 self.labeled.labels.annotator_ids
             )
         return described

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from daskal.kernels.tiles import KERNEL_BYTES
 from daskal.text import MIB, format_bytes
 
 # --- memory -----------------------------------------------------------------------------------
@@ -37,7 +36,7 @@ class ArrayPlan:
         How often pass 1 and pass 2 read it.
     stored_share : float
         Most bytes that a byte of it takes in storage.
-    flying_bytes : int
+    in_flight_bytes : int
         Bytes of the chunks that are in flight at most while a block is read, decoded.
     """
 
@@ -50,7 +49,7 @@ class ArrayPlan:
     chunk_bytes: int
     reads: tuple[int, int]
     stored_share: float = 1.0
-    flying_bytes: int = 0
+    in_flight_bytes: int = 0
 
     @property
     def num_bytes(self) -> int:
@@ -66,8 +65,8 @@ class ArrayPlan:
         """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
         block = rows * self.row_bytes
         if self.kind == "stored":
-            flying = min(max(block, self.chunk_bytes), self.flying_bytes)
-            return math.ceil(flying * (1 + self.stored_share))
+            in_flight = min(max(block, self.chunk_bytes), self.in_flight_bytes)
+            return math.ceil(in_flight * (1 + self.stored_share))
         # A Dask array's block may be put together of smaller ones.
         return block if self.kind == "lazy" else 0
 
@@ -101,7 +100,7 @@ class SectionPlan:
     num_tasks: int
     column_bytes: int
     state_bytes: int
-    kernel_bytes: int = KERNEL_BYTES
+    kernel_bytes: int
 
     @property
     def block_bytes(self) -> int:

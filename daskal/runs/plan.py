@@ -280,16 +280,17 @@ LABEL_BYTES = 2
 
 def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> ArrayPlan:
     """The plan of one array."""
-    compressed = bool(getattr(getattr(source, "array", None), "compressors", ()))
+    # Most of a sparse vote is the number of its annotator, which is no code of few.
+    is_few_codes = is_labels and source.is_compressed and not source.is_sparse
     return ArrayPlan(
         source.name,
         source.shape,
         str(source.dtype),
         source.kind,
-        source.shape[source.row_axis],
+        source.num_rows,
         source.row_bytes,
         source.chunk_bytes,
         reads,
-        min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_labels and compressed else 1.0,
-        source.flying_bytes,
+        min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_few_codes else 1.0,
+        source.in_flight_bytes,
     )

@@ -24,6 +24,7 @@ from daskal.runs.store import SCORE_STAGES
 from daskal.runs.tables import stored_batch
 from daskal.storage.redaction import redacted
 from daskal.text import summary_table
+from daskal.version import __version__
 
 
 def gather(path: str, root: Any) -> Contents:
@@ -120,7 +121,15 @@ class Run:
         1     2  unlabeled    0    0.7
         """
         path = os.fspath(path)
-        return cls(path, store.open_finished(path, storage_options, partial=partial))
+        run = cls(path, store.open_finished(path, storage_options, partial=partial))
+        version = run.attrs.get("version")
+        if run.attrs["status"] != store.FINISHED and version != __version__:
+            raise UnfinishedStoreError(
+                f"the run in {redacted(path)!r} was begun by daskal {version} and has not "
+                f"finished: daskal {__version__} cannot tell which of its blocks are. Read it with "
+                "that version, or run it again with overwrite=True."
+            )
+        return run
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -175,7 +184,13 @@ class Run:
             invalid = self.attrs["num_invalid_rows"]
             lines += [("rows at fault", f"{invalid:,}")] if invalid else []
         if self.estimate is not None:
-            wanted = ("annotators, classes", "temperature", "model weight", "annotator weight")
+            wanted = (
+                "annotators, classes",
+                "temperature",
+                "model weight",
+                "annotator weight",
+                "warning",
+            )
             lines += [line for line in self.estimate.summary() if line[0] in wanted]
         return lines
 

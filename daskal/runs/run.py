@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from daskal.api.estimation import warn_of
 from daskal.engine.progress import ProgressCallback
 from daskal.engine.workers import check_cluster
 from daskal.errors import InputError, ResumeError, StoreExistsError
@@ -20,6 +21,7 @@ from daskal.runs.passes import Passes, report_findings
 from daskal.runs.result import Run
 from daskal.runs.store import Claim
 from daskal.runs.tables import write_ids, write_tables
+from daskal.storage.places import refuse_sources_under
 from daskal.storage.redaction import redacted
 from daskal.version import __version__
 
@@ -128,14 +130,22 @@ def run(
         memory_limit=memory_limit,
     ).check()
     path = os.fspath(out)
+    arguments = {
+        "labels": labels,
+        "pred_probs": pred_probs,
+        "pred_probs_unlabeled": pred_probs_unlabeled,
+        "labeled_ids": labeled_ids,
+        "unlabeled_ids": unlabeled_ids,
+    }
     attrs = describe_run(
         given,
-        {"labels": labels, "pred_probs": pred_probs, "pred_probs_unlabeled": pred_probs_unlabeled},
+        arguments,
         {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
         estimate,
     )
     if resume and is_finished(path, attrs, storage_options):
         return Run.open(path, storage_options=storage_options)
+    refuse_sources_under(path, arguments)
     check_cluster()
     root, claim = begin(path, given, attrs, overwrite, resume, storage_options)
     both = Passes(given, root, claim, on_invalid, batch_size, progress)
@@ -144,6 +154,8 @@ def run(
         estimate = Estimate.from_json(known)
     elif estimate is None:
         estimate = both.estimate(options)
+        if estimate is not None:
+            warn_of(estimate)
     if estimate is not None and known is None:
         store.write_estimate(root, estimate.to_json())
     labeled, unlabeled = both.labeled(estimate), both.unlabeled(estimate)
@@ -186,6 +198,7 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
     found = store.find(path, storage_options)
     if found is None or found["status"] == store.CREATING:
         return False
+    refuse_other_version(path, found)
     differences = fingerprint.changes(found.get("fingerprint", {}), attrs["fingerprint"])
     if differences:
         listed = "\n".join(f"  {difference}" for difference in differences)
@@ -194,6 +207,17 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
             f"it was begun with:\n{listed}\nPass those, or overwrite=True to begin anew."
         )
     return bool(found["status"] == store.FINISHED)
+
+
+def refuse_other_version(path: str, found: Mapping[str, Any]) -> None:
+    """Refuse to resume a run that another version of daskal began: what it recorded is foreign."""
+    version = found.get("version")
+    if version != __version__:
+        raise ResumeError(
+            f"the run in {redacted(path)!r} was begun by daskal {version} and cannot be resumed by "
+            f"daskal {__version__}, which records blocks differently. Resume it with that version, "
+            "or pass overwrite=True to begin anew."
+        )
 
 
 def begin(

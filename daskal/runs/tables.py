@@ -9,8 +9,8 @@ import pandas as pd
 
 from daskal.api import selection
 from daskal.api.selection import COLUMNS, LABELED, UNLABELED, add_ids, as_id_column
-from daskal.inputs import arguments
 from daskal.inputs.data import annotator_index, annotator_places
+from daskal.inputs.labels import Labels
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
@@ -63,7 +63,7 @@ def write_ids(root: Any, given: RunInputs) -> None:
 
 
 def annotator_columns(
-    state: AnnotatorStatistics, labels: arguments.Labels, estimate: Estimate
+    state: AnnotatorStatistics, labels: Labels, estimate: Estimate
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The annotators with labels, in the order of their columns."""
     column = pd.RangeIndex(labels.num_annotators)

@@ -446,6 +446,7 @@ def test_inputs_stay_as_they_were():
         array.setflags(write=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*may be worthless")
         everything(labels, probs, pool)
     np.testing.assert_array_equal(labels, problem.labels)
     np.testing.assert_array_equal(probs, problem.pred_probs)

@@ -81,6 +81,52 @@ def test_exported_batch_is_excluded_another_time(tmp_path: Path, name: str) -> N
     assert daskal.next_batch(None, pool, size=1, exclude=back)["row"].tolist() == [2]
 
 
+IDS = {
+    "words for missing": ["NA", "null", "", "None", "nan"],
+    "digits": ["007", "7", "1e3", "1.0", "-0"],
+    "whole numbers": [2**63 - 1, -1, 0, 10, 2**53 + 1],
+    "64 bits": np.array([2**64 - 1, 2**63, 0, 1, 2], dtype="uint64"),
+    "floats": [0.1, 1 / 3, 2.0, -1e-9, 1e300],
+    "bytes": [b"a", b"\xff", b"", b"b'a'", b"0"],
+    "dates": pd.date_range("2024-01-01", periods=5),
+    "moments": pd.date_range("2024-01-01", periods=5, freq="h", tz="Asia/Tokyo"),
+    "mixed": ["a", 1, 2.5, True, b"a"],
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("kind", IDS)
+def test_ids_come_back_as_they_went_out(tmp_path: Path, kind: str, ending: str) -> None:
+    """Whatever they are: what was sent is excluded, and nothing else."""
+    given = IDS[kind]
+    ids = pd.Series(given).to_numpy() if not isinstance(given, list) else None
+    if ids is None:
+        ids = np.empty(len(given), dtype=object)
+        ids[:] = given
+    for scores in ([0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.1, 0.4, 0.2, 0.3]):
+        sent = daskal.next_batch(None, np.array(scores), size=2, unlabeled_ids=ids)
+        daskal.export_batch(sent, tmp_path / f"b.{ending}")
+        back = daskal.read_batch(tmp_path / f"b.{ending}")
+        rest = daskal.next_batch(None, np.array(scores), size=5, unlabeled_ids=ids, exclude=back)
+        assert rest["row"].tolist() == np.argsort(scores)[2:].tolist()
+
+
+def test_the_reports_own_csv_is_read(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text(
+        "Rank,Id,From,Row,Score\n1,u2,pool,2,0.1\n2,–,labeled,0,0.2\n", encoding="utf-8"
+    )
+    back = daskal.read_batch(tmp_path / "b.csv")
+    assert back["pool"].tolist() == ["unlabeled", "labeled"]
+    scores, pool = np.array([0.2, 0.4]), np.array([0.5, 0.6, 0.1])
+    ids = np.array(["u0", "u1", "u2"])
+    rest = daskal.next_batch(scores, pool, size=9, unlabeled_ids=ids, exclude=back)
+    assert rest[["pool", "row"]].to_numpy().tolist() == [
+        ["labeled", 1],
+        ["unlabeled", 0],
+        ["unlabeled", 1],
+    ]
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("id\n1\n")
     with pytest.raises(daskal.DaskalError, match="none called pool or row"):
@@ -107,3 +153,18 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         daskal.export_batch(BATCH.drop(columns=["pool", "row"]), tmp_path / "b.json")
     with pytest.raises(daskal.DaskalError, match="another column"):
         to_tasks(BATCH, id_key="row")
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet", "b.json"])
+def test_only_a_batch_is_replaced(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    votes = pd.DataFrame({"task": [1], "annotator": [2], "label": [0]})
+    {"csv": votes.to_csv, "parquet": votes.to_parquet, "json": votes.to_json}[name[2:]](path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="is no batch, so it is not replaced"):
+        daskal.export_batch(BATCH, path)
+    assert path.read_bytes() == before
+    path.unlink()
+    daskal.export_batch(BATCH, path)
+    daskal.export_batch(BATCH.head(1), path)
+    assert len(daskal.read_batch(path)) == 1

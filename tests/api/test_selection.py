@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
+from daskal.errors import InputError
 from daskal.kernels.second_pass import smallest_of, smallest_of_block
 from tests.problems import make_problem
 
@@ -132,12 +133,15 @@ def test_ids_in_zarr_and_dask(tmp_path: Path) -> None:
         ({"max_relabel_fraction": 1.5}, "max_relabel_fraction: expected a number from 0 to 1"),
         ({"max_annotations": 2}, "expected num_annotations beside it"),
         ({"max_annotations": 0, "num_annotations": np.zeros(5, int)}, "max_annotations: expected"),
-        ({"num_annotations": np.zeros(4, int)}, "num_annotations: expected one number a score, 5"),
+        (
+            {"num_annotations": np.zeros(4, int)},
+            "num_annotations: expected one number per score, 5",
+        ),
         ({"num_annotations": np.zeros((5, 1), int)}, r"num_annotations: expected shape \(N,\)"),
-        ({"exclude": ["a"]}, "neither pool has ids"),
+        ({"exclude": ["a"]}, "neither the labeled examples nor the pool have ids"),
         ({"exclude": "a", "labeled_ids": LABELED_IDS}, "expected a list of ids, got the text 'a'"),
         ({"exclude": [1], "labeled_ids": LABELED_IDS}, "expected ids that are text"),
-        ({"exclude": ["1"], "labeled_ids": np.arange(5)}, "expected ids that are numbers"),
+        ({"exclude": ["1"], "labeled_ids": np.arange(5)}, "expected ids that are whole numbers"),
         ({"exclude": pd.DataFrame({"row": [1]})}, "without 'pool'"),
     ],
 )
@@ -274,3 +278,38 @@ def test_smallest_is_that_of_sorting_wherever_the_scan_is_cut(
     assert found.scores.tolist() == values[order].tolist()
     for merged in (apart[0].merge(apart[1]), apart[1].merge(apart[0])):
         assert merged.rows.tolist() == found.rows.tolist()
+
+
+@pytest.mark.parametrize(
+    ("exclude", "words"),
+    [
+        (["nobody", "none"], "none of which is one"),
+        (pd.DataFrame({"pool": ["unlabeled"], "row": [99]}), "none of which is one"),
+        (pd.DataFrame({"pool": ["unlabeled"], "row": [0], "id": ["zz"]}), "none of which is one"),
+        (pd.DataFrame({"pool": ["elsewhere"], "row": [0]}), "in the column 'pool'"),
+        ([None, "q"], "a name is missing at place 0"),
+        ([pd.DataFrame({"pool": [], "row": []})], "a list of batches"),
+        (7, "expected a list of ids or a batch, got int"),
+        ({"a": 1}, "expected a list of ids or a batch, got dict"),
+    ],
+)
+def test_what_excludes_nothing_is_an_error(exclude: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        daskal.next_batch(None, POOL, size=2, unlabeled_ids=POOL_IDS, exclude=exclude)
+
+
+@pytest.mark.parametrize("make", [list, tuple, set, frozenset, iter, np.array, pd.Series, pd.Index])
+def test_ids_to_exclude_in_any_container(make: Any) -> None:
+    expected = daskal.next_batch(None, POOL, size=2, unlabeled_ids=POOL_IDS, exclude=["q"])
+    ids = make([POOL_IDS[1]]) if make is not iter else (name for name in [POOL_IDS[1]])
+    other = daskal.next_batch(None, POOL, size=2, unlabeled_ids=POOL_IDS, exclude=ids)
+    assert POOL_IDS[1] not in other["id"].tolist()
+    assert "q" not in expected["id"].tolist()
+
+
+def test_large_ids_are_excluded_exactly() -> None:
+    ids = np.array([2**63 + 1, 2**63 + 3, 7], dtype="uint64")
+    batch = daskal.next_batch(
+        None, np.array([0.1, 0.2, 0.3]), size=3, unlabeled_ids=ids, exclude=[2**63 + 1, -1]
+    )
+    assert batch["row"].tolist() == [1, 2]

@@ -436,7 +436,7 @@ def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> Non
 
 def test_report_is_written(scored: daskal.Run, tmp_path: Path) -> None:
     result = invoke("report", scored.path, "--out", tmp_path / "page.html")
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.stderr
     assert "page.html" in result.stderr
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == scored.report().html
 

@@ -14,7 +14,7 @@ from daskal.engine.workers import KEPT_BYTES, LARGEST_KEPT
 CHURN = f"""
 import resource, sys
 import numpy as np
-from daskal.allocation import keep_freed_memory
+from daskal.engine.workers import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

@@ -37,7 +37,7 @@ def test_every_block_is_merged_once_and_few_at_a_time(num_blocks: int) -> None:
         assert reduction.reduce_blocks(blocks, "pool", see) == Rows(tuple(range(num_blocks)))
     graph = dict(reduction.tree(blocks, "pool", see).task.dask)
     merges = [key for key in graph if isinstance(key, tuple) and "merge" in key[0]]
-    assert all(len(graph[key][1]) <= SPLIT_EVERY for key in merges)
+    assert all(len(graph[key].dependencies) <= SPLIT_EVERY for key in merges)
     # The plan counts them without building them; blocks in memory have one more task each.
     given = sum(1 for key in graph if "getitem" in str(key) or "array" in str(key))
     assert len(graph) - given == count_tasks(num_blocks, SPLIT_EVERY)

@@ -22,7 +22,6 @@ import daskal
 from daskal.engine import graph, workers
 from daskal.engine.workers import check_cluster, cluster_errors, worker_threads
 from daskal.errors import ClusterError
-from daskal.inputs import blocks
 from tests.faultkit import (
     CommandCluster,
     assert_same_store,
@@ -85,7 +84,7 @@ def test_worker_of_another_version_that_joins_later_is_found_by_its_first_task(
     def newer(*arguments: object) -> graph.BlockJob:
         return job(*arguments, version="9.9")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(blocks, "BlockJob", newer)
+    monkeypatch.setattr(graph, "BlockJob", newer)
     with cluster.as_current(), pytest.raises(ClusterError, match=r"expected daskal 9\.9 on every"):
         daskal.run(pred_probs_unlabeled=problem.pool, out=tmp_path / "o.zarr")
 
@@ -140,7 +139,7 @@ def test_several_runs_on_one_cluster(
         for client in clients:
             events = finish_client(client)
             assert events[-1] == {"done": True}
-            assert blocks_by_stage(events)["score pool"] == (0, 10)
+            assert blocks_by_stage(events)["score unlabeled"] == (0, 10)
     for out in outs:
         assert_same_store(out, expected)
 

@@ -28,7 +28,7 @@ def survey(*tasks):
         (pd.array([5], dtype="UInt64"), pa.int64(), [5]),
         (pd.Categorical(["b", "a", "b"]), pa.large_string(), ["b", "a", "b"]),
         (pd.array(["x"], dtype=pd.ArrowDtype(pa.string())), pa.large_string(), ["x"]),
-        ([True, False], pa.int64(), [1, 0]),
+        ([True, False], pa.large_string(), ["True", "False"]),
     ],
 )
 def test_columns_come_to_three_types(values, kind, stored):

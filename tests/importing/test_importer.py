@@ -279,7 +279,10 @@ def test_csv_ids_take_the_type_of_the_tasks(tmp_path, out):
         ([0, 1, 0], ["dog", "eel", "cat"], [0, 1, 0], ["dog", "eel", "cat"]),
         ([3, 5, 3], [1, 2, 3, 4, 5], [2, 4, 2], ["1", "2", "3", "4", "5"]),
         ([0, 4, 2], None, [0, 4, 2], None),
-        ([True, False, True], None, [1, 0, 1], None),
+        ([True, False, True], None, [1, 0, 1], ["False", "True"]),
+        ([True, False, True], ["True", "False"], [0, 1, 0], ["True", "False"]),
+        (["10", "9", "1"], None, [2, 1, 0], ["1", "9", "10"]),
+        (["dog", "cat", "dog"], {0: "dog", 1: "cat"}, [0, 1, 0], ["dog", "cat"]),
         ([1.0, 0.0, 1.0], None, [1, 0, 1], None),
     ],
 )

@@ -1,8 +1,7 @@
-"""What people hold: every kind of array, with its ids, its coords and its faults."""
+"""What people hold: every kind of array, and its faults."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import zipfile
 from pathlib import Path
@@ -19,34 +18,10 @@ from zarr.storage import MemoryStore, ZipStore
 
 import daskal
 from daskal.errors import InputError, MissingPathError, StorageError
-from daskal.inputs import arguments, blocks
+from daskal.inputs import blocks
 from daskal.storage import redaction
 from tests.counting import counted_array
-from tests.problems import cast_labels, forbid_compute, is_vote, make_problem
-
-PROBLEM = make_problem(7, num_examples=50, num_annotators=6, num_classes=3, pool=30)
-INTEGERS = cast_labels(PROBLEM.labels, np.int8)
-TASKS = [f"t{i:02}" for i in range(50)]
-PEOPLE = list("uvwxyz")
-
-
-def results(labels: Any, probs: Any, pool: Any) -> list[Any]:
-    """Text of the estimate without ids, and the scores of both pools."""
-    estimate = daskal.estimate(labels, probs)
-    plain = dataclasses.replace(estimate, annotator_ids=None, class_names=None)
-    scores = daskal.score_labeled(labels, probs, estimate)
-    return [
-        plain.to_json(),
-        np.asarray(scores).tobytes(),
-        np.asarray(daskal.score_unlabeled(pool, estimate)).tobytes(),
-    ]
-
-
-EXPECTED = results(PROBLEM.labels, PROBLEM.pred_probs, PROBLEM.pool)
-
-
-def stored(root: Path, values: np.ndarray, **options: Any) -> zarr.Array:
-    return zarr.create_array(root, data=np.asarray(values), overwrite=True, **options)
+from tests.inputs.densekit import EXPECTED, INTEGERS, PROBLEM, results, stored
 
 
 def zipped(root: Path, values: np.ndarray) -> Path:
@@ -107,44 +82,6 @@ def test_every_kind_gives_the_same_bits(kind: str, tmp_path: Path) -> None:
     assert results(arrays[0], PROBLEM.pred_probs, arrays[2]) == EXPECTED
 
 
-LABEL_FORMS = {
-    "nullable": lambda: pd.DataFrame(PROBLEM.labels).astype("Int64"),
-    "object": lambda: np.where(is_vote(INTEGERS), INTEGERS.astype(object), None),
-    "masked floats": lambda: np.ma.masked_invalid(PROBLEM.labels),
-    "masked floats, hidden labels": lambda: np.ma.array(
-        np.nan_to_num(PROBLEM.labels, nan=1), mask=np.isnan(PROBLEM.labels)
-    ),
-    "masked integers": lambda: np.ma.masked_less(INTEGERS, 0),
-    "masked unsigned": lambda: np.ma.masked_equal(INTEGERS.astype(np.uint8), 255),
-    "masked, in dask": lambda: da.from_array(np.ma.masked_less(INTEGERS, 0), chunks=(13, 6)),
-    "masked, hidden labels": lambda: np.ma.array(
-        np.where(is_vote(INTEGERS), INTEGERS, 1), mask=~is_vote(INTEGERS)
-    ),
-    "half floats": lambda: PROBLEM.labels.astype(np.float16),
-    "big integers": lambda: INTEGERS.astype(">i4"),
-}
-
-
-@pytest.mark.parametrize("form", LABEL_FORMS)
-def test_every_form_of_missing_labels(form: str) -> None:
-    assert results(LABEL_FORMS[form](), PROBLEM.pred_probs, PROBLEM.pool) == EXPECTED
-
-
-def test_models_in_arrays_of_their_own(tmp_path: Path) -> None:
-    problem = make_problem(2, num_models=2)
-    expected = results(problem.labels, problem.pred_probs, problem.pool)
-    paths = []
-    for model in range(2):
-        paths.append(tmp_path / f"{model}.zarr")
-        stored(paths[-1], problem.pred_probs[model], chunks=(6, 4))
-    assert results(problem.labels, paths, list(problem.pool)) == expected
-    mixed = [str(paths[0]), pd.DataFrame(problem.pred_probs[1])]
-    assert results(problem.labels, mixed, tuple(problem.pool)) == expected
-    together = xr.DataArray(problem.pred_probs, dims=("model", "example", "class"))
-    scores = daskal.score_unlabeled(together, None)
-    assert scores.dims == ("example",)
-
-
 def test_options_are_for_urls_only(tmp_path: Path) -> None:
     stored(tmp_path / "labels", INTEGERS)
     estimate = daskal.estimate(
@@ -165,97 +102,8 @@ def test_each_inner_chunk_of_a_shard_is_read_once(tmp_path: Path) -> None:
     assert len(store.reads()) == 12
 
 
-# --- ids and coords ---------------------------------------------------------------------------
-
-
-def test_coords_travel() -> None:
-    labels = xr.DataArray(
-        INTEGERS,
-        dims=("task", "annotator"),
-        coords={
-            "task": TASKS,
-            "annotator": PEOPLE,
-            "length": ("task", np.arange(50)),
-            "cell": (("task", "annotator"), np.zeros((50, 6))),
-            "batch": 3,
-        },
-    )
-    probs = xr.DataArray(PROBLEM.pred_probs, dims=("row", "class"))
-    estimate = daskal.estimate(labels, probs)
-    assert list(estimate.annotator_weight.index) == PEOPLE
-    for given in (labels, labels.chunk({"task": 11})):
-        with forbid_compute():
-            scores = daskal.score_labeled(given, probs, estimate)
-        assert scores.dims == ("task",)
-        assert set(scores.coords) == {"task", "length", "batch"}
-        assert list(scores.indexes["task"]) == TASKS
-        assert scores.name == "score"
-        assert scores.chunks is not None
-        np.testing.assert_array_equal(scores.compute().values, np.frombuffer(EXPECTED[1]))
-        assert float(scores.sel(task="t07")) == np.frombuffer(EXPECTED[1])[7]
-
-
-def test_coords_of_several_levels_travel() -> None:
-    index = pd.MultiIndex.from_product([list("ab"), range(25)], names=["part", "number"])
-    coords = xr.Coordinates.from_pandas_multiindex(index, "task")
-    probs = xr.DataArray(PROBLEM.pred_probs, dims=("task", "class"), coords=coords)
-    estimate = daskal.estimate(PROBLEM.labels, probs)
-    scores = daskal.score_labeled(PROBLEM.labels, probs, estimate)
-    assert scores.indexes["task"].equals(index)
-    assert float(scores.sel(part="b", number=3)) == np.frombuffer(EXPECTED[1])[28]
-
-
-def test_ids_of_a_frame_travel() -> None:
-    labels = pd.DataFrame(INTEGERS, index=TASKS, columns=PEOPLE)
-    probs = pd.DataFrame(PROBLEM.pred_probs, index=TASKS, columns=["cat", "dog", "eel"])
-    estimate = daskal.estimate(labels, probs)
-    assert estimate.annotator_ids == tuple(PEOPLE)
-    assert estimate.class_names == ("cat", "dog", "eel")
-    turned = daskal.score_labeled(labels[PEOPLE[::-1]], probs, estimate)
-    np.testing.assert_allclose(turned.compute(), np.frombuffer(EXPECTED[1]), rtol=0, atol=1e-15)
-
-
-def test_ids_of_any_type_are_kept_or_named() -> None:
-    labels = pd.DataFrame(INTEGERS, columns=pd.date_range("2025-01-01", periods=6))
-    estimate = daskal.estimate(labels, PROBLEM.pred_probs)
-    assert estimate.annotator_ids[0] == "2025-01-01 00:00:00"
-    assert daskal.Estimate.from_json(estimate.to_json()) == estimate
-    scores = daskal.score_labeled(labels, PROBLEM.pred_probs, estimate)
-    np.testing.assert_array_equal(scores.compute(), np.frombuffer(EXPECTED[1]))
-
-
-def test_stored_ids_are_read_where_they_are_wanted(tmp_path: Path) -> None:
-    array = zarr.create_array(tmp_path / "ids", shape=(50,), chunks=(7,), dtype=str)
-    array[:] = np.array(TASKS, dtype=object)
-    ids = arguments.StoredIds(array)
-    assert len(ids) == 50
-    assert list(ids[3:5]) == TASKS[3:5]
-    assert list(ids[np.array([1, 40])]) == [TASKS[1], TASKS[40]]
-    assert list(ids.to_numpy()) == TASKS
-
-
-def test_rows_that_are_other_examples_are_refused() -> None:
-    labels = pd.DataFrame(INTEGERS, index=TASKS)
-    probs = pd.DataFrame(PROBLEM.pred_probs, index=TASKS[:48] + TASKS[:47:-1])
-    with pytest.raises(InputError, match=r"got 't48' and 't49' in row 48\. Put both"):
-        daskal.estimate(labels, probs)
-    daskal.estimate(labels, probs.loc[TASKS])
-
-
-def test_dimensions_that_are_turned_round_are_refused() -> None:
-    labels = xr.DataArray(INTEGERS[:6], dims=("task", "annotator"))
-    probs = xr.DataArray(PROBLEM.pred_probs[:6, :2], dims=("class", "task"))
-    with pytest.raises(InputError, match="transpose"):
-        daskal.estimate(labels, probs)
-
-
-def test_annotators_of_one_name_are_refused() -> None:
-    labels = pd.DataFrame(INTEGERS, columns=list("uvwxyx"))
-    with pytest.raises(InputError, match=r"got several for \['x'\]"):
-        daskal.estimate(labels, PROBLEM.pred_probs)
-
-
 # --- faults -----------------------------------------------------------------------------------
+
 
 WRONG = {
     "a dataset": (xr.Dataset({"a": ("x", [1])}), "got a Dataset. .* variables: 'a'"),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import dask
 import dask.array as da
@@ -17,86 +14,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskal
 from daskal.errors import InputError, InvalidDataError
-from daskal.inputs import blocks, sparse
-from daskal.kernels.votes import order_votes
-from daskal.method.findings import REPEATED, UNKNOWN_ANNOTATOR
 from tests import oracle, realdata
-from tests.problems import Problem, chunkings, forbid_compute, is_vote, make_problem, problems
-
-# 4 rows, 3 annotators; the first row's votes are all for class 0.
-LABELS = np.array([[0, 0, -1], [-1, 1, 1], [-1, -1, -1], [2, -1, 0]])
-PROBS = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.2, 0.2, 0.6]])
-
-
-def as_csr(labels: np.ndarray) -> sp.csr_array:
-    """The votes of a matrix as CSR with explicit zeros."""
-    rows, annotators = np.nonzero(is_vote(labels))
-    classes = labels[rows, annotators].astype(np.int16)
-    return sp.csr_array((classes, (rows, annotators)), shape=labels.shape)
-
-
-def write_group(
-    root: Path, matrix: Any, *, chunk: int = 5, zarr_format: Any = 3, **changes: Any
-) -> zarr.Group:
-    """A CSR group as AnnData writes it; ``changes`` replace members and attributes."""
-    members = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
-    attrs = {
-        "encoding-type": "csr_matrix",
-        "encoding-version": "0.1.0",
-        "shape": list(matrix.shape),
-    }
-    group = zarr.open_group(root, mode="w", zarr_format=zarr_format)
-    for name, values in members.items():
-        values = np.asarray(changes.pop(name, values))
-        group.create_array(name, data=values, chunks=(min(chunk, max(1, len(values))),))
-    group.attrs.update({**attrs, **{key.replace("_", "-"): v for key, v in changes.items()}})
-    return group
-
-
-def lazy(
-    matrix: Any, rows: tuple[int, ...], columns: tuple[int, ...], form: Any = sp.csr_array
-) -> da.Array:
-    """A Dask array of sparse blocks."""
-    whole = sp.csr_matrix(matrix) if form is sp.csr_matrix else matrix
-    edges = [np.cumsum([0, *sizes]) for sizes in (rows, columns)]
-    blocks = [
-        [
-            da.from_delayed(
-                dask_value(form(whole[a:b, c:d])),
-                (b - a, d - c),
-                meta=form((0, 0), dtype=matrix.dtype),
-            )
-            for c, d in zip(edges[1], edges[1][1:], strict=False)
-        ]
-        for a, b in zip(edges[0], edges[0][1:], strict=False)
-    ]
-    # da.block would look into the blocks: only their keys are wanted.
-    return da.concatenate([da.concatenate(row, axis=1) for row in blocks], axis=0)
-
-
-def dask_value(value: Any) -> Any:
-    from dask.delayed import delayed
-
-    return delayed(lambda: value, pure=False)()
-
-
-def results(labels: Any, probs: Any) -> tuple[daskal.Estimate, np.ndarray]:
-    """Estimate without ids, and scores."""
-    estimate = daskal.estimate(labels, probs)
-    scores = daskal.score_labeled(labels, probs, estimate)
-    plain = dataclasses.replace(estimate, annotator_ids=None, class_names=None)
-    return plain, np.asarray(scores)
-
-
-def assert_same(found: tuple[Any, Any], expected: tuple[Any, Any]) -> None:
-    assert found[0].to_json() == expected[0].to_json()
-    np.testing.assert_array_equal(found[1], expected[1])
+from tests.inputs.sparsekit import (
+    LABELS,
+    PROBS,
+    as_csr,
+    assert_same,
+    lazy,
+    results,
+    small,
+    write_group,
+)
+from tests.problems import Problem, chunkings, forbid_compute, make_problem, problems
 
 
 @pytest.fixture
@@ -104,54 +38,6 @@ def small_blocks() -> Iterator[None]:
     """Blocks of a few rows, as large data have blocks of many."""
     with small():
         yield
-
-
-def small(rows: int = 3) -> Any:
-    return mock.patch.object(blocks, "MIN_BLOCK_ROWS", rows)
-
-
-# --- the parts --------------------------------------------------------------------------------
-
-
-def test_votes_are_put_in_order_within_rows() -> None:
-    offsets = np.array([0, 3, 3, 5])
-    found = order_votes(offsets, np.array([4, 0, 2, 3, 1]), np.array([7, 8, 9, 0, 5]), 5)
-    np.testing.assert_array_equal(found.annotators, [0, 2, 4, 1, 3])
-    np.testing.assert_array_equal(found.classes, [8, 9, 7, 5, 0])
-    np.testing.assert_array_equal(found.offsets, offsets)
-    assert len(found.faulty_rows) == 0
-
-
-def test_rows_with_impossible_annotators_lose_their_votes() -> None:
-    offsets = np.array([0, 2, 4, 6, 7])
-    annotators = np.array([1, 1, 0, 5, -1, 2, 3])
-    found = order_votes(offsets, annotators, np.arange(7), 5)
-    np.testing.assert_array_equal(found.faulty_rows, [0, 1, 2])
-    np.testing.assert_array_equal(found.faults, [REPEATED, UNKNOWN_ANNOTATOR, UNKNOWN_ANNOTATOR])
-    np.testing.assert_array_equal(found.values, [1, 5, -1])
-    np.testing.assert_array_equal(found.offsets, [0, 0, 0, 0, 1])
-    np.testing.assert_array_equal(found.annotators, [3])
-    np.testing.assert_array_equal(found.classes, [6])
-
-
-@pytest.mark.parametrize("form", [sp.csr_array, sp.csr_matrix, sp.csc_array, sp.coo_matrix])
-def test_scipy_formats_keep_zeros_and_repetitions(form: Callable[..., Any]) -> None:
-    if form in (sp.csr_array, sp.csr_matrix):
-        matrix = form((np.array([0, 0, 2]), np.array([1, 1, 0]), np.array([0, 2, 3])), shape=(2, 2))
-    elif form is sp.csc_array:
-        matrix = form((np.array([2, 0, 0]), np.array([1, 0, 0]), np.array([0, 1, 3])), shape=(2, 2))
-    else:
-        matrix = form((np.array([0, 2, 0]), ([0, 1, 0], [1, 0, 1])), shape=(2, 2))
-    rows = sparse.rows_of("labels", matrix)
-    np.testing.assert_array_equal(rows.offsets, [0, 2, 3])
-    np.testing.assert_array_equal(rows.annotators, [1, 1, 0])
-    np.testing.assert_array_equal(rows.classes, [0, 0, 2])
-
-
-@pytest.mark.parametrize("form", ["lil", "dok", "bsr", "dia"])
-def test_lossy_formats_are_refused(form: str) -> None:
-    with pytest.raises(InputError, match=f"got {form.upper()}, which .* vote for class 0"):
-        daskal.estimate(as_csr(LABELS).asformat(form), PROBS)
 
 
 # --- the same bits ----------------------------------------------------------------------------
@@ -225,15 +111,6 @@ def test_sharded_members(tmp_path: Path) -> None:
         group.create_array(name, data=values, chunks=(4,), shards=(16,))
     expected = results(problem.labels, problem.pred_probs)
     assert_same(results(group, problem.pred_probs), expected)
-
-
-def test_readers_travel(tmp_path: Path) -> None:
-    group = write_group(tmp_path / "votes.zarr", as_csr(LABELS))
-    reader = pickle.loads(pickle.dumps(sparse.open_group("labels", group).reader))
-    block = reader(None, 1, 4)
-    np.testing.assert_array_equal(block.offsets, [0, 2, 2, 4])
-    np.testing.assert_array_equal(block.annotators, [1, 2, 0, 2])
-    np.testing.assert_array_equal(block.classes, [1, 1, 2, 0])
 
 
 def test_no_matrix_of_all_annotators_is_made() -> None:
@@ -321,54 +198,8 @@ def test_a_member_that_is_missing(tmp_path: Path) -> None:
         daskal.estimate(group, PROBS)
 
 
-def test_probabilities_are_never_sparse(tmp_path: Path) -> None:
-    group = write_group(tmp_path / "votes.zarr", as_csr(LABELS))
-    for given_probs in (as_csr(LABELS), group, lazy(as_csr(LABELS), (4,), (3,))):
-        with pytest.raises(InputError, match="pred_probs: expected a dense array"):
-            daskal.estimate(LABELS, given_probs)
-
-
-BROKEN = {
-    "falls": ([0, 4, 2, 4, 6], r"1 bad row\(s\): 1 \(4 to 2\)"),
-    "negative": ([0, -2, 2, 4, 6], r"1 bad row\(s\): 0 \(0 to -2\), 1 \(-2 to 2\)"),
-    "beyond": ([0, 2, 9, 9, 6], r"bad row\(s\): 1 \(2 to 9\), 2 \(9 to 9\), 3 \(9 to 6\)"),
-    "begins late": ([1, 2, 4, 4, 6], "begins with 1, ends with 6. Write"),
-    "ends early": ([0, 2, 4, 4, 5], "begins with 0, ends with 5. Write"),
-}
-
-
-@pytest.mark.parametrize(("indptr", "message"), BROKEN.values(), ids=BROKEN)
-def test_broken_offsets_have_one_message(tmp_path: Path, indptr: Any, message: str) -> None:
-    group = write_group(tmp_path / "votes.zarr", as_csr(LABELS), indptr=indptr)
-    texts = set()
-    for rows in (1, 2, 4):
-        with small(rows), pytest.raises(InvalidDataError) as caught:
-            daskal.estimate(group, PROBS)
-        texts.add(str(caught.value))
-    assert len(texts) == 1
-    message = message.replace("1 bad row(s): 0", "2 bad row(s): 0")
-    with pytest.raises(InvalidDataError, match=message.replace("1 bad", r"\d bad")):
-        raise caught.value
-
-
-def test_many_broken_offsets_are_counted(tmp_path: Path) -> None:
-    matrix = sp.csr_array((40, 3), dtype=np.int8)
-    group = write_group(tmp_path / "votes.zarr", matrix, indptr=[0] + [-1] * 39 + [0])
-    with (
-        mock.patch.object(sparse, "SCAN_ROWS", 7),
-        pytest.raises(InvalidDataError, match=r"has 40 bad row\(s\): 0 .*, 9 .*, and 30 more\."),
-    ):
-        daskal.estimate(group, np.full((40, 2), 0.5))
-
-
-def test_broken_offsets_in_memory() -> None:
-    matrix = as_csr(LABELS)
-    matrix.indptr[1] = 5
-    with pytest.raises(InvalidDataError, match=r"the csr matrix .* 1 \(5 to 4\)"):
-        daskal.estimate(matrix, PROBS)
-
-
 # --- rows at fault ----------------------------------------------------------------------------
+
 
 FAULTS = {
     "beyond the last class": {"data": [0, 0, 1, 3, 2, 0]},

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import daskal
 from daskal.engine import reduction
-from daskal.kernels import calibration, consensus, tiles
+from daskal.kernels import calibration, first_pass, tiles
 from daskal.kernels.first_pass import label_statistics
-from daskal.method import states, temperature, weights
+from daskal.method import temperature, weights
 from daskal.method.values import Block
 from tests.problems import make_problem
 
@@ -23,10 +23,10 @@ from tests.problems import make_problem
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Blocks of several tiles, of which the first one's first rows are the sample."""
-    monkeypatch.setattr(consensus, "MIN_TILE_ROWS", 100)
-    monkeypatch.setattr(consensus, "MAX_TILE_ROWS", 100)
-    monkeypatch.setattr(states, "SAMPLE_ROWS", 60)
-    monkeypatch.setattr(states, "LEAST_SAMPLE", 40)
+    monkeypatch.setattr(tiles, "MIN_TILE_ROWS", 100)
+    monkeypatch.setattr(tiles, "MAX_TILE_ROWS", 100)
+    monkeypatch.setattr(first_pass, "SAMPLE_ROWS", 60)
+    monkeypatch.setattr(first_pass, "LEAST_SAMPLE", 40)
 
 
 def mixed_problem():
@@ -129,7 +129,7 @@ def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):
 
 def test_a_wrong_guess_costs_one_read_and_no_bit(small_tiles):
     labels, probs = mixed_problem()
-    with mock.patch.object(states, "LEAST_SAMPLE", 10**9):
+    with mock.patch.object(first_pass, "LEAST_SAMPLE", 10**9):
         expected = daskal.estimate(labels, probs)
     for rows, rounds in ((600, 3), (1200, 3), (30, 2)):
         with mock.patch.object(

@@ -8,7 +8,10 @@ from cleanlab.rank import get_label_quality_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal.kernels.confidence import METHODS, Scorer, adjust, class_thresholds, score_labels
+from daskal.kernels.confidence import adjust, score_consensus, score_labels, score_votes
+from daskal.method.values import Scorer
+from daskal.method.weights import class_thresholds
+from daskal.options import SCORE_METHODS
 
 # 3 classes, 4 labels: one column a label.
 PROBS = np.array([[0.7, 0.2, 0.0, 1 / 3], [0.2, 0.5, 0.0, 1 / 3], [0.1, 0.3, 1.0, 1 / 3]])
@@ -50,8 +53,8 @@ def test_votes_take_the_thresholds_of_their_annotator() -> None:
     table = np.array([[0.0, 0.0, 0.0], [0.5, 0.25, 0.25]])
     scorer = Scorer("self_confidence", None, table)
     assert not scorer.plain
-    votes = scorer.score_votes(
-        posterior, np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([0, 0, 2])
+    votes = score_votes(
+        scorer, posterior, np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([0, 0, 2])
     )
     np.testing.assert_allclose(votes, [0.7, 0.7 / 1.5, 0.55 / 1.5])
 
@@ -60,7 +63,7 @@ def test_votes_take_the_thresholds_of_their_annotator() -> None:
 @given(
     seed=st.integers(0, 2**32 - 1),
     classes=st.integers(2, 12),
-    method=st.sampled_from(METHODS),
+    method=st.sampled_from(SCORE_METHODS),
     adjusted=st.booleans(),
 )
 def test_same_as_the_package(seed: int, classes: int, method: str, adjusted: bool) -> None:
@@ -79,13 +82,13 @@ def test_same_as_the_package(seed: int, classes: int, method: str, adjusted: boo
         scorer = Scorer(method, thresholds, thresholds[np.newaxis])
     expected = get_label_quality_scores(labels, probs, method=method, adjust_pred_probs=adjusted)
     columns = np.ascontiguousarray(probs.T)
-    np.testing.assert_allclose(scorer.score_consensus(columns, labels), expected, atol=1e-9)
+    np.testing.assert_allclose(score_consensus(scorer, columns, labels), expected, atol=1e-9)
     every = np.arange(30)
-    votes = scorer.score_votes(columns, every, np.zeros(30, dtype=int), labels)
+    votes = score_votes(scorer, columns, every, np.zeros(30, dtype=int), labels)
     np.testing.assert_allclose(votes, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SCORE_METHODS)
 def test_a_label_scores_alike_in_every_tile(method: str) -> None:
     rng = np.random.default_rng(1)
     probs = np.ascontiguousarray(rng.dirichlet(np.ones(5), size=500).T)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from daskal.kernels import calibration, consensus, powers, tiles
 from daskal.kernels.tiles import row_bounds
-from daskal.method import findings, tallies, temperature
+from daskal.method import findings, merging, temperature
 from daskal.method.temperature import LossSums
-from daskal.method.values import Block, Rule, TieBreak, VoteWeights
+from daskal.method.values import Block, PoolRule, Rule, TieBreak, VoteWeights
 from tests.problems import chunkings
 
 CLASSES = st.sampled_from([2, 3, 4, 7, 10, 31, 64, 100, 257, 1000])
@@ -131,7 +131,7 @@ def test_scaled_probabilities():
 def test_the_pool_is_scored_by_the_surest_class():
     probs = np.array([[[0.9, 0.5], [0.1, 0.5]]])
     # (w_M max p + w/K) / (w_M + w)
-    score = consensus.score_unlabeled(probs, np.ones(1), np.array([2.0]), 1.0)
+    score = consensus.score_unlabeled(probs, PoolRule(np.ones(1), np.array([2.0]), 1.0))
     np.testing.assert_allclose(score, [(2 * 0.9 + 0.5) / 3, 0.5], rtol=1e-15)
 
 
@@ -203,7 +203,7 @@ def check_any_tiling(data, seed, num_classes, num_models, num_rows, temperature)
         assert_alike(lambda part, field=field: consensus.score_labeled(part, rule)[field])
     assert_alike(
         lambda part: consensus.score_unlabeled(
-            part.probs.copy(), rule.temperature, rule.final.model, 0.4
+            part.probs.copy(), PoolRule(rule.temperature, rule.final.model, 0.4)
         )
     )
     for model in range(num_models):
@@ -271,10 +271,10 @@ def test_rows_kept_together_score_as_classes_do(monkeypatch, num_classes, temper
     rng = np.random.default_rng(num_classes)
     probs = make_probs(rng, 1, num_classes, 50).transpose(0, 2, 1)
     scale = None if temperature is None else np.array([temperature])
-    weights = (scale, np.array([0.7]), 0.4)
-    together = consensus.score_unlabeled(probs.copy(), *weights)
-    monkeypatch.setattr(consensus, "ROW_CLASSES", 2000)
-    apart = consensus.score_unlabeled(probs.copy(), *weights)
+    rule = PoolRule(scale, np.array([0.7]), 0.4)
+    together = consensus.score_unlabeled(probs.copy(), rule)
+    monkeypatch.setattr(tiles, "ROW_CLASSES", 2000)
+    apart = consensus.score_unlabeled(probs.copy(), rule)
     np.testing.assert_allclose(together, apart, rtol=1e-13)
     if num_classes < 32:
         np.testing.assert_array_equal(together, apart)
@@ -317,7 +317,7 @@ def test_largest_of_rows():
 
 
 def test_sums_over_a_tile_fit_their_types():
-    assert tiles.MAX_TILE_ROWS * 2**tallies.QUALITY_BITS <= 2**53
+    assert tiles.MAX_TILE_ROWS * 2**merging.QUALITY_BITS <= 2**53
     assert 500 * 2**temperature.TOTAL_BITS * tiles.MAX_TILE_ROWS < 2**63
 
 

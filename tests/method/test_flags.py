@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import daskal
@@ -14,7 +16,7 @@ from tests.problems import no_overlap, single_label
 def flags(labels: np.ndarray, probs: np.ndarray, **options: Any) -> tuple[str, ...]:
     found = daskal.estimate(labels, probs, **options).flags
     assert daskal.estimate(labels, probs, **options).summary()[-len(found) :] == [
-        ("note", flag) for flag in found
+        ("warning" if "may be worthless" in flag else "note", flag) for flag in found
     ]
     return found
 
@@ -86,6 +88,50 @@ def test_a_consensus_of_one_class_and_classes_that_vanished() -> None:
     found = flags(labels, one_hot(np.zeros(60, dtype=int), 4, 0.7))
     assert "all consensus labels of several votes are of one class, 0" in found
     assert "2 class(es) with votes are never the consensus of several votes: 1, 2" in found
+
+
+def test_classes_without_a_vote() -> None:
+    probs = one_hot(TRUTH + 1, 4, 0.8)
+    assert (
+        "1 class(es) have no vote at all: 0. Did sparse votes lose their stored zeros, are labels "
+        "numbered from 1, or did nobody choose them?"
+    ) in flags(AGREEING + 1, probs)
+    named = daskal.estimate(AGREEING + 1, pd.DataFrame(probs, columns=list("abcd")))
+    assert any("no vote at all: 'a'." in flag for flag in named.flags)
+    single = np.where(np.arange(3) == 0, AGREEING + 1, -1)
+    assert any("no vote at all: 0." in flag for flag in flags(single, probs))
+
+
+def crowd(seed: int, num_rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of five good annotators, and a good model."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, size=num_rows)
+    right = rng.random((num_rows, 5)) < 0.85
+    labels = np.where(right, truth[:, np.newaxis], rng.integers(0, 3, size=(num_rows, 5)))
+    given = np.where(rng.random(num_rows) < 0.8, truth, rng.integers(0, 3, size=num_rows))
+    return labels, one_hot(given, 3, 0.8)
+
+
+@pytest.mark.parametrize("convention", ["paper", "cleanlab"])
+def test_a_good_model_gets_no_warning(convention: str) -> None:
+    assert daskal.estimate(*crowd(0), convention=convention).warnings == ()
+
+
+@pytest.mark.parametrize("wrong", ["shuffled rows", "rolled columns"])
+def test_a_worthless_model_is_said_aloud(wrong: str) -> None:
+    labels, probs = crowd(1)
+    rng = np.random.default_rng(2)
+    worthless = rng.permutation(probs) if wrong == "shuffled rows" else np.roll(probs, 1, axis=1)
+    with pytest.warns(daskal.DataWarning, match="are the rows of pred_probs in the order"):
+        estimate = daskal.estimate(labels, worthless)
+    (warning,) = estimate.warnings
+    consensus = daskal.label_quality(labels, worthless, estimate).compute()["consensus_label"]
+    agreement = np.mean(worthless.argmax(axis=1) == consensus)
+    assert f"on {agreement:.1%} of the examples" in warning
+    assert re.search(r"and would on 33\.\d% if its rows were shuffled", warning)
+    assert daskal.Estimate.from_json(estimate.to_json()).warnings == estimate.warnings
+    both = daskal.estimate(labels, np.stack([probs, worthless]))
+    assert [warning.split(" may be")[0] for warning in both.warnings] == ["model 1"]
 
 
 def test_single_labels() -> None:

@@ -20,7 +20,7 @@ from zarr.core.array import Array
 
 import daskal
 from daskal.report import contents
-from daskal.report.page import make, render
+from daskal.report.page import make_page, render
 from daskal.runs.result import gather
 from tests.problems import make_problem
 
@@ -270,7 +270,7 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
 
 
 def test_secrets_of_an_address_are_not_told(run: daskal.Run) -> None:
-    page = make("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root).html
+    page = make_page(gather("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root)).html
     assert "example.org/s.zarr" in page
     assert "s3cret" not in page
     assert "t0ken" not in page

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal.engine.graph import count_tasks, new_name
+from daskal.engine import reduction
+from daskal.engine.graph import SPLIT_EVERY, count_tasks, new_name
 from daskal.errors import InputError, MemoryLimitError
 from daskal.inputs import blocks
-from daskal.inputs.blocks import block_edges, choose_block
+from daskal.inputs.blocks import RowBlocks, block_edges, choose_block
+from daskal.inputs.sources import make_source
 from daskal.kernels import second_pass, tiles
 from daskal.kernels.first_pass import consensus_statistics, label_statistics
 from daskal.method.values import Block
@@ -78,23 +80,20 @@ def test_blocks_cover_all_rows_on_chunk_edges(
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 8, 9, 64, 65, 1000])
 def test_tasks_are_counted_as_dask_makes_them(num_blocks: int) -> None:
-    from daskal.blocks import RowBlocks
-    from daskal.sources import make_source
-
-    from daskal import reduction
-
     rows = np.zeros((num_blocks, 2))
     source = make_source("pool", rows, 0)
     blocks = RowBlocks((source,), tuple(range(num_blocks + 1)), False)
     graph = reduction.tree(blocks, "pool", new_name).task.dask
-    assert len(dict(graph)) == count_tasks(num_blocks, reduction.SPLIT_EVERY)
+    assert len(dict(graph)) == count_tasks(num_blocks, SPLIT_EVERY)
 
 
 # ---------------------------------------------------------------------------------- memory
 
 
 def section(rows: int, *arrays: ArrayPlan) -> SectionPlan:
-    return SectionPlan("unlabeled", 10 * rows, 10, rows, "because", arrays, 13, 8, 0)
+    return SectionPlan(
+        "unlabeled", 10 * rows, 10, rows, "because", arrays, 13, 8, 0, tiles.KERNEL_BYTES
+    )
 
 
 def test_projected_peak_of_a_task() -> None:
@@ -104,7 +103,7 @@ def test_projected_peak_of_a_task() -> None:
     assert big.transient_bytes(100) == 2 * 80_000
     assert big.transient_bytes(10_000) == 2 * 800_000
     assert replace(big, stored_share=0.25).transient_bytes(10_000) == 1.25 * 800_000
-    one = replace(big, chunk_bytes=2**30, flying_bytes=2**30)
+    one = replace(big, chunk_bytes=2**30, in_flight_bytes=2**30)
     assert one.transient_bytes(100) == 2 * 2**30
     small = ArrayPlan("pool", (10_000, 100), "float64", "memory", 10_000, 800, 0, (0, 1))
     assert small.transient_bytes(100) == 0
@@ -128,7 +127,7 @@ def test_peak_of_a_worker_grows_with_its_threads() -> None:
 def test_refusal_names_the_numbers_and_a_way_out() -> None:
     chunk = 800 * 10**6
     array = ArrayPlan(
-        "pool", (10**7, 100), "f8", "stored", 10**7, 800, chunk, (0, 1), flying_bytes=chunk
+        "pool", (10**7, 100), "f8", "stored", 10**7, 800, chunk, (0, 1), in_flight_bytes=chunk
     )
     part = section(10**6, array)
     plan = Plan((part,), 4, 4 * 2**30)
@@ -213,11 +212,6 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
     labels = np.where(rng.random((300, 8)) < 0.3, rng.integers(num_classes, size=(300, 8)), -1)
     estimate = daskal.estimate(labels, probs)
     block = Block(labels, probs, 0)
-    pool = {
-        "temperature": estimate.temperatures,
-        "model_weight": estimate.final.model_weight,
-        "mean_weight": estimate.final.mean_weight,
-    }
     kept = {"on_invalid": "raise", "writer": Sink(), "batch_size": 10}
     projected = tiles.kernel_bytes(num_models, num_classes, 300, 8)
     assert projected > tiles.KERNEL_BYTES
@@ -225,7 +219,9 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
         lambda: label_statistics(block, num_annotators=8),
         lambda: consensus_statistics(block, rule=estimate.rule()),
         lambda: passes.store_labeled_block(block, rule=estimate.rule(), **kept),
-        lambda: passes.store_unlabeled_block(Block(None, probs, 0), **pool, **kept),
+        lambda: passes.store_unlabeled_block(
+            Block(None, probs, 0), rule=estimate.pool_rule(), **kept
+        ),
     ):
         tracemalloc.start()
         work()

@@ -31,8 +31,8 @@ from daskal.errors import (
     UnfinishedStoreError,
 )
 from daskal.inputs import blocks
-from daskal.runs import run, store
-from daskal.runs.store import LABELED_COLUMNS
+from daskal.method.values import LABELED_COLUMNS
+from daskal.runs import passes, store
 from tests.counting import CountingStore, counted_array
 from tests.faultkit import assert_same_store, contents
 from tests.problems import Problem, make_problem
@@ -330,7 +330,7 @@ def test_resume_of_a_finished_store_reads_nothing(problem: Problem, tmp_path: Pa
 # ---------------------------------------------------------------------------- interrupted runs
 
 
-@pytest.mark.parametrize("stage", ["labels", "consensus", "score labeled", "score pool"])
+@pytest.mark.parametrize("stage", ["votes", "consensus", "score labeled", "score unlabeled"])
 def test_resume_computes_only_what_is_missing(problem: Problem, tmp_path: Path, stage: str) -> None:
     arrays = stored(tmp_path, problem)
     whole, out = tmp_path / "whole.zarr", tmp_path / "o.zarr"
@@ -371,7 +371,7 @@ def test_estimate_is_saved_at_once_and_not_made_again(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("pass 1 ran again")
 
-    monkeypatch.setattr(run.api, "estimate_blocks", fail)
+    monkeypatch.setattr(passes, "estimate_data", fail)
     assert daskal.run(**given(problem), out=out, resume=True).estimate == estimate
 
 
@@ -381,7 +381,7 @@ def test_resume_refuses_other_inputs_and_options_and_says_which(
     arrays = stored(tmp_path, problem)
     out = tmp_path / "o.zarr"
     with pytest.raises(StopError):
-        daskal.run(**arrays, out=out, progress=stop_after(1, "labels"))
+        daskal.run(**arrays, out=out, progress=stop_after(1, "votes"))
     changed = problem.pred_probs[::-1].copy()
     moved, _ = counted_array(tmp_path / "moved.zarr", problem.labels, chunks=(2048, 5))
     cases: list[tuple[dict[str, Any], str]] = [
@@ -410,7 +410,7 @@ def test_the_same_array_under_another_name_is_the_same(problem: Problem, tmp_pat
     arrays = stored(tmp_path, problem)
     out = tmp_path / "o.zarr"
     with pytest.raises(StopError):
-        daskal.run(**arrays, out=out, progress=stop_after(1, "labels"))
+        daskal.run(**arrays, out=out, progress=stop_after(1, "votes"))
     paths = {name: str(tmp_path / "." / f"{name}.zarr") for name in arrays}
     assert daskal.run(**paths, out=out, resume=True).attrs["status"] == "finished"
 
@@ -431,7 +431,7 @@ def test_secrets_are_never_stored(problem: Problem, tmp_path: Path) -> None:
 def test_unfinished_store_is_read_on_request_only(problem: Problem, tmp_path: Path) -> None:
     out = tmp_path / "o.zarr"
     with pytest.raises(StopError):
-        daskal.run(**given(problem), out=out, progress=stop_after(1, "score pool"))
+        daskal.run(**given(problem), out=out, progress=stop_after(1, "score unlabeled"))
     with pytest.raises(UnfinishedStoreError, match="has not finished"):
         daskal.Run.open(out)
     run = daskal.Run.open(out, partial=True)
@@ -468,7 +468,7 @@ def test_second_client_takes_the_run_over(problem: Problem, tmp_path: Path) -> N
 
     def take_over(progress: Progress) -> None:
         nonlocal taken
-        if progress.stage == "score pool" and not taken:
+        if progress.stage == "score unlabeled" and not taken:
             taken = True
             daskal.run(**given(problem), out=out, resume=True)
 
@@ -496,7 +496,7 @@ def test_rows_at_fault_are_corrected_and_the_run_resumed(problem: Problem, tmp_p
     zarr.open_array(tmp_path / "pred_probs_unlabeled.zarr")[8999] = problem.pool[8999]
     told: list[Progress] = []
     daskal.run(**arrays, out=out, resume=True, progress=told.append)
-    first = next(progress for progress in told if progress.stage == "score pool")
+    first = next(progress for progress in told if progress.stage == "score unlabeled")
     assert first.done == 2
     assert_same_store(out, contents(whole))
 
@@ -568,19 +568,19 @@ def test_run_begins_anew_while_blocks_get_done_though_workers_die(
     out, attempts = tmp_path / "o.zarr", []
     real = reduction.Reduction.compute
 
-    def die(self: Any, stage: str, report: Any = None) -> Any:
-        attempts.append(stage)
-        result = real(self, stage, report)
-        if stage == "labels" and len(attempts) == 1:
+    def die(self: Any, progress: Any = None) -> Any:
+        attempts.append(self.stage)
+        result = real(self, progress)
+        if self.stage == "votes" and len(attempts) == 1:
             raise LostWorkersError("killed")
-        if stage == "score pool":
+        if self.stage == "score unlabeled":
             raise LostWorkersError("killed, and nothing done since")
         return result
 
     monkeypatch.setattr(reduction.Reduction, "compute", die)
     with pytest.raises(LostWorkersError, match="nothing done since"):
         daskal.run(**given(problem), out=out)
-    assert attempts == ["labels", "labels", "consensus", "score labeled", *["score pool"] * 4]
+    assert attempts == ["votes", "votes", "consensus", "score labeled", *["score unlabeled"] * 4]
 
 
 def test_memory_limit_refuses_with_three_numbers(problem: Problem, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from daskal.errors import BlockError
-from daskal.inputs.sources import read_part
+from daskal.inputs.readers import read_part
 from daskal.storage import retries
 from daskal.storage.retries import is_transient, with_retries
 

@@ -1,0 +1,200 @@
+"""Examples that are not to be chosen: ids of either source of scores, or an earlier batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from daskal.errors import InputError
+from daskal.inputs.sources import Source
+from daskal.method.tallies import Smallest
+from daskal.names.naming import STEP, check_names, kind_of, listed, plain_texts
+from daskal.names.normal import as_index
+from daskal.names.rows import find
+
+NO_IDS = as_index([])
+
+
+class Pool(NamedTuple):
+    """One of the two sources of scores, and what is known of its examples."""
+
+    name: str
+    argument: str
+    scores: Source
+    ids: Any = None
+    num_annotations: Source | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of examples."""
+        return int(self.scores.shape[0])
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Examples that are not to be chosen.
+
+    Attributes
+    ----------
+    ids : pandas.Index
+        Ids of examples of either source, compared exactly.
+    batch_ids : mapping of str to pandas.Index
+        Ids of an earlier batch, by source. A file may have made text of them, so they are compared
+        as text where their kind is another.
+    batch_rows : mapping of str to dict of int to whether that row has an id in the batch
+    """
+
+    ids: pd.Index = field(default_factory=lambda: NO_IDS)
+    batch_ids: Mapping[str, pd.Index] = field(default_factory=dict)
+    batch_rows: Mapping[str, Mapping[int, bool]] = field(default_factory=dict)
+
+    @classmethod
+    def from_argument(cls, exclude: Any, pools: Collection[str]) -> Excluded:
+        """Return what ids, or an earlier batch, exclude."""
+        if exclude is None:
+            return cls()
+        if isinstance(exclude, pd.DataFrame):
+            return cls.from_batch(exclude, pools)
+        if isinstance(exclude, str | bytes):
+            raise InputError(
+                f"exclude: expected a list of ids, got the text {exclude!r}. Of a file of a batch, "
+                "pass daskal.read_batch(path)."
+            )
+        if isinstance(exclude, Mapping) or not isinstance(exclude, Iterable):
+            raise InputError(
+                f"exclude: expected a list of ids or a batch, got {type(exclude).__name__}."
+            )
+        if isinstance(exclude, set | frozenset) or not hasattr(exclude, "__len__"):
+            exclude = list(exclude)
+        if isinstance(exclude, list | tuple) and any(
+            isinstance(part, pd.DataFrame) for part in exclude
+        ):
+            raise InputError(
+                "exclude: expected ids or one batch, got a list of batches. Put them into one: "
+                "pandas.concat(batches)."
+            )
+        ids = as_index(exclude)
+        check_names("exclude", "examples", ids)
+        return cls(ids)
+
+    @classmethod
+    def from_batch(cls, batch: pd.DataFrame, pools: Collection[str]) -> Excluded:
+        """Return what an earlier batch excludes; of a file, ids may be text."""
+        missing = {"pool", "row"} - set(batch.columns)
+        if missing:
+            raise InputError(
+                "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
+                f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}."
+            )
+        foreign = sorted(set(map(str, batch["pool"])) - set(pools))
+        if foreign:
+            raise InputError(
+                f"exclude: expected {' or '.join(map(repr, pools))} in the column 'pool', got "
+                f"{listed(foreign)}."
+            )
+        ids, rows = {}, {}
+        for name in pools:
+            part = batch[batch["pool"] == name]
+            known = part["id"].notna() if "id" in part else pd.Series(False, part.index)
+            rows[name] = dict(zip(map(int, part["row"]), map(bool, known), strict=True))
+            if known.any():
+                ids[name] = as_index(part.loc[known, "id"].tolist())
+        return cls(batch_ids=ids, batch_rows=rows)
+
+    def of_pool(self, pool: Pool) -> Exclusion:
+        """Return what is left out of one source; a batch goes by ids where both sides have them."""
+        rows = self.batch_rows.get(pool.name, {})
+        if pool.ids is None:
+            return Exclusion(NO_IDS, NO_IDS, frozenset(rows))
+        unnamed = frozenset(row for row, has_id in rows.items() if not has_id)
+        return Exclusion(self.ids, self.batch_ids.get(pool.name, NO_IDS), unnamed)
+
+    def check(self, pools: Sequence[Pool]) -> None:
+        """Refuse what excludes no example at all."""
+        asked = len(self.ids) + sum(map(len, self.batch_rows.values()))
+        if not asked or any(self.of_pool(pool).matches(pool) for pool in pools):
+            return
+        if len(self.ids) and all(pool.ids is None for pool in pools):
+            raise InputError(
+                "exclude: expected ids that the examples have, but neither the labeled examples "
+                "nor the pool have ids. Pass labeled_ids or unlabeled_ids, or exclude an earlier "
+                "batch (a DataFrame)."
+            )
+        wanted = {
+            kind_of(pick_index(pool.ids, np.zeros(1, dtype=np.int64)))
+            for pool in pools
+            if pool.ids is not None and pool.num_rows
+        }
+        if len(self.ids) and wanted and kind_of(self.ids) not in wanted:
+            raise InputError(
+                f"exclude: expected ids that are {' or '.join(sorted(wanted))}, as the examples', "
+                f"got {kind_of(self.ids)}: {listed(self.ids)}."
+            )
+        shown = listed(self.ids) if len(self.ids) else f"a batch of {asked:,}"
+        raise InputError(
+            f"exclude: expected examples of these scores, got {shown}, none of which is one. Check "
+            "that ids and batch belong to them."
+        )
+
+
+class Exclusion(NamedTuple):
+    """What is left out of one source of scores: ids, ids of a batch, and rows."""
+
+    ids: pd.Index
+    batch_ids: pd.Index
+    rows: frozenset[int]
+
+    @property
+    def size(self) -> int:
+        """How many examples are left out at most, if ids are unique."""
+        return len(self.ids) + len(self.batch_ids) + len(self.rows)
+
+    def holds(self, names: pd.Index) -> np.ndarray[Any, Any]:
+        """Return whether each of some ids is left out."""
+        found: np.ndarray[Any, Any] = find(self.ids, names) >= 0
+        if len(self.batch_ids):
+            if kind_of(self.batch_ids) == kind_of(names):
+                found |= find(self.batch_ids, names) >= 0
+            else:
+                texts = (as_index(list(plain_texts(part))) for part in (self.batch_ids, names))
+                found |= find(*texts) >= 0
+        return found
+
+    def matches(self, pool: Pool) -> bool:
+        """Return whether any example of a source is left out."""
+        if any(0 <= row < pool.num_rows for row in self.rows):
+            return True
+        if pool.ids is None or not (len(self.ids) or len(self.batch_ids)):
+            return False
+        return any(
+            bool(self.holds(pick_index(pool.ids, np.arange(start, stop))).any())
+            for start, stop in cuts(pool.num_rows)
+        )
+
+    def drop(self, state: Smallest, pool: Pool) -> Smallest:
+        """Return the candidates that are not left out."""
+        keep = np.array([row not in self.rows for row in state.rows.tolist()], dtype=bool)
+        if (len(self.ids) or len(self.batch_ids)) and len(keep):
+            order = np.argsort(state.rows)
+            keep[order] &= ~self.holds(pick_index(pool.ids, state.rows[order]))
+        return Smallest(state.size, state.scores[keep], state.rows[keep])
+
+
+def cuts(num_rows: int) -> list[tuple[int, int]]:
+    """Return the bounds of parts of some rows."""
+    return [(start, min(start + STEP, num_rows)) for start in range(0, num_rows, STEP)]
+
+
+def pick_index(ids: Any, rows: np.ndarray[Any, Any]) -> pd.Index:
+    """Return the ids of some rows, ascending, as an index."""
+    if isinstance(ids, pd.Index):
+        return ids.take(rows)
+    if hasattr(ids, "oindex"):
+        return as_index(np.asarray(ids.oindex[rows]))
+    if hasattr(ids, "dask"):
+        return as_index(np.asarray(ids[rows].compute()))
+    return as_index(np.asarray(ids)[rows])

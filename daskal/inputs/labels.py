@@ -1,0 +1,85 @@
+"""Labels of several annotators, a matrix or sparse votes, opened as a row-aligned source."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from daskal.errors import InputError
+from daskal.inputs import sparse
+from daskal.inputs.arguments import check_numeric, frame_values, open_argument
+from daskal.inputs.compressed_rows import is_sparse
+from daskal.inputs.ids import RowIds
+from daskal.inputs.sources import Source, make_source
+from daskal.options import Storage
+
+
+class Labels(NamedTuple):
+    """The labels of several annotators."""
+
+    source: Source
+    num_rows: int
+    num_annotators: int
+    row_ids: RowIds | None
+    annotator_ids: tuple[Hashable, ...] | None
+    template: Any
+    class_names: tuple[str, ...] | None = None
+
+
+def open_labels(given: Any, storage_options: Storage) -> Labels:
+    """Return labels given as an (N, M) matrix or as sparse votes."""
+    opened = open_argument("labels", given, storage_options)
+    source = labels_source(opened.array)
+    check_numeric("labels", source, "fiub")
+    num_rows, num_annotators = source.shape
+    ids = None if opened.column_ids is None else annotator_ids(opened.column_ids)
+    for what, found, expected in (
+        ("tasks", opened.row_ids, num_rows),
+        ("annotators", opened.column_ids, num_annotators),
+    ):
+        if found is not None and len(found) != expected:
+            raise InputError(
+                f"labels: expected {expected:,} ids in {what}, as the votes have, got "
+                f"{len(found):,}. Import the votes anew."
+            )
+    return Labels(
+        source,
+        num_rows,
+        num_annotators,
+        opened.row_ids,
+        ids,
+        opened.template,
+        opened.class_names,
+    )
+
+
+def labels_source(array: Any) -> Source:
+    """Return the source of labels of any form."""
+    if hasattr(array, "members"):
+        return sparse.sparse_stored_source("labels", array)
+    if is_sparse(array):
+        return sparse.sparse_memory_source("labels", array)
+    if len(array.shape) != 2:
+        raise InputError(
+            "labels: expected an (N, M) matrix, one row an example and one column an annotator, "
+            f"got shape {tuple(array.shape)}. One annotator's labels are labels.reshape(-1, 1)."
+        )
+    if sparse.is_sparse_kind(array):
+        return sparse.sparse_lazy_source("labels", array)
+    if isinstance(array, np.ndarray) and array.dtype == object:
+        array = frame_values("labels", pd.DataFrame(array))
+    return make_source("labels", array, row_axis=0)
+
+
+def annotator_ids(ids: pd.Index) -> tuple[Hashable, ...]:
+    """Return the annotators' ids: whole numbers, text, or the text of anything else."""
+    if not ids.is_unique:
+        repeated = ids[ids.duplicated()].unique()[:10].tolist()
+        raise InputError(
+            f"labels: expected one column an annotator, got several for {repeated!r}. Name each "
+            "column differently, or put their votes into one."
+        )
+    return tuple(i if isinstance(i, int | str) else str(i) for i in ids.tolist())

@@ -1,0 +1,197 @@
+"""How a worker gets a block: small values that travel there, and never hold an array in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from daskal.errors import BlockError, InputError
+from daskal.inputs.compressed_rows import (
+    Rows,
+    compress,
+    is_sparse,
+    offsets_are_sound,
+    raise_broken_offsets,
+    rows_of,
+)
+from daskal.method.values import SparseLabels
+from daskal.storage import transfers
+from daskal.storage.redaction import explain, redacted, showable
+from daskal.storage.retries import with_retries
+
+# What a masked value of integers becomes: as a label it is missing, as a probability refused.
+MISSING_CODE = -1
+
+
+class Reader(Protocol):
+    """What a worker needs to get a block."""
+
+    @property
+    def name(self) -> str:
+        """Name of the argument."""
+
+    def __call__(self, argument: Any, start: int, stop: int) -> Any:
+        """Return rows ``start:stop``, given what the block's task was handed."""
+
+
+# --- dense ------------------------------------------------------------------------------------
+
+
+def plain_block(name: str, block: Any) -> Any:
+    """Return a block as a plain array; what a masked array masks is missing."""
+    if isinstance(block, np.ma.MaskedArray):
+        if block.dtype.kind == "i":
+            return block.filled(MISSING_CODE)
+        # Unsigned ones have no code for missing.
+        return np.ma.filled(block if block.dtype.kind == "f" else block.astype(float), np.nan)
+    if not isinstance(block, np.ndarray) and hasattr(block, "tocsr"):
+        raise InputError(
+            f"{name}: expected dense blocks, as the Dask array's meta says, got "
+            f"{type(block).__name__}. Say what the blocks are: "
+            "array.map_blocks(lambda block: block, meta=scipy.sparse.csr_array((0, 0), dtype=...))."
+        )
+    return np.asarray(block)
+
+
+def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> Any:
+    """Return part of a stored array, or raise an error that says which part of what."""
+    try:
+        return with_retries(
+            lambda: transfers.read(array, part, axis), f"{name}: {what} {part.start:,}"
+        )
+    except Exception as error:
+        raise BlockError(
+            f"{name}: {what} {part.start:,} to {part.stop:,} of {redacted(str(array.store_path))} "
+            f"cannot be read: {explain(error)}"
+        ) from showable(error)
+
+
+@dataclass(frozen=True)
+class GivenReader:
+    """The task is handed the block itself."""
+
+    name: str
+    shape: tuple[int, ...]
+    row_axis: int
+
+    def __call__(self, argument: Any, start: int, stop: int) -> Any:
+        """Return rows ``start:stop``."""
+        block = plain_block(self.name, argument)
+        expected = list(self.shape)
+        expected[self.row_axis] = stop - start
+        if block.shape != tuple(expected) or block.dtype.kind not in "fiub":
+            raise InputError(
+                f"{self.name}: expected a block of numbers of shape {tuple(expected)} for rows "
+                f"{start:,} to {stop:,}, as the Dask array says, got {block.dtype} of shape "
+                f"{block.shape}. Give map_blocks the right dtype= and chunks=."
+            )
+        return block
+
+
+@dataclass(frozen=True)
+class StoredReader:
+    """The task reads its rows of a Zarr array."""
+
+    name: str
+    array: Any
+    row_axis: int
+
+    def __call__(self, argument: Any, start: int, stop: int) -> Any:
+        """Return rows ``start:stop``."""
+        return read_part(self.name, "rows", self.array, slice(start, stop), self.row_axis)
+
+
+# --- sparse -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GivenRowsReader:
+    """The task is handed its compressed rows."""
+
+    name: str
+    num_annotators: int
+
+    def __call__(self, argument: Any, start: int, stop: int) -> SparseLabels:
+        """Return rows ``start:stop``."""
+        return Rows(*argument).ordered(self.num_annotators)
+
+
+@dataclass(frozen=True)
+class StoredRowsReader:
+    """The task reads its rows of a CSR group."""
+
+    name: str
+    group: str
+    members: Rows  # Zarr arrays
+    num_rows: int
+    num_annotators: int
+
+    def __call__(self, argument: Any, start: int, stop: int) -> SparseLabels:
+        """Return rows ``start:stop``."""
+        indptr, indices, data = self.members
+        num_votes = int(data.shape[0])
+        offsets = read_part(self.name, "rows", indptr, slice(start, stop + 1))
+        first, last = start == 0, stop == self.num_rows
+        if not offsets_are_sound(offsets, num_votes, first=first, last=last):
+            raise_broken_offsets(self.name, self.group, indptr, num_votes)
+        votes = slice(int(offsets[0]), int(offsets[-1]))
+        annotators = read_part(self.name, "votes", indices, votes)
+        classes = read_part(self.name, "votes", data, votes)
+        return Rows(offsets, annotators, classes).ordered(self.num_annotators)
+
+
+@dataclass(frozen=True)
+class LazyRowsReader:
+    """The task cuts its rows out of the sparse blocks of a Dask array."""
+
+    name: str
+    column_starts: tuple[int, ...]
+    num_annotators: int
+
+    def __call__(self, argument: Any, start: int, stop: int) -> SparseLabels:
+        """Return rows ``start:stop``; the argument lists (first row, its blocks of columns)."""
+        parts = [
+            self.join_columns(blocks, slice(max(start - first, 0), stop - first))
+            for first, blocks in argument
+        ]
+        sizes = np.cumsum([0, *(len(part.annotators) for part in parts)])
+        offsets = [
+            part.offsets[1:].astype(np.int64) - part.offsets[0] + size
+            for part, size in zip(parts, sizes[:-1], strict=True)
+        ]
+        return Rows(
+            np.concatenate([np.zeros(1, dtype=np.int64), *offsets]),
+            np.concatenate([part.annotators for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+        ).ordered(self.num_annotators)
+
+    def join_columns(self, blocks: Sequence[Any], rows: slice) -> Rows:
+        """Return some rows of blocks that stand side by side."""
+        cuts = list(self.cut_blocks(blocks, rows))
+        if len(cuts) == 1:
+            return cuts[0]
+        at = [np.repeat(np.arange(len(cut.offsets) - 1), np.diff(cut.offsets)) for cut in cuts]
+        annotators = [
+            cut.annotators.astype(np.int64) + start
+            for cut, start in zip(cuts, self.column_starts, strict=True)
+        ]
+        return compress(
+            np.concatenate(at),
+            np.concatenate(annotators),
+            np.concatenate([cut.classes for cut in cuts]),
+            len(cuts[0].offsets) - 1,
+        )
+
+    def cut_blocks(self, blocks: Sequence[Any], rows: slice) -> Iterator[Rows]:
+        """Yield the rows of each block."""
+        for block in blocks:
+            if not is_sparse(block):
+                raise InputError(
+                    f"{self.name}: expected SciPy's sparse matrices as blocks, as the Dask array's "
+                    f"meta says, got {type(block).__name__}."
+                )
+            start, stop, _ = rows.indices(block.shape[0])
+            yield rows_of(self.name, block).cut(start, stop)

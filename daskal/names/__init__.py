@@ -1,0 +1,1 @@
+"""Who is who: what rows, classes and annotators are called, and how two sides are matched."""

@@ -1,5 +1,5 @@
-"""Measurements behind docs/performance.md: each module is a command, ``python -m benchmarks.NAME``.
+"""The measurements in docs/performance.md: each module is a command, ``python -m benchmarks.NAME``.
 
-Run from a checkout, with ``pip install -e ".[test]"`` for cleanlab. ``--small`` runs through
-everything in seconds; its figures say nothing.
+Run them from a checkout, after ``pip install -e ".[test]"``, which brings cleanlab. ``--small``
+runs each in seconds; its figures mean nothing.
 """

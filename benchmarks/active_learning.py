@@ -1,13 +1,13 @@
-"""What the order of labelling is worth: accuracy at equal budget, by strategy, over many seeds.
+"""What the order of labeling is worth: accuracy at equal budget, by strategy, over many seeds.
 
-A loop of labelling and training on scikit-learn's digits with simulated annotators. Strategies
-differ in the scores alone: split, annotators, every label an annotator would give, the model and
-the consensus labels it is trained on are the same for all of them at the same seed.
+A loop of labeling and training on scikit-learn's digits with simulated annotators. Strategies
+differ only in their scores: for the same seed, all have the same split, annotators, labels that
+each annotator would give, model, and method for the consensus labels that it is trained on.
 
-    python -m benchmarks.active_learning                 all of it, into docs/
-    python -m benchmarks.active_learning --short         two seeds, to the terminal
+    python -m benchmarks.active_learning                 everything, written to docs/
+    python -m benchmarks.active_learning --short         two seeds, printed to the terminal
 
-Needs scikit-learn and cleanlab, with which the scores of one strategy are compared.
+Needs scikit-learn, and cleanlab to check the scores of one strategy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-# Small matrices: more threads only get in each other's way. Read when NumPy is imported.
+# The matrices are small: more threads only get in each other's way. NumPy reads this on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -44,11 +44,11 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 class Setting(NamedTuple):
-    """How a loop begins and how it goes on."""
+    """How a loop starts and continues."""
 
     name: str
-    num_start: int  # examples labelled at the start
-    start_labels: tuple[int, ...]  # labels of the first, second, ... of them, over and over
+    num_start: int  # examples labeled at the start
+    start_labels: tuple[int, ...]  # number of labels of each of them, repeated in turn
     with_pool: bool
     rounds: int
     batch: int
@@ -58,7 +58,7 @@ SETTINGS = (
     Setting("new or again", 100, (2,), True, 20, 50),
     Setting("again only", 300, (1, 2), False, 16, 50),
 )
-# The least and the greatest share of right labels of an annotator.
+# The lowest and highest share of correct labels of an annotator.
 NOISE = {"good": (0.8, 1.0), "mixed": (0.5, 0.95), "bad": (0.3, 0.8)}
 
 
@@ -67,9 +67,9 @@ NOISE = {"good": (0.8, 1.0), "mixed": (0.5, 0.95), "bad": (0.3, 0.8)}
 
 @dataclass(frozen=True)
 class World:
-    """All that is the same for every strategy: data, and the label each annotator would give."""
+    """What is the same for every strategy: the data, and the label each annotator would give."""
 
-    features: np.ndarray  # (n, f) of the examples that may be labelled
+    features: np.ndarray  # (n, f) of the examples that may be labeled
     truth: np.ndarray  # (n,)
     test_features: np.ndarray
     test_truth: np.ndarray
@@ -78,7 +78,7 @@ class World:
 
     @classmethod
     def make(cls, noise: tuple[float, float], seed: int) -> World:
-        """The world of a seed."""
+        """Return the world of a seed."""
         rng = np.random.default_rng(seed)
         features, truth = load_digits(return_X_y=True)
         order = rng.permutation(len(truth))
@@ -98,12 +98,12 @@ class World:
         )
 
     def labels(self, num: np.ndarray) -> np.ndarray:
-        """Labels once each example has been asked for ``num`` times, (n, m), -1 for none."""
+        """Return the first ``num`` labels of each example, (n, m), -1 where there is none."""
         return np.where(self.turn < num[:, None], self.votes, -1)
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A model as a function of features to probabilities of all classes."""
+    """Return a trained model as a function from features to probabilities of all classes."""
     model = LogisticRegression(tol=1e-2, max_iter=200).fit(features, labels)
 
     def predict(given: np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.n
 
 
 def out_of_sample(features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Probabilities of each example by a model that has not seen its label."""
+    """Return probabilities of each example by a model that has not seen its label."""
     probs = np.empty((len(labels), NUM_CLASSES))
     for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(features):
         probs[test] = fit(features[train], labels[train])(features[test])
@@ -126,14 +126,14 @@ def out_of_sample(features: np.ndarray, labels: np.ndarray, seed: int) -> np.nda
 
 
 class Scores(NamedTuple):
-    """Scores of the labelled examples and of the pool, lower = label it first."""
+    """Scores of the labeled examples and of the pool, lower = label it first."""
 
     labeled: np.ndarray
     pool: np.ndarray
 
 
 class Look(NamedTuple):
-    """What a strategy may look at."""
+    """What a strategy may use."""
 
     labels: np.ndarray
     probs: np.ndarray
@@ -183,7 +183,7 @@ STRATEGIES: dict[str, Callable[[Look], Scores]] = {
 
 
 def check_against_cleanlab(look: Look, scores: Scores) -> None:
-    """Refuse to go on where what is called cleanlab's is not what cleanlab computes."""
+    """Raise an error if the scores called cleanlab's are not those that cleanlab computes."""
     wide = np.where(look.labels < 0, np.nan, look.labels.astype(float))
     wide = wide[:, ~np.isnan(wide).all(axis=0)]
     pool = look.pool_probs.copy() if len(look.pool_probs) else None
@@ -199,7 +199,7 @@ def check_against_cleanlab(look: Look, scores: Scores) -> None:
 
 
 class Point(NamedTuple):
-    """Where one loop stands before a round."""
+    """The state of one loop before a round."""
 
     setting: str
     noise: str
@@ -207,12 +207,12 @@ class Point(NamedTuple):
     seed: int
     annotations: int
     accuracy: float  # of the model, on the test set
-    consensus: float  # share of labelled examples whose consensus label is right
+    consensus: float  # share of labeled examples whose consensus label is correct
     again: float  # share of the last batch that had labels already
 
 
 def run_loop(setting: Setting, noise: str, strategy: str, seed: int) -> Iterator[Point]:
-    """One loop, a point a round."""
+    """Run one loop and yield a point per round."""
     world = World.make(NOISE[noise], seed)
     rng = np.random.default_rng([seed, 1])
     num = np.zeros(len(world.truth), dtype=np.int64)
@@ -251,7 +251,7 @@ def run_loop(setting: Setting, noise: str, strategy: str, seed: int) -> Iterator
 
 
 def consensus_labels(labels: np.ndarray, probs: np.ndarray | None) -> np.ndarray:
-    """The labels a model is trained on: CROWDLAB's, by the paper's convention, for everyone."""
+    """Return the labels a model is trained on: CROWDLAB's, with the paper's convention."""
     if probs is None:
         return daskal.multiannotator.get_majority_vote_label(
             np.where(labels < 0, np.nan, labels.astype(float))
@@ -262,7 +262,7 @@ def consensus_labels(labels: np.ndarray, probs: np.ndarray | None) -> np.ndarray
 
 
 def run_seed(seed: int, rounds: int | None) -> list[Point]:
-    """All loops of a seed."""
+    """Return the points of all loops of a seed."""
     points = []
     with dask.config.set(scheduler="sync"):
         for setting, noise, strategy in itertools.product(SETTINGS, NOISE, STRATEGIES):
@@ -281,8 +281,8 @@ def main() -> None:
     began = time.perf_counter()
     num_seeds, rounds = (2, 3) if options.short else (options.seeds, None)
     points: list[Point] = []
-    with ProcessPoolExecutor(options.processes) as pool:
-        for seed, found in enumerate(pool.map(run_seed, range(num_seeds), [rounds] * num_seeds)):
+    with ProcessPoolExecutor(options.processes) as workers:
+        for seed, found in enumerate(workers.map(run_seed, range(num_seeds), [rounds] * num_seeds)):
             points += found
             print(f"seed {seed} of {num_seeds}: {time.perf_counter() - began:,.0f} s", flush=True)
     tables = make_tables(points, list(STRATEGIES))

@@ -1,7 +1,7 @@
-"""What one bad row costs: a run over a pool with it, against one over the clean pool.
+"""What one bad row costs: a run over a pool with it, compared with one over the clean pool.
 
-Plants a row of each kind of fault at a random place, runs both under ``on_invalid="nan"`` in turn,
-and compares the best times of several rounds. Ends with status 1 if a row is not named, or is not
+Puts a row with each kind of fault at a random place, runs both with ``on_invalid="nan"`` in turn,
+and compares the best times of several rounds. Exits with status 1 if a row is not named, or is not
 the only one without a score.
 """
 
@@ -29,13 +29,13 @@ KINDS = {
 
 
 def run(pool: np.ndarray, out: Path) -> tuple[float, float, list[str], daskal.Run]:
-    """Wall and processor seconds of a run, its warnings, and its result."""
+    """Return the wall and processor seconds of a run, its warnings, and its result."""
     began, cpu = time.perf_counter(), time.process_time()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", daskal.DataWarning)
         found = daskal.run(pred_probs_unlabeled=pool, out=out, on_invalid="nan", overwrite=True)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return wall, cpu, [str(warning.message) for warning in told], found
+    return wall, cpu, [str(warning.message) for warning in caught], found
 
 
 def main() -> int:
@@ -59,10 +59,12 @@ def main() -> int:
             for _ in range(options.rounds):
                 clean.append(run(pool, out)[:2])
                 pool[place] = spoil(good)
-                *times, told, result = run(pool, out)
+                *times, caught, result = run(pool, out)
                 planted.append(times)
                 pool[place] = good
-                named = len(told) == 1 and f"1 row where the row {fault}: {place:,} (" in told[0]
+                named = (
+                    len(caught) == 1 and f"1 row where the row {fault}: {place:,} (" in caught[0]
+                )
                 alone = np.flatnonzero(np.isnan(result.pool.compute())).tolist() == [place]
                 failed += not (named and alone)
             best = [np.min(times, axis=0) for times in (planted, clean)]

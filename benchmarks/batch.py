@@ -1,8 +1,8 @@
-"""What choosing the next batch costs beside scoring, and that no chunking changes it.
+"""What choosing the next batch costs compared with scoring, and that chunking does not change it.
 
-A pool made on the fly is scored, in memory and by a run into a store; then the 1,000 lowest scores
-are found among those in memory, cut in several ways, and among those in the store. Ends with status
-1 if any two batches differ.
+A pool made on the fly is scored, both in memory and by a run into a store. Then the 1,000 lowest
+scores are found among those in memory, chunked in several ways, and among those in the store. Exits
+with status 1 if any two batches differ.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def main(argv: list[str] | None = None) -> int:
                 "scoring into a store": run,
                 "scores in memory": lambda: choose(scores),
                 **{
-                    f"scores in memory, cut by {rows:,} rows": lambda cut=cut: choose(cut)
+                    f"scores in memory, in chunks of {rows:,} rows": lambda cut=cut: choose(cut)
                     for rows, cut in cuts.items()
                 },
                 "scores in the store": lambda: choose(stored),
-                "scored and chosen in one": lambda: choose(lazy),
+                "scoring and choosing in one": lambda: choose(lazy),
             },
             1 if options.small else options.repeats,
         )
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         base = "scoring into a store" if "store" in name else "scoring in memory"
         share = "" if name == base else f"{times.ratio(name, base).wall:.1%}"
         rows.append([name, timing.show_seconds(times.median(name)), share])
-    header = (f"{num_rows:,} scores, the {SIZE:,} lowest", "time", "of the scoring")
+    header = (f"{num_rows:,} scores, the {SIZE:,} lowest", "time", "share of scoring")
     sys.stdout.write(f"{timing.machine()}\n\n{timing.table(header, rows)}\n")
     return int(not all(batch.equals(batches[0]) for batch in batches))
 

@@ -1,8 +1,8 @@
-"""Each promise of speed, measured side by side: daskal, cleanlab, and reading or making alone.
+"""Each speed target, measured side by side: daskal, cleanlab, and only reading or making the data.
 
-Prints one Markdown table. Each row's works run in turn in this process, on Dask's threads unless
-it says otherwise; times and ratios are medians. The ratio of processor time, over all threads, says
-the same of the work itself where other programs keep the machine busy.
+Prints one Markdown table. What a row compares runs in turn in this process, on Dask's threads
+unless it says otherwise; times and ratios are medians. The ratio of processor time, over all
+threads, is more reliable while other programs keep the machine busy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from daskal.storage import transfers
 
 
 class Sizes(NamedTuple):
-    """How much of everything."""
+    """Numbers of rows."""
 
     labeled: int = 100_000
     pool: int = 2_000_000
@@ -55,7 +55,7 @@ class Row(NamedTuple):
     at_least: bool
 
     def cells(self) -> list[str]:
-        """The line as text."""
+        """Return the line as text."""
         met = self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
         return [
             self.work,
@@ -68,26 +68,26 @@ class Row(NamedTuple):
         ]
 
 
-# Name of the work that reads through Zarr's own threads.
+# Name of the measurement that reads through Zarr's own threads.
 BY_ZARR = "by Zarr"
 
-HEADER = ("work", "daskal", "against", "ratio", "of processor time", "target", "met")
+HEADER = ("work", "daskal", "against", "ratio", "ratio of processor time", "target", "met")
 
 
 def slower(work: str, times: timing.Times, name: str, other: str, words: str, most: float) -> Row:
-    """A line for work that may take at most so many times as long as another.
+    """Return a line for work that may take at most ``most`` times as long as other work.
 
-    Where Zarr's own way of reading was timed, it is named beside.
+    If reading by Zarr itself was timed, the line includes it.
     """
     against = f"{words}: {timing.show_seconds(times.median(other))}"
     if BY_ZARR in times.runs:
-        against += f" (as Zarr does it by itself: {timing.show_seconds(times.median(BY_ZARR))})"
+        against += f" (Zarr by itself: {timing.show_seconds(times.median(BY_ZARR))})"
     ours = timing.show_seconds(times.median(name))
     return Row(work, ours, against, *times.ratio(name, other), most, at_least=False)
 
 
 def faster(work: str, times: timing.Times, name: str, other: str, least: float) -> Row:
-    """A line for work that is to be so many times faster than cleanlab's."""
+    """Return a line for work that should be at least ``least`` times as fast as cleanlab."""
     against = f"cleanlab, one core: {timing.show_seconds(times.median(other))}"
     ours = timing.show_seconds(times.median(name))
     return Row(work, ours, against, *times.ratio(other, name), least, at_least=True)
@@ -101,23 +101,23 @@ def quiet(work: Callable[[], object]) -> None:
 
 
 def cleanlab_scores(labels: Any, probs: Any, pool: Any = None) -> None:
-    """Score both pools with cleanlab."""
+    """Score labeled examples and a pool with cleanlab."""
     from cleanlab.multiannotator import get_active_learning_scores
 
     quiet(lambda: get_active_learning_scores(labels, probs, pool))
 
 
 def score_both_passes(labels: Any, probs: Any) -> None:
-    """The whole labelled path: pass 1, then scores."""
+    """Do the whole labeled path: pass 1, then scores."""
     estimate = daskal.estimate(labels, probs)
     daskal.score_labeled(labels, probs, estimate).compute()
 
 
-# --- against cleanlab -------------------------------------------------------------------------
+# --- compared with cleanlab -------------------------------------------------------------------
 
 
 def labeled_rows(sizes: Sizes, repeats: int) -> list[Row]:
-    """Labelled data in memory."""
+    """Measure labeled data in memory."""
     rows = []
     for num_annotators, num_rows, cleanlab_repeats, target in (
         (50, sizes.labeled, 3, 300),
@@ -138,7 +138,7 @@ def labeled_rows(sizes: Sizes, repeats: int) -> list[Row]:
             repeats,
             slow={"cleanlab": cleanlab_repeats},
         )
-        work = f"labelled, N = {num_rows:,}, M = {num_annotators}, K = 10, in memory"
+        work = f"labeled, N = {num_rows:,}, M = {num_annotators}, K = 10, in memory"
         rows += [
             faster(f"{work}, {way}", times, way, "cleanlab", target)
             for way in ("all cores", "one core")
@@ -147,7 +147,7 @@ def labeled_rows(sizes: Sizes, repeats: int) -> list[Row]:
 
 
 def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
-    """A pool in memory: time and extra memory."""
+    """Measure a pool in memory: time and extra memory."""
     labels, probs = data.make_labeled(0, 200, 5, 10)
     pool = data.make_probs(np.random.default_rng(1), sizes.pool, 10)
     estimate = daskal.estimate(labels, probs)
@@ -160,12 +160,12 @@ def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
         {
             "all cores": lazy.compute,
             "one core": one_thread,
-            "both pools": lambda: cleanlab_scores(labels, probs, pool),
-            "labelled": lambda: cleanlab_scores(labels, probs, pool[:1]),
+            "labeled and pool": lambda: cleanlab_scores(labels, probs, pool),
+            "labeled": lambda: cleanlab_scores(labels, probs, pool[:1]),
         },
         repeats,
     )
-    both, labeled = times.runs["both pools"], times.runs["labelled"]
+    both, labeled = times.runs["labeled and pool"], times.runs["labeled"]
     alone = [a - b for a, b in zip(both, labeled, strict=True)]
     times = timing.Times({**times.runs, "cleanlab": alone})
     work = f"pool, U = {sizes.pool:,}, K = 10, in memory"
@@ -189,35 +189,35 @@ def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
     return rows
 
 
-# --- against reading or making alone ----------------------------------------------------------
+# --- compared with only reading or making -----------------------------------------------------
 
 
 class NoState:
-    """A state of nothing, for blocks that are only read."""
+    """An empty state, for blocks that are only read."""
 
     def merge(self, other: NoState) -> NoState:
-        """Nothing."""
+        """Return the empty state."""
         return self
 
 
 def only_read(block: Any) -> NoState:
-    """A block that is read and forgotten."""
+    """Discard a block that was read."""
     return NoState()
 
 
 def read_all(cut: blocks.RowBlocks) -> None:
-    """Read the same blocks as daskal does, with the same tasks, and do nothing with them."""
+    """Read the same blocks as daskal, with the same tasks, and discard them."""
     reduction.tree(cut, "reading", only_read).compute()
 
 
 def read_by_zarr(cut: blocks.RowBlocks) -> None:
-    """The same with ``array[start:stop]``, which goes through threads of Zarr's own."""
+    """Read them with ``array[start:stop]``, which goes through Zarr's own threads."""
     with mock.patch.object(transfers, "can_run_here", return_value=False):
         read_all(cut)
 
 
 def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
-    """Data in Zarr against reading it."""
+    """Measure data in Zarr, compared with reading it."""
     rows = []
     labels, probs = data.make_labeled(0, 5_000, 50, 100)
     estimate = daskal.estimate(labels, probs)
@@ -262,7 +262,7 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
                 repeats,
             )
             work = (
-                f"labelled from Zarr, both passes, N = {sizes.stored_labeled:,}, M = 50, K = 10, "
+                f"labeled from Zarr, both passes, N = {sizes.stored_labeled:,}, M = 50, K = 10, "
                 f"labels {kind}, probabilities float32"
             )
             rows.append(slower(work, times, "daskal", "read", "reading three times", 1.5))
@@ -270,7 +270,7 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
 
 
 def made_rows(sizes: Sizes, repeats: int) -> list[Row]:
-    """A pool made on the fly: against making it, and ten times the rows."""
+    """Measure a pool made on the fly, compared with only making it, and with ten times the rows."""
     labels, probs = data.make_labeled(0, 5_000, 20, 10)
     estimate = daskal.estimate(labels, probs)
 

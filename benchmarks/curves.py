@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP, GAP = 300, 200, 52, 64, 46
-# Dark enough on white and light enough on black; the dashes tell the lines apart without colour.
+# Visible on white and on black; the dashes distinguish the lines without color.
 STYLES = (
     ("#808080", ""),
     ("#b8860b", "2 3"),
@@ -21,7 +21,7 @@ STYLES = (
 
 
 def half_width(values: np.ndarray) -> float:
-    """Half of the 95 % interval of a mean over seeds, by Student's t."""
+    """Return half of the 95 % interval of a mean over seeds, by Student's t."""
     num = len(values)
     if num < 2:
         return float("nan")
@@ -29,22 +29,22 @@ def half_width(values: np.ndarray) -> float:
 
 
 def interval(values: np.ndarray, digits: int = 1) -> str:
-    """A mean in percent with its 95 % interval."""
+    """Return a mean in percent with its 95 % interval."""
     return f"{100 * values.mean():.{digits}f} ± {100 * half_width(values):.{digits}f}"
 
 
 def make_tables(points: Sequence[Any], strategies: Sequence[str]) -> str:
-    """Two tables in Markdown: means at equal budget, and the last strategy less each other one."""
+    """Return two Markdown tables: means, and the last strategy minus each of the others."""
     frame = pd.DataFrame(points)
     means = [
         "| setting | annotators | strategy | accuracy, mean over the loop | accuracy at the end "
-        "| consensus right at the end | batch labelled again |",
+        "| consensus correct at the end | share of batch labeled again |",
         "|---|---|---|---|---|---|---|",
     ]
     ours = strategies[-1]
     gains = [
-        f"| setting | annotators | {ours}, less | accuracy, mean over the loop "
-        "| accuracy at the end | consensus right at the end |",
+        f"| setting | annotators | {ours}, minus | accuracy, mean over the loop "
+        "| accuracy at the end | consensus correct at the end |",
         "|---|---|---|---|---|---|",
     ]
     for (setting, noise), group in frame.groupby(["setting", "noise"], sort=False):
@@ -75,7 +75,7 @@ def make_tables(points: Sequence[Any], strategies: Sequence[str]) -> str:
 
 
 def summarise(points: Sequence[Any]) -> pd.DataFrame:
-    """The curves as numbers: mean accuracy and half of its 95 % interval, by budget."""
+    """Return the curves as numbers: mean accuracy and half of its 95 % interval, by budget."""
     keys = ["setting", "noise", "strategy", "annotations"]
     by = pd.DataFrame(points).groupby(keys, sort=False)["accuracy"]
     half = by.apply(lambda values: half_width(values.to_numpy()))
@@ -83,7 +83,7 @@ def summarise(points: Sequence[Any]) -> pd.DataFrame:
 
 
 def draw(points: Sequence[Any], strategies: Sequence[str]) -> str:
-    """Accuracy by budget: a panel for each setting (rows) and kind of annotators (columns)."""
+    """Draw accuracy by budget: a panel per setting (rows) and kind of annotators (columns)."""
     frame = pd.DataFrame(points)
     settings, noises = frame["setting"].unique(), frame["noise"].unique()
     width = LEFT + len(noises) * (PANEL_WIDTH + GAP)
@@ -106,7 +106,7 @@ def draw(points: Sequence[Any], strategies: Sequence[str]) -> str:
 
 
 def legend(strategies: Sequence[str]) -> str:
-    """Lines and their names, above the panels."""
+    """Draw the lines and their names, above the panels."""
     parts, x = [], LEFT
     for strategy, (colour, dash) in zip(strategies, STYLES, strict=True):
         parts.append(
@@ -118,10 +118,10 @@ def legend(strategies: Sequence[str]) -> str:
 
 
 def panel(group: pd.DataFrame, title: str, strategies: Sequence[str]) -> str:
-    """One set of axes with a line and a band for each strategy."""
+    """Draw one set of axes with a line and a band per strategy."""
     by = group.groupby(["strategy", "annotations"])["accuracy"]
     mean = by.mean().unstack()
-    # A single seed has no interval: its band is the line.
+    # A single seed has no interval, so its band is just the line.
     half = by.apply(lambda values: half_width(values.to_numpy())).unstack().fillna(0.0)
     budgets = mean.columns.to_numpy(dtype=float)
     low = float(np.floor(20 * (mean - half).min().min()) / 20)

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Rows of a storage chunk: 8 MB of 100 float32 classes.
+# Rows of a storage chunk: 8 MB with 100 float32 classes.
 CHUNK_ROWS = 20_000
-# How sure of itself a model is: the temperature that fits is about this. Not 2, for which daskal
-# takes square roots.
+# How sure of itself the model is: the fitted temperature is about this. Not 2, where daskal takes
+# square roots.
 SURENESS = 2.5
 
 
 def make_probs(
     rng: np.random.Generator, num_rows: int, num_classes: int, truth: NDArray[Any] | None = None
 ) -> Floats:
-    """Softmax of normal logits, in which the true class stands out."""
+    """Return the softmax of normal logits, with a higher one for the true class."""
     logits = rng.standard_normal((num_rows, num_classes)) * SURENESS
     if truth is not None:
         logits[np.arange(num_rows), truth] += 1.5 * SURENESS
@@ -34,7 +34,7 @@ def make_probs(
 def make_labeled(
     seed: int, num_rows: int, num_annotators: int, num_classes: int
 ) -> tuple[Floats, Floats]:
-    """Labels (float64, NaN where missing) of 3 to 5 annotators a row, three in four right."""
+    """Return labels (float64, NaN if missing) of 3 to 5 annotators per row, 3 in 4 correct."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, num_classes, num_rows)
     labels = np.full((num_rows, num_annotators), np.nan)
@@ -42,7 +42,7 @@ def make_labeled(
     for vote in range(5):
         rows = np.flatnonzero(num > vote)
         annotators = rng.integers(0, num_annotators, len(rows))
-        # The first votes give each annotator one, as cleanlab refuses an empty column.
+        # Each annotator gets one of the first votes, as cleanlab refuses an empty column.
         annotators[:num_annotators] = np.arange(min(num_annotators, len(rows)))
         right = rng.random(len(rows)) < 0.75
         wrong = rng.integers(0, num_classes, len(rows))
@@ -51,12 +51,12 @@ def make_labeled(
 
 
 def as_codes(labels: Floats) -> NDArray[np.int8]:
-    """The labels as int8, -1 where missing."""
+    """Return the labels as int8, with -1 for missing."""
     return np.where(np.isnan(labels), -1, labels).astype(np.int8)
 
 
 def store(path: Path, array: NDArray[Any]) -> str:
-    """An array as Zarr with the default codecs."""
+    """Store an array as Zarr with the default codecs."""
     stored = zarr.create_array(
         path, shape=array.shape, dtype=array.dtype, chunks=(CHUNK_ROWS, array.shape[1])
     )
@@ -65,7 +65,7 @@ def store(path: Path, array: NDArray[Any]) -> str:
 
 
 def make_block(block_info: Any = None) -> NDArray[np.float32]:
-    """One block of a pool that is made, never stored (each block the same on every run)."""
+    """Return one block of a pool that is never stored, the same on every run."""
     place = block_info[None]
     rng = np.random.default_rng(place["chunk-location"][0])
     rows, num_classes = place["chunk-shape"]
@@ -77,7 +77,7 @@ def make_block(block_info: Any = None) -> NDArray[np.float32]:
 
 
 def make_pool(num_rows: int, num_classes: int = 10, block_rows: int = 500_000) -> da.Array:
-    """A pool made block by block while it is scored."""
+    """Return a lazy pool, made block by block while it is scored."""
     rows = [min(block_rows, num_rows - start) for start in range(0, num_rows, block_rows)]
     return da.map_blocks(
         make_block,

@@ -1,8 +1,8 @@
 """Time and peak memory as a pool is doubled, each size in a process of its own.
 
 The pool's probabilities are made on the fly; its 1,000 lowest scores are found on 2 threads. Each
-size runs in turn with half of it. Growth is the median over turns of its processor time against
-that of the halves before and after: a machine whose speed drifts does not count.
+size runs in turn with half of it. Growth is the median over turns of its processor time divided by
+that of the halves before and after, so that drifts in the machine's speed cancel out.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from benchmarks import data, timing
 
 COUNTS = tuple(100_000 * 2**doubling for doubling in range(11))
 SMALL_COUNTS = COUNTS[:3]
-# Two blocks at the least: as many are in work at any size.
+# At least two blocks at any size, so that as many are always being worked on.
 BLOCK_ROWS = 50_000
-# A size is measured in turn with its half for so long.
+# How long each size is measured, in turn with its half.
 LEAST_SECONDS = 3.0
 
 
 def rank(num_rows: int, least_seconds: float) -> tuple[float, float, float, int]:
-    """Measure one size in turn with its half, for at least so long and twice.
+    """Measure one size in turn with its half, at least twice and for ``least_seconds``.
 
-    Gives median seconds on the clock and of processor time, how often as much processor time the
-    size took as its half, and the most memory the process had in bytes.
+    Returns the median wall-clock and processor seconds, the ratio of its processor time to that of
+    its half, and the peak memory of the process in bytes.
     """
     labels, probs = data.make_labeled(0, 5_000, 20, 10)
     estimate = daskal.estimate(labels, probs)
@@ -47,7 +47,7 @@ def rank(num_rows: int, least_seconds: float) -> tuple[float, float, float, int]
 
     with dask.config.set(scheduler="threads", num_workers=2):
         run(20 * BLOCK_ROWS)
-        # Of all that was imported: it would fall due within one size or another.
+        # After the imports: otherwise it would happen while some size is measured.
         gc.collect()
         halves, wholes = [run(num_rows // 2)], []
         while len(wholes) < 2 or sum(cost.wall for cost in wholes) < least_seconds:
@@ -87,7 +87,14 @@ def main(argv: list[str] | None = None) -> int:
                 f"{peak / 2**20:.0f} MiB",
             ]
         )
-    header = ("rows", "time", "processor time", "ns a row", "times half the rows", "peak memory")
+    header = (
+        "rows",
+        "time",
+        "processor time",
+        "ns per row",
+        "ratio to half the rows",
+        "peak memory",
+    )
     sys.stdout.write(f"{timing.machine()}\n\n{timing.table(header, rows)}\n")
     return 0
 

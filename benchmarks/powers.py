@@ -1,6 +1,6 @@
-"""What a power x^(1/T) costs, by logarithm and exponential and by table, and how far each errs.
+"""What a power x^(1/T) costs by logarithm and exponential and by table, and the error of each.
 
-A tile of probabilities of 8 classes; units in the last place are those of float64.
+Measured on a tile of probabilities of 8 classes; units in the last place are those of float64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEMPERATURE = 2.5
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure both ways in turn and print the table."""
+    """Measure both methods in turn and print the table."""
     options = timing.arguments(__doc__).parse_args(argv)
     num_rows = (1_000 if options.small else tiles.TILE_ELEMENTS) // 8
     x = data.make_probs(np.random.default_rng(0), num_rows, 8).reshape(-1)
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, way in ways.items():
         error = np.abs(way(x).raise_to(1 / TEMPERATURE) / exact - 1).max() * 2**52
         rows.append([name, f"{times.median(name) / x.size * 1e9:.3g}", f"{float(error):.2g}"])
-    header = ("way", "ns a power", "units in the last place")
+    header = ("way", "ns per power", "units in the last place")
     sys.stdout.write(f"{timing.machine()}\n\n{timing.table(header, rows)}\n")
     return 0
 

@@ -1,6 +1,6 @@
-"""Where the time goes: the functions of one thread's work, by the share of time inside them.
+"""Where the time goes: functions by their share of the time, on one thread.
 
-Two paths in memory: labelled data (both passes) and a pool.
+Profiles two paths in memory: labeled data (both passes) and a pool.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN = 14
 
 
 def shares(work: Callable[[], object]) -> list[list[str]]:
-    """Functions by their own time, NumPy's counted to the daskal function that calls it."""
+    """Return functions by their own time; NumPy's counts for the daskal function that calls it."""
     work()
     profile = cProfile.Profile()
     profile.runcall(work)
@@ -30,7 +30,7 @@ def shares(work: Callable[[], object]) -> list[list[str]]:
     total = sum(entry[2] for entry in entries.values())
     own = {key: entry[2] for key, entry in entries.items()}
     names: dict[str, float] = {}
-    # Time inside functions of others goes to who called them, up to daskal or Dask.
+    # Time inside other functions counts for their callers, up to daskal or Dask.
     charged: dict[tuple[str, int, str], float] = dict.fromkeys(own, 0.0)
     for key, entry in entries.items():
         if is_ours(key):
@@ -51,12 +51,12 @@ def shares(work: Callable[[], object]) -> list[list[str]]:
 
 
 def is_ours(key: tuple[str, int, str]) -> bool:
-    """Whether a profiled function is daskal's."""
+    """Return whether a profiled function is daskal's."""
     return PACKAGE in Path(key[0]).parents
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Profile both paths and print a table each."""
+    """Profile both paths and print a table for each."""
     options = timing.arguments(__doc__).parse_args(argv)
     num_labeled, num_pool = (5_000, 20_000) if options.small else (500_000, 2_000_000)
     labels, probs = data.make_labeled(0, num_labeled, 50, 10)
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
     with dask.config.set(scheduler="synchronous"):
         tables = {
-            f"labelled, N = {num_labeled:,}, M = 50, K = 10": shares(labeled),
+            f"labeled, N = {num_labeled:,}, M = 50, K = 10": shares(labeled),
             f"pool, U = {num_pool:,}, K = 10": shares(
                 lambda: daskal.score_unlabeled(pool, estimate).compute()
             ),

@@ -1,6 +1,6 @@
 """The same job on one and two threads, and on one and two worker processes.
 
-The job: both passes over labelled data in Zarr, and a pool in Zarr of 100 classes.
+The job: both passes over labeled data in Zarr, and a pool in Zarr of 100 classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALONE = {"2 threads": "1 thread", "2 worker processes": "1 worker process"}
 
 @contextlib.contextmanager
 def workers(way: str) -> Iterator[None]:
-    """Threads of this process, or worker processes of one thread."""
+    """Use threads of this process, or worker processes with one thread each."""
     num = int(way[0])
     if "thread" in way:
         with dask.config.set(scheduler="threads", num_workers=num):
@@ -46,7 +46,7 @@ def workers(way: str) -> Iterator[None]:
 
 
 def run(folder: Path) -> None:
-    """Both passes."""
+    """Do both passes."""
     labels, probs = str(folder / "labels.zarr"), str(folder / "probs.zarr")
     estimate = daskal.estimate(labels, probs)
     daskal.next_batch(
@@ -57,7 +57,7 @@ def run(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure all ways in turn and print the table."""
+    """Measure all kinds of workers in turn and print the table."""
     options = timing.arguments(__doc__).parse_args(argv)
     num_labeled, num_pool = (2_000, 4_000) if options.small else (200_000, 600_000)
     repeats = 1 if options.small else options.repeats
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         ]
         for way in WAYS
     ]
-    header = ("workers", "time", "times faster than one")
+    header = ("workers", "time", "speedup")
     sys.stdout.write(f"{timing.machine()}\n\n{timing.table(header, rows)}\n")
     return 0
 

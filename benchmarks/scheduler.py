@@ -1,8 +1,8 @@
-"""What the engine itself costs a block: tasks that read nothing and compute nothing.
+"""What the engine itself costs per block, with tasks that read nothing and compute nothing.
 
-Prints, for each scheduler and number of blocks, microseconds a block: processor time of this
-process (client and scheduler) for building the graph and for running it, and time on the clock; and
-the memory it grew by.
+For each scheduler and number of blocks, prints microseconds per block: the processor time of this
+process (client and scheduler) for building the graph and for running it, and the wall-clock time.
+It also prints by how much the memory of the process grew.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ SCHEDULERS = ("synchronous", "threads", "2 worker processes")
 
 @dataclass(frozen=True)
 class EmptyReader:
-    """Reads nothing."""
+    """A reader that reads nothing."""
 
     name: str = "nothing"
 
     def __call__(self, argument: Any, start: int, stop: int) -> Any:
-        """Rows of no columns."""
+        """Return rows without columns."""
         return np.empty((stop - start, 0))
 
 
 def empty_source(num_rows: int) -> Source:
-    """A source of rows of no columns."""
+    """Return a source of rows without columns."""
     return Source(
         name="nothing",
         kind="stored",
@@ -54,28 +54,28 @@ def empty_source(num_rows: int) -> Source:
 
 
 class Count:
-    """How many blocks there were."""
+    """The number of blocks."""
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
 
     def merge(self, other: Count) -> Count:
-        """Both together."""
+        """Return both together."""
         return Count(self.blocks + other.blocks)
 
 
 def count_one(block: Any) -> Count:
-    """One block."""
+    """Count one block."""
     return Count(1)
 
 
 def resident() -> int:
-    """Peak resident memory of this process in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Cost(NamedTuple):
-    """Seconds of processor time to build and to run, seconds on the clock, bytes grown by."""
+    """Processor seconds to build and to run, wall-clock seconds, and memory growth in bytes."""
 
     build: float
     run: float
@@ -84,7 +84,7 @@ class Cost(NamedTuple):
 
 
 def run(num_blocks: int) -> Cost:
-    """Cost of the reduction of so many blocks."""
+    """Return the cost of the reduction of ``num_blocks`` blocks."""
     before = resident()
     sources = (empty_source(num_blocks),)
     cut = blocks.RowBlocks(sources, tuple(range(num_blocks + 1)), has_labels=False)
@@ -98,7 +98,7 @@ def run(num_blocks: int) -> Cost:
 
 
 def measure(scheduler: str, num_blocks: int) -> Cost:
-    """As ``run``, under a scheduler."""
+    """Return the cost with a scheduler."""
     if scheduler != SCHEDULERS[2]:
         with dask.config.set(scheduler=scheduler):
             run(10)
@@ -120,7 +120,7 @@ def measure(scheduler: str, num_blocks: int) -> Cost:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure each in a process of its own, so that peaks of memory are apart."""
+    """Measure each in a process of its own, so that each has its own memory peak."""
     parser = timing.arguments(__doc__)
     parser.add_argument("--one", nargs=2, metavar=("SCHEDULER", "BLOCKS"), help="one measurement")
     options = parser.parse_args(argv)
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
                     f"{cost.grown / 2**20:.0f} MiB",
                 ]
             )
-    header = ("scheduler", "blocks", "building", "running", "on the clock", "grown by")
+    header = ("scheduler", "blocks", "building", "running", "wall clock", "memory growth")
     sys.stdout.write(f"{timing.machine()}\n\n{timing.table(header, rows)}\n")
     return 0
 

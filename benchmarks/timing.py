@@ -1,4 +1,4 @@
-"""Timing side by side: what is compared is run in turn, and medians are quoted."""
+"""Timing side by side: what is compared runs in turn, and results are medians."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ import zarr
 
 import daskal
 
-# A turn of a work takes at least so long.
+# The least duration of a turn.
 TURN_SECONDS = 0.3
 
 
 class Cost(NamedTuple):
-    """Seconds on the clock, and seconds of processor time over all threads."""
+    """Wall-clock seconds, and seconds of processor time over all threads."""
 
     wall: float
     cpu: float
 
     def __sub__(self, other: Cost) -> Cost:
-        """What one run cost more than another."""
+        """Return how much more one run cost than another."""
         return Cost(self.wall - other.wall, self.cpu - other.cpu)
 
 
 class Times(NamedTuple):
-    """The cost of each run of each work."""
+    """The cost of each run of each function."""
 
     runs: Mapping[str, Sequence[Cost]]
 
     def median(self, name: str) -> float:
-        """Median seconds of a work, on the clock."""
+        """Return the median wall-clock seconds of a function."""
         return statistics.median(cost.wall for cost in self.runs[name])
 
     def ratio(self, name: str, other: str) -> Cost:
-        """How often as much a work costs as another: medians over turns that ran both."""
+        """Return the cost of a function relative to another: medians over turns that ran both."""
         pairs = list(zip(self.runs[name], self.runs[other], strict=False))
         return Cost(
             statistics.median(a.wall / b.wall for a, b in pairs),
@@ -53,11 +53,11 @@ class Times(NamedTuple):
 def interleave(
     works: Mapping[str, Callable[[], object]], repeats: int, slow: Mapping[str, int] | None = None
 ) -> Times:
-    """Time A, B, ... in turn, after one round of warm-up.
+    """Time functions A, B, ... in turn, after one round of warm-up.
 
-    A short work is repeated within its turn, of which the mean counts: a system takes some 30 ms to
-    put threads that have slept on cores of their own. ``slow`` names works that run only so many
-    times, and without a warm-up.
+    A short function is repeated within its turn, whose mean counts: the system takes some 30 ms to
+    put waking threads on cores of their own. Functions in ``slow`` run only the given number of
+    times, without a warm-up.
     """
     turns = dict.fromkeys(works, repeats) | dict(slow or {})
     runs: dict[str, list[Cost]] = {name: [] for name in works}
@@ -72,7 +72,7 @@ def interleave(
 
 
 def time_turn(work: Callable[[], object]) -> Cost:
-    """The mean cost of a work, run until the turn has taken ``TURN_SECONDS``."""
+    """Return the mean cost of a function, repeated until the turn has taken ``TURN_SECONDS``."""
     began = Cost(time.perf_counter(), time.process_time())
     num_runs, cost = 0, Cost(0.0, 0.0)
     while cost.wall < TURN_SECONDS:
@@ -83,7 +83,7 @@ def time_turn(work: Callable[[], object]) -> Cost:
 
 
 def extra_memory(work: Callable[[], object]) -> int:
-    """Most bytes that Python and NumPy held at once while the work ran, beyond those before."""
+    """Return the most bytes that Python and NumPy held at once, beyond those held before."""
     tracemalloc.start()
     try:
         work()
@@ -93,23 +93,23 @@ def extra_memory(work: Callable[[], object]) -> int:
 
 
 def show_seconds(seconds: float) -> str:
-    """Seconds with three digits."""
+    """Return seconds with three digits."""
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def show_bytes(size: float) -> str:
-    """Bytes as MiB."""
+    """Return bytes as MiB."""
     return f"{size / 2**20:.3g} MiB"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def machine() -> str:
-    """Where and with what it was measured."""
+    """Return the processor and the versions used."""
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as info:
@@ -123,8 +123,8 @@ def machine() -> str:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options all measurements share."""
+    """Return a parser of the options that all measurements share."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--small", action="store_true", help="seconds, not minutes: figures void")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each work")
+    parser.add_argument("--small", action="store_true", help="finish in seconds; for tests only")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each function")
     return parser

@@ -17,11 +17,11 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "daskal"
-# The pages are on one level: the bar at the top lists them all.
+# All pages are on one level, listed in the bar at the top.
 html_sidebars = {"**": []}
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 
-# Every page's cells are run when the site is built; one that raises fails the build.
+# The cells of every page run when the site is built; one that raises an error fails the build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120

@@ -1,12 +1,12 @@
-"""A whole active-learning loop: train, score, choose, label, and again, until the budget is spent.
+"""A whole active-learning loop: train, score, choose, label, and repeat until the budget is spent.
 
-The data are scikit-learn's handwritten digits and the model is a real one; the annotators are
-simulated: each gives the true digit with a probability of its own, else any other. Every round asks
-for a batch of labels, of new examples or of old ones again, whichever score lowest. The same
-budget spent at random is the comparison.
+The data is scikit-learn's handwritten digits and the model is a real one. The annotators are
+simulated: each gives the true digit with a probability of its own, and any other digit otherwise.
+Every round asks for a batch of labels, for new or old examples, whichever score lowest. For
+comparison, the same budget is spent at random.
 
-Run with ``python examples/active_learning.py``. Needs scikit-learn. How the strategies compare over
-many seeds is measured by ``python -m benchmarks.active_learning``; one run says little.
+Run with ``python examples/active_learning.py``. Needs scikit-learn. A single run says little:
+``python -m benchmarks.active_learning`` compares the strategies over many seeds.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NUM_START = 100
 
 @dataclass
 class Crowd:
-    """Simulated annotators; they know the truth and tell it as often as their skill allows."""
+    """Simulated annotators, who give the true class as often as their skill allows."""
 
     truth: np.ndarray
     skill: np.ndarray
     rng: np.random.Generator
 
     def ask(self, labels: np.ndarray, example: int) -> None:
-        """Put one more label of an example into the (N, M) matrix, by one who has not given one."""
+        """Add a label to the (N, M) matrix, by an annotator who has not labeled the example."""
         annotator = self.rng.choice(np.flatnonzero(labels[example] < 0))
         right = self.rng.random() < self.skill[annotator]
         other = (self.truth[example] + self.rng.integers(1, NUM_CLASSES)) % NUM_CLASSES
@@ -49,14 +49,14 @@ def train(features: np.ndarray, classes: np.ndarray) -> LogisticRegression:
 
 
 def predict(model: LogisticRegression, features: np.ndarray) -> np.ndarray:
-    """Probabilities of all classes, also of those the model has not met."""
+    """Return probabilities of all classes, including those the model was not trained on."""
     probs = np.zeros((len(features), NUM_CLASSES))
     probs[:, model.classes_] = model.predict_proba(features)
     return probs
 
 
 def predict_out_of_sample(features: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Probabilities of each example by a model that has not seen its label."""
+    """Return probabilities of each example by a model that has not seen its label."""
     probs = np.empty((len(features), NUM_CLASSES))
     for rest, held_out in KFold(5, shuffle=True, random_state=0).split(features):
         probs[held_out] = predict(train(features[rest], classes[rest]), features[held_out])
@@ -64,7 +64,7 @@ def predict_out_of_sample(features: np.ndarray, classes: np.ndarray) -> np.ndarr
 
 
 def run_loop(strategy: str, *, rounds: int, batch_size: int, seed: int) -> pd.DataFrame:
-    """Accuracy by the number of labels bought; ``strategy`` is "ActiveLab" or "random"."""
+    """Return the accuracy by number of labels; ``strategy`` is "ActiveLab" or "random"."""
     rng = np.random.default_rng(seed)
     features, truth = load_digits(return_X_y=True)
     order = rng.permutation(len(truth))
@@ -82,7 +82,7 @@ def run_loop(strategy: str, *, rounds: int, batch_size: int, seed: int) -> pd.Da
         labeled = np.flatnonzero((labels >= 0).any(axis=1))
         pool = np.setdiff1d(np.arange(len(truth)), labeled)
         given = labels[labeled]
-        # Majority votes to begin with; the model and the annotators together judge them better.
+        # Majority votes first; the estimate from annotators and model gives better labels below.
         votes = np.stack([(given == digit).sum(axis=1) for digit in range(NUM_CLASSES)], axis=1)
         probs = predict_out_of_sample(features[labeled], votes.argmax(axis=1))
         estimate = daskal.estimate(given, probs)
@@ -107,14 +107,14 @@ def run_loop(strategy: str, *, rounds: int, batch_size: int, seed: int) -> pd.Da
 
 def main(*, short: bool = False) -> None:
     rounds = 2 if short else 15
-    with dask.config.set(scheduler="sync"):  # the data are small
+    with dask.config.set(scheduler="sync"):  # the data is small
         curves = {
             strategy: run_loop(strategy, rounds=rounds, batch_size=50, seed=0)
             for strategy in ("ActiveLab", "random")
         }
     table = pd.concat({name: curve["accuracy"] for name, curve in curves.items()}, axis=1)
     table["asked again"] = curves["ActiveLab"]["again"]
-    print("Accuracy on the test set by labels bought (simulated annotators, one seed):")
+    print("Accuracy on the test set by number of labels (simulated annotators, one seed):")
     print(table.map("{:.1%}".format).to_string())
 
 

@@ -1,10 +1,10 @@
 """Rank a pool of 1,000,000,000 examples on a laptop.
 
-The probabilities are made block by block while they are scored, as a model's inference would: they
+The probabilities are made block by block while they are scored, as with a model's inference: they
 are never stored and never all in memory. A block's scores exist until its 1,000 lowest are known.
 
-Run with ``python examples/billion.py``: some minutes on 2 cores, in less than 2 GiB. ``--rows``
-takes fewer.
+Run with ``python examples/billion.py``: some minutes on 2 cores, in less than 2 GiB. Use ``--rows``
+for a smaller pool.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCK_ROWS = 500_000
 
 
 def make_probs(block_info: dict) -> np.ndarray:
-    """One block of probabilities: the softmax of random logits, the same on every run."""
+    """Return one block of probabilities: softmax of random logits, the same on every run."""
     place = block_info[None]
     rng = np.random.default_rng(place["chunk-location"][0])
     probs = rng.standard_normal(place["chunk-shape"], dtype=np.float32)
@@ -37,7 +37,7 @@ def make_probs(block_info: dict) -> np.ndarray:
 
 
 def make_pool(num_rows: int) -> da.Array:
-    """The pool's probabilities, lazily, (U, K)."""
+    """Return the pool's probabilities, lazy, (U, K)."""
     rows = tuple(min(BLOCK_ROWS, num_rows - start) for start in range(0, num_rows, BLOCK_ROWS))
     return da.map_blocks(
         make_probs,
@@ -48,7 +48,7 @@ def make_pool(num_rows: int) -> da.Array:
 
 
 def label_some(rng: np.random.Generator, num_rows: int = 5_000) -> tuple[np.ndarray, np.ndarray]:
-    """A small labelled set of 20 annotators, three labels an example, and its probabilities."""
+    """Return labels with 20 annotators and three labels per example, and their probabilities."""
     truth = rng.integers(0, NUM_CLASSES, num_rows)
     logits = 2 * rng.standard_normal((num_rows, NUM_CLASSES))
     logits[np.arange(num_rows), truth] += 3

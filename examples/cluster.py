@@ -1,8 +1,8 @@
 """Score Zarr stores on a Dask cluster, watch it, and open the result as a report.
 
-Without ``--scheduler`` a cluster of two worker processes is started on this machine, on loopback;
-with it, the work runs on the cluster at that address, whose workers need daskal and must reach the
-same paths. Either way the result has the same bits.
+Without ``--scheduler``, this starts a cluster of two worker processes on this machine, on loopback.
+With it, the work runs on the cluster at that address, whose workers need daskal and access to the
+same paths. The result has the same bits either way.
 
 Run with ``python examples/cluster.py --out DIR`` or ``... --scheduler tcp://10.0.0.1:8786``.
 """
@@ -24,7 +24,7 @@ NUM_ANNOTATORS = 50
 
 
 def make_stores(folder: Path, num_labeled: int, num_pool: int) -> None:
-    """Labels of simulated annotators and probabilities of a simulated model, as Zarr arrays."""
+    """Store labels of simulated annotators and probabilities of a simulated model as Zarr."""
     rng = np.random.default_rng(0)
     skill = rng.uniform(0.5, 0.95, NUM_ANNOTATORS)
 
@@ -54,7 +54,7 @@ def make_stores(folder: Path, num_labeled: int, num_pool: int) -> None:
 
 
 def tell(progress: daskal.Progress) -> None:
-    """Print where a pass stands, whenever a quarter more of its blocks is done."""
+    """Print the progress of a pass each time another quarter of its blocks is done."""
     stage, done, total, rows, _ = progress
     if done and (4 * done // total) > (4 * (done - 1) // total):
         print(f"  {stage}: {done} of {total} blocks, {rows:,} rows")
@@ -64,7 +64,7 @@ def main(*, out: Path, scheduler: str | None = None, short: bool = False) -> Non
     make_stores(out, *((2_000, 5_000) if short else (100_000, 1_000_000)))
     options = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1"}
     address = scheduler or LocalCluster(**options, dashboard_address=None)
-    with Client(address):  # the client makes this cluster the one that runs everything below
+    with Client(address):  # everything below runs on this client's cluster
         run = daskal.run(
             labels=out / "labels.zarr",
             pred_probs=out / "pred_probs.zarr",
@@ -82,7 +82,7 @@ def main(*, out: Path, scheduler: str | None = None, short: bool = False) -> Non
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder to write to; a new temporary one if none")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: a temporary one)")
     parser.add_argument("--scheduler", help="address of a running cluster")
     parser.add_argument("--short", action="store_true", help="fewer examples")
     given = parser.parse_args()

@@ -2,7 +2,7 @@
 
 A scikit-learn model predicts inside ``map_blocks``. Its output goes straight into
 ``daskal.score_unlabeled`` and from there into the next batch: each block of probabilities exists
-once, in the task that made it, for as long as its scores take.
+only in the task that makes it, until it is scored.
 
 Run with ``python examples/inference.py``. Needs scikit-learn.
 """
@@ -23,7 +23,7 @@ NUM_ANNOTATORS = 12
 
 
 def collect_labels(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels of a crowd of mixed skill, three an example; -1 is none."""
+    """Return labels by annotators of mixed skill, three per example; -1 means no label."""
     skill = rng.uniform(0.5, 0.95, NUM_ANNOTATORS)
     labels = np.full((len(truth), NUM_ANNOTATORS), -1, dtype=np.int8)
     for row, label in enumerate(truth):
@@ -34,14 +34,14 @@ def collect_labels(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def predict_pool(model: LogisticRegression, features: da.Array) -> da.Array:
-    """The model's probabilities of a pool, lazily, (U, K)."""
+    """Return the model's probabilities of a pool, lazy, (U, K)."""
     if features.numblocks[1] > 1:
         features = features.rechunk({1: -1})  # the model needs all features of a row
     return features.map_blocks(
         model.predict_proba,
         chunks=(features.chunks[0], (NUM_CLASSES,)),
         dtype=np.float64,
-        # Said here, or Dask would call the model on no rows to find out.
+        # Without it, Dask would call the model on an empty block to find out.
         meta=np.empty((0, 0)),
     )
 
@@ -56,10 +56,10 @@ def main(pool_size: int = 200_000, batch_size: int = 10) -> None:
         random_state=0,
     )
     labels = collect_labels(truth[:NUM_LABELED], rng)
-    # Stands for features too large for memory: da.from_zarr("features.zarr"), say.
+    # In place of features too large for memory, such as da.from_zarr("features.zarr").
     pool_features = da.from_array(features[NUM_LABELED:], chunks=(20_000, -1))
 
-    # Probabilities of labelled examples must be out of sample: the model saw their labels.
+    # Probabilities of labeled examples must be out of sample: the final model sees their labels.
     votes = np.apply_along_axis(np.bincount, 1, labels + 1, minlength=NUM_CLASSES + 1)
     majority = votes[:, 1:].argmax(axis=1)
     model = LogisticRegression(max_iter=500)

@@ -1,11 +1,11 @@
-"""LLM judges as annotators: few of them, many answers, and the few that a person should see.
+"""LLM judges as annotators: find the few answers that a person should check.
 
-Five judges grade answers as bad, fair or good; a small classifier's probabilities stand beside
-their votes. The judges here are simulated, so that the truth is known: one is good, two are fair,
-one says "good" to nearly everything, and one copies another's grade most of the time.
+Five judges grade many answers as bad, fair or good, and a small classifier gives probabilities. The
+judges are simulated, so the truth is known: one is good, two are fair, one says "good" to nearly
+everything, and one copies another's grade most of the time.
 
-The copy shows what to beware of: agreement is the evidence, so judges that share a model or a
-prompt confirm each other, and both weigh more than they should. Ask judges that err apart.
+The copy shows a risk: the weights rest on agreement, so judges that share a model or a prompt
+confirm each other, and both get too much weight. Choose judges that err independently.
 
 Run with ``python examples/llm_judges.py``.
 """
@@ -21,18 +21,18 @@ import daskal
 
 GRADES = ("bad", "fair", "good")
 SHARES = (0.2, 0.3, 0.5)
-# A judge could not be parsed, or was not asked, this often.
+# How often a judge was not asked, or its answer could not be parsed.
 SILENT = 0.3
 
 
 def err(truth: np.ndarray, accuracy: float, rng: np.random.Generator) -> np.ndarray:
-    """Grades that are right so often, and else any other."""
+    """Return grades that are right with probability ``accuracy``, and otherwise any other."""
     wrong = (truth + rng.integers(1, len(GRADES), size=len(truth))) % len(GRADES)
     return np.where(rng.random(len(truth)) < accuracy, truth, wrong)
 
 
 def simulate(num_answers: int, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
-    """True grades, and those of the judges; missing ones are <NA>."""
+    """Return the true grades and those of the judges; missing ones are <NA>."""
     truth = rng.choice(len(GRADES), p=SHARES, size=num_answers)
     fair = err(truth, 0.75, rng)
     judges = {
@@ -47,7 +47,7 @@ def simulate(num_answers: int, rng: np.random.Generator) -> tuple[np.ndarray, pd
 
 
 def classify(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Probabilities of a simulated classifier, (N, K), float32."""
+    """Return probabilities of a simulated classifier, (N, K), float32."""
     logits = rng.normal(size=(len(truth), len(GRADES)))
     logits[np.arange(len(truth)), truth] += 1.2
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -66,18 +66,18 @@ def main(*, short: bool = False) -> None:
     people["truly right"] = [
         (grades[judge].dropna() == truth[grades[judge].notna()]).mean() for judge in people.index
     ]
-    print("The judges, the worst first (what is truly right is known here alone):")
+    print("The judges, worst first (the truth is known only because they are simulated):")
     print(people.round(3).to_string())
 
     quality = daskal.label_quality(grades, pred_probs, estimate).compute()
     right = quality["consensus_label"].to_numpy() == truth
     print(f"\nConsensus grades that are right: {right.mean():.1%}")
 
-    # All answers have grades already: a person's is worth most where the scores are lowest.
+    # All answers have grades already: a person's grade helps most where the scores are lowest.
     scores = daskal.score_labeled(grades, pred_probs, estimate)
     batch = daskal.next_batch(scores, size=len(truth) // 100)
     seen = right[batch["row"].to_numpy()]
-    print(f"... of the hundredth a person should see first: {seen.mean():.1%}")
+    print(f"... in the 1% that a person should see first: {seen.mean():.1%}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ NUM_ANNOTATORS = 20
 
 
 def make_crowd(num_examples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """True classes, and labels by simulated annotators of mixed skill; -1 is no label."""
+    """Return true classes, and labels by annotators of mixed skill; -1 means no label."""
     truth = rng.integers(NUM_CLASSES, size=num_examples)
     skill = np.linspace(0.5, 0.95, NUM_ANNOTATORS)
     labels = np.full((num_examples, NUM_ANNOTATORS), -1, dtype=np.int8)
@@ -30,7 +30,7 @@ def make_crowd(num_examples: int, rng: np.random.Generator) -> tuple[np.ndarray,
 
 
 def predict(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Probabilities of a simulated model that is right more often than not, (n, K)."""
+    """Return probabilities of a simulated model that is right more often than not, (n, K)."""
     logits = rng.normal(size=(len(truth), NUM_CLASSES))
     logits[np.arange(len(truth)), truth] += 1.5
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -43,11 +43,11 @@ def main(*, short: bool = False) -> None:
     pred_probs = predict(truth, rng)
     pool = predict(rng.integers(NUM_CLASSES, size=num_pool), rng)
 
-    # Pass 1: what annotators, model and consensus are worth.
+    # Pass 1: how good the annotators, the model and the consensus are.
     estimate = daskal.estimate(labels, pred_probs)
     print(estimate)
 
-    # Pass 2: scores of both pools on one scale, lower = label it first.
+    # Pass 2: scores of labeled examples and the pool on one scale, lower = label it first.
     scores = daskal.score_labeled(labels, pred_probs, estimate)
     pool_scores = daskal.score_unlabeled(pool, estimate)
     batch = daskal.next_batch(scores, pool_scores, size=10)
@@ -57,10 +57,10 @@ def main(*, short: bool = False) -> None:
     quality = daskal.label_quality(labels, pred_probs, estimate).compute()
     right = quality["consensus_label"].to_numpy() == truth
     doubtful = quality["consensus_quality_score"].to_numpy() < 0.5
-    print(f"\nConsensus labels that are right: {right.mean():.1%} of all,")
+    print(f"\nCorrect consensus labels: {right.mean():.1%} of all,")
     print(f"{right[doubtful].mean():.1%} of those whose quality is below one half.")
 
-    print("\nThe annotators whose labels are worth the least:")
+    print("\nThe three worst annotators:")
     print(daskal.annotator_stats(labels, pred_probs, estimate).head(3).to_string())
 
 

@@ -1,9 +1,9 @@
 """Read probabilities from S3 and write scores back there.
 
-With ``--bucket`` the bucket is yours, reached with the credentials that s3fs finds. Without it, a
-simulated S3 (moto) is started on loopback and filled first, so that the example runs anywhere.
+With ``--bucket``, this uses your own bucket and the credentials that s3fs finds. Without it, a
+simulated S3 (moto) is first started on loopback and filled, so that the example runs anywhere.
 
-Run with ``python examples/s3.py``. Needs s3fs, and moto's server without a bucket of your own.
+Run with ``python examples/s3.py``. Needs s3fs, and moto's server if you do not pass a bucket.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LABELS, PROBS, POOL = "labels.zarr", "pred_probs.zarr", "unlabeled.zarr"
 
 @contextmanager
 def simulated_s3() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A bucket on a simulated S3 on this machine, and the options that reach it."""
+    """Yield a bucket in a simulated S3 on this machine, and the options to access it."""
     import s3fs
     from moto.server import ThreadedMotoServer
 
@@ -43,7 +43,7 @@ def simulated_s3() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def predict(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Probabilities of a simulated model that is right more often than not, (n, K)."""
+    """Return probabilities of a simulated model that is right more often than not, (n, K)."""
     logits = rng.normal(size=(len(truth), NUM_CLASSES))
     logits[np.arange(len(truth)), truth] += 1.5
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -74,7 +74,7 @@ def fill(bucket: str, options: dict[str, Any], num_labeled: int, num_pool: int) 
 
 
 def score(bucket: str, options: dict[str, Any]) -> None:
-    """Both passes, from and to the bucket; options are passed on and never stored."""
+    """Run both passes, from and to the bucket; options are passed on and never stored."""
     run = daskal.run(
         labels=f"{bucket}/{LABELS}",
         pred_probs=f"{bucket}/{PROBS}",
@@ -85,7 +85,7 @@ def score(bucket: str, options: dict[str, Any]) -> None:
         storage_options=options,
     )
     print(run.batch.to_string(index=False))
-    # The result is plain Zarr: xarray opens it where it lies.
+    # The result is plain Zarr: xarray opens it in place.
     found = xr.open_zarr(f"{bucket}/scores.zarr", group="labeled", storage_options=options)
     print(f"\nLowest consensus quality: {float(found['consensus_quality_score'].min()):.3f}")
 

@@ -1,4 +1,7 @@
-"""The README does what it says: its Python runs, its commands parse, its links lead somewhere."""
+"""The README does what it says: its Python runs, its commands parse, its links lead somewhere.
+
+The other pages name files and functions that exist.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import daskal
 from daskal.cli.commands import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,3 +71,28 @@ def test_links_lead_to_files() -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert len(targets) >= 8
     assert [target for target in targets if not (ROOT / target).is_file()] == []
+
+
+def test_named_files_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    named = {
+        path
+        for page in pages
+        for path in re.findall(r"(?:daskal|tests|examples|ci)/[\w/]+\.\w+", page.read_text("utf-8"))
+    }
+    assert len(named) >= 8
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
+
+
+def test_tests_left_out_on_the_lowest_versions_exist() -> None:
+    script = (ROOT / "ci" / "run").read_text(encoding="utf-8")
+    left_out = re.search(r"LEFT_OUT=\(([^)]+)\)", script)
+    assert left_out is not None
+    missing = [name for name in left_out[1].split() if not any(ROOT.glob(f"tests/{name}*"))]
+    assert missing == []
+
+
+def test_the_api_page_lists_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^   (\w+)$", page, re.M)) | set(re.findall(r"daskal\.(\w+)", page))
+    assert set(daskal.__all__) - listed == set()

@@ -16,6 +16,7 @@ from daskal.inputs.sources import RowIds, Source, StoredIds, check_known_chunks,
 from daskal.options import Storage, check_storage_options
 from daskal.storage.locations import anchored, check_stored, open_zarr, storage_errors
 from daskal.storage.redaction import redacted
+from daskal.text import listed
 
 # Ids compared at once, where those of the votes are stored.
 COMPARE_IDS = 2**18
@@ -58,9 +59,9 @@ def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
             return Opened(np.asanyarray(given))
         except ValueError as error:
             raise InputError(
-                f"{name}: expected rows of one length, as an array has, got a list of others. "
-                "Fill missing labels up with NaN, or pass votes in long format to "
-                "daskal.import_votes."
+                f"{name}: expected rows of one length, as an array has, got a list of others.",
+                advice="Fill missing labels up with NaN, or pass votes in long format to "
+                "{daskal.import_votes}.",
             ) from error
     raise refuse(name, given)
 
@@ -69,14 +70,15 @@ def refuse(name: str, given: Any) -> InputError:
     """The error for what daskal does not take."""
     kind = f"{type(given).__module__}.{type(given).__qualname__}"
     advice = (
-        " Call .to_dask_array(lengths=True) on it; votes in long format become a store with "
-        "daskal.import_votes."
+        "Call .to_dask_array(lengths=True) on it; votes in long format become a store with "
+        "{daskal.import_votes}."
         if kind.startswith("dask")
         else ""
     )
     return InputError(
         f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame, the path of a Zarr "
-        f"array or, for labels, sparse votes, got {kind}.{advice}"
+        f"array or, for labels, sparse votes, got {kind}.",
+        advice=advice,
     )
 
 
@@ -89,7 +91,8 @@ def open_pandas(name: str, given: Any) -> Opened:
     if given.columns.isin(list(LONG_COLUMNS)).sum() == len(LONG_COLUMNS):
         raise InputError(
             f"{name}: expected a matrix, got votes in long format (columns "
-            f"{list(given.columns)!r}). Make a store of them first: daskal.import_votes."
+            f"{list(given.columns)!r}).",
+            advice="Make a store of them first: {daskal.import_votes}.",
         )
     return Opened(frame_values(name, given), own_ids(given.index), own_ids(given.columns))
 
@@ -152,10 +155,9 @@ def open_stored(name: str, given: Any) -> Opened:
     where = redacted(str(given.store_path))
     with storage_errors(f"list {name} in", where, None):
         members = sorted(key for key, _ in given.members())
-    more = ", ..." if len(members) > LIST_MEMBERS else ""
     raise InputError(
         f"{name}: expected a Zarr array, got the group {where} with the members "
-        f"{', '.join(members[:LIST_MEMBERS])}{more}. Put the name of one after the path: "
+        f"{listed(members, most=LIST_MEMBERS)}. Put the name of one after the path: "
         "PATH/NAME, or group[NAME]."
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.temperature import TEMPERATURE_GRID
 from daskal.method.weights import WEIGHT_FLOOR, ConsensusWeights, Draft
+from daskal.text import listed
 
 # Classes that a flag lists.
 FIRST_CLASSES = 10
@@ -32,8 +33,11 @@ def quality_flags(
 
 def flags_of_rows(statistics: LabelStatistics) -> Iterator[str]:
     """How the labels lie over rows and annotators."""
-    for array, fault, num, _ in statistics.findings.faults:
-        yield f"{array}: {num:,} row(s) at fault, where the row {fault}"
+    for finding in statistics.findings.faults:
+        yield (
+            f"{finding.array}: {finding.num_rows:,} row(s) at fault, where the row "
+            f"{finding.fault.text}"
+        )
     unvoted = statistics.num_examples - statistics.num_labeled
     if unvoted:
         yield f"{unvoted:,} row(s) of the labels have no label: they are scored as the pool is"
@@ -86,9 +90,7 @@ def flags_of_consensus(
         yield f"all consensus labels of several votes are of one class, {chosen[0]}"
     gone = np.flatnonzero((consensus.consensus_counts == 0) & (statistics.class_counts > 0))
     if len(gone):
-        listed = ", ".join(map(str, gone[:FIRST_CLASSES].tolist()))
-        more = ", ..." if len(gone) > FIRST_CLASSES else ""
         yield (
             f"{len(gone):,} class(es) with votes are never the consensus of several votes: "
-            f"{listed}{more}"
+            f"{listed(gone.tolist(), most=FIRST_CLASSES)}"
         )

@@ -239,7 +239,8 @@ def temperature_chart(contents: Contents) -> Markup | None:
             "figure",
             charts.frame(
                 shapes,
-                label=f"Mean loss by temperature, least at {listed(chosen, 2)}",
+                label="Mean loss by temperature, least at "
+                + listed((f"{value:.2f}" for value in chosen), most=3),
                 x_ticks=ticks,
                 y_ticks=y_ticks,
                 notes=notes,

@@ -60,10 +60,14 @@ def tiles(contents: Contents) -> Markup:
         temperatures = [] if estimate.temperatures is None else estimate.temperatures.tolist()
         weights = estimate.final
         shown += [
-            ("Temperature", listed(temperatures, 2) or "none", temperature_means(temperatures)),
+            (
+                "Temperature",
+                listed((f"{value:.2f}" for value in temperatures), most=3) or "none",
+                temperature_means(temperatures),
+            ),
             (
                 "Weight of the model",
-                listed(weights.model_weight.tolist(), 2),
+                listed((f"{value:.2f}" for value in weights.model_weight), most=3),
                 f"an annotator's, on average: {weights.mean_weight:.2f}",
             ),
             (

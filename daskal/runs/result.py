@@ -33,7 +33,8 @@ def gather(path: str, root: Any) -> Contents:
     if attrs["status"] != store.FINISHED:
         raise UnfinishedStoreError(
             f"the run that writes {path!r} has not finished: its report is made of what is "
-            "known at its end. Continue it with resume=True (daskal score --resume)."
+            "known at its end.",
+            advice="Continue it with {resume=True (daskal score --resume)}.",
         )
     text = store.read_estimate(root)
     histograms = store.read_table(root, "histograms")
@@ -44,8 +45,8 @@ def gather(path: str, root: Any) -> Contents:
         codes = classes[["given", "consensus"]].to_numpy()
         if not ((codes >= 0) & (codes < estimate.num_classes)).all():
             raise StorageError(
-                f"the table 'classes' in {path!r} is damaged: it names classes there are not. Run "
-                "it again with overwrite=True."
+                f"the table 'classes' in {path!r} is damaged: it names classes there are not.",
+                advice="Run it again with {overwrite=True}.",
             )
     return Contents(
         path=path,

@@ -7,7 +7,7 @@ import html
 import pytest
 
 from daskal.report.markup import Markup, Page, escape, join, number, tag
-from daskal.text import listed, plural, summary_table
+from daskal.text import plural, summary_table
 
 HOSTILE = "</td><script>alert('1')</script>&\""
 
@@ -34,12 +34,10 @@ def test_number(value: float | None, shown: str) -> None:
     assert number(value) == shown
 
 
-def test_counts_and_lists() -> None:
+def test_counts() -> None:
     assert plural(1, "row") == "1 row"
     assert plural(2000, "row") == "2,000 rows"
     assert plural(2, "class", "classes") == "2 classes"
-    assert listed([1.0, 2.5], 2) == "1.00, 2.50"
-    assert listed([1, 2, 3, 4], 0) == "1, 2, 3, …"
 
 
 def test_summary_table_escapes_names_and_values() -> None:

@@ -52,14 +52,17 @@ class Summarized:
     """An object that shows its title and summary as text, and in notebooks as a table."""
 
     title: ClassVar[str]
+    # The first line of the text, and the width of the names below it.
+    heading: ClassVar[str] = "<{title}>"
+    name_width: ClassVar[int] = 22
 
     def summary(self) -> list[tuple[str, str]]:
         """Return the object in a few lines of (name, value), for people."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        lines = (f"  {name:<22} {value}" for name, value in self.summary())
-        return "\n".join([f"<{self.title}>", *lines])
+        lines = (f"  {name:<{self.name_width}} {value}" for name, value in self.summary())
+        return "\n".join([self.heading.format(title=self.title), *lines])
 
     def _repr_html_(self) -> str:
         return summary_table(self.title, self.summary())

@@ -23,7 +23,7 @@ from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
 from daskal.runs.tables import stored_batch
 from daskal.storage.redaction import redacted
-from daskal.text import summary_table
+from daskal.text import Summarized
 
 
 def gather(path: str, root: Any) -> Contents:
@@ -59,8 +59,8 @@ def gather(path: str, root: Any) -> Contents:
     )
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Summarized):
     """The finished result of :func:`daskal.run`, read from its store as it is asked for.
 
     Attributes
@@ -84,6 +84,8 @@ class Run:
     >>> daskal.Run.open(out).pool.compute()
     array([0.7, 0.5])
     """
+
+    title = "daskal.Run"
 
     path: str
     root: Any
@@ -146,16 +148,8 @@ class Run:
         text = store.read_estimate(self.root)
         return None if text is None else Estimate.from_json(text)
 
-    def __repr__(self) -> str:
-        return "\n".join(
-            ["<daskal.Run>", *(f"  {name:<22} {value}" for name, value in self.summary())]
-        )
-
-    def _repr_html_(self) -> str:
-        return summary_table("daskal.Run", self.summary())
-
     def summary(self) -> list[tuple[str, str]]:
-        """The run in a few lines of (name, value), for people."""
+        """Return the run in a few lines of (name, value), for people."""
         sizes = {
             "labelled examples": ("labeled", self.scores),
             "pool": ("unlabeled", self.pool),

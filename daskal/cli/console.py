@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from daskal.runs.result import Run
 
 STAGES = {
-    "votes": "pass 1: labels",
-    "temperature": "pass 1: temperature",
+    "labels": "pass 1: labels",
     "ties": "pass 1: ties",
     "consensus": "pass 1: consensus",
     "score labeled": "pass 2: labelled",
-    "score unlabeled": "pass 2: pool",
+    "score pool": "pass 2: pool",
     "make labeled": "making: labelled",
     "make pool": "making: pool",
     "judge labeled": "judging: labelled",

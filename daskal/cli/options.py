@@ -195,7 +195,7 @@ def one_or_all(paths: tuple[str, ...]) -> Any:
 def timed_work(
     scheduler: str | None, workers: int | None, memory_limit: int | None
 ) -> Iterator[tuple[Any, int | None, ProgressCallback]]:
-    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
+    """A scheduler, what a worker may take, a progress display; the end shows what was used."""
     began = time.monotonic()
     peak = None
     with (

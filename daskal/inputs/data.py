@@ -19,6 +19,7 @@ from daskal.method.estimate import Estimate
 from daskal.method.findings import Names
 from daskal.method.values import PoolRule
 from daskal.options import Storage, shown
+from daskal.text import listed
 
 POOL = "pred_probs_unlabeled"
 
@@ -171,7 +172,7 @@ def match_annotators(estimate: Estimate, labels: Labels) -> list[int] | None:
         names = new if given is None else [given[at] for at in new]
         warnings.warn(
             f"labels: the estimate does not know {len(new):,} annotator(s), who get the mean "
-            f"weight: {names[:10]}{', ...' if len(names) > 10 else ''}",
+            f"weight: {listed(map(repr, names), most=10)}",
             DataWarning,
             stacklevel=4,
         )

@@ -60,9 +60,9 @@ class Tile(NamedTuple):
     num_annotations: Ints  # (n,)
     global_rows: Ints  # (n,)
 
-    def without_votes(self, bare: Bools) -> Tile:
+    def without_votes(self, emptied: Bools) -> Tile:
         """Return the same rows, those of the (n,) mask without votes."""
-        kept = ~bare.take(self.rows)
+        kept = ~emptied.take(self.rows)
         votes = (self.rows[kept], self.annotators[kept], self.classes[kept])
         return make_tile(self.probs, *votes, self.global_rows)
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# An argument that advice names, such as {overwrite=True}.
+ARGUMENT = re.compile(r"\{([^{}]+)\}")
+PYTHON: Mapping[str, str] = {}
+
+
+def name_arguments(advice: str, names: Mapping[str, str]) -> str:
+    """Return advice with its arguments by their names, as Python has them where there is none."""
+    return ARGUMENT.sub(lambda found: names.get(found[1], found[1]), advice)
+
 
 class DaskalError(ValueError):
     """Whatever the caller's input or surroundings made impossible.
 
     Every kind takes one message, which says what was expected, what came and what to do, so that
-    all of them cross process borders unchanged.
+    all of them cross process borders unchanged. Where the message ends in advice to pass some
+    argument, ``advice`` holds that end with the argument in braces: ``"Pass {overwrite=True}."``
 
     Examples
     --------
@@ -18,6 +32,21 @@ class DaskalError(ValueError):
     ...     print(type(error).__name__)
     InputError
     """
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(f"{message} {name_arguments(advice, PYTHON)}" if advice else message)
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without one of its own, an error with its own __init__ is taken apart by tblib, which Dask
+        # pickles errors with, and those that are an OSError too could not be put together again.
+        return type(self), self.args, self.__dict__
+
+    def with_names(self, names: Mapping[str, str]) -> str:
+        """Return the message, the arguments that its advice names called otherwise."""
+        return str(self).removesuffix(name_arguments(self.advice, PYTHON)) + name_arguments(
+            self.advice, names
+        )
 
 
 class InputError(DaskalError):

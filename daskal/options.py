@@ -15,7 +15,9 @@ CONVENTIONS = ("paper", "cleanlab")
 CONSENSUS_METHODS = ("best_quality", "majority_vote")
 QUALITY_METHODS = ("crowdlab", "agreement")
 SCORE_METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
-# "keep", which scores rows at fault as they are, is for the cleanlab mirror alone.
+# What becomes of rows at fault: they are an error, or they are left out and score NaN. No public
+# function takes the third choice, "keep", which is for daskal.multiannotator alone: their
+# probabilities are used as they are, as cleanlab uses them; labels that are no class are left out.
 ON_INVALID = ("raise", "nan")
 
 

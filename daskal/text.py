@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from daskal.errors import InputError
 
@@ -15,10 +14,19 @@ def plural(num: int, singular: str, several: str | None = None) -> str:
     return f"{num:,} {singular if num == 1 else several or singular + 's'}"
 
 
-def listed(values: Sequence[float], digits: int) -> str:
-    """Numbers side by side, not more than fit."""
-    shown = ", ".join(f"{value:.{digits}f}" for value in values[:3])
-    return f"{shown}, …" if len(values) > 3 else shown
+def listed(
+    things: Iterable[Any], *, count: int | None = None, most: int = 5, noun: str = ""
+) -> str:
+    """Return the first few things side by side, and how many more there are.
+
+    ``count`` says how many there are in all, where ``things`` are no more than the first of them;
+    ``noun`` is what the others are called.
+    """
+    texts = [str(thing) for thing in things]
+    shown = texts[:most]
+    more = (len(texts) if count is None else count) - len(shown)
+    rest = f" and {more:,} more {noun}".rstrip() if more > 0 else ""
+    return ", ".join(shown) + rest
 
 
 # --- notebooks --------------------------------------------------------------------------------
@@ -44,50 +52,44 @@ class Summarized:
     """An object that shows its title and summary as text, and in notebooks as a table."""
 
     title: ClassVar[str]
+    # The first line of the text, and the width of the names below it.
+    heading: ClassVar[str] = "<{title}>"
+    name_width: ClassVar[int] = 22
 
     def summary(self) -> list[tuple[str, str]]:
         """Return the object in a few lines of (name, value), for people."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        lines = (f"  {name:<22} {value}" for name, value in self.summary())
-        return "\n".join([f"<{self.title}>", *lines])
+        lines = (f"  {name:<{self.name_width}} {value}" for name, value in self.summary())
+        return "\n".join([self.heading.format(title=self.title), *lines])
 
     def _repr_html_(self) -> str:
         return summary_table(self.title, self.summary())
 
 
-MIB = 2**20
+# --- sizes ------------------------------------------------------------------------------------
 
-UNITS = {
-    unit: factor
-    for power, letter in enumerate("KMGTP", start=1)
-    for unit, factor in ((f"{letter}B", 1000**power), (f"{letter}IB", 1024**power))
-} | {"": 1, "B": 1}
+MIB = 2**20
 
 
 def parse_memory(value: int | float | str | None) -> int | None:
-    """Bytes of a memory limit: a number of them, or text such as ``"2GiB"``."""
+    """Return the bytes of a memory limit: a number of them, or text such as ``"2GiB"``."""
     if value is None:
         return None
-    number: float
-    unit = ""
-    if isinstance(value, str):
-        text = value.strip().upper().replace(" ", "")
-        digits = text.rstrip("BIKMGTP")
-        unit = text[len(digits) :]
-        try:
-            number = float(digits)
-        except ValueError:
-            number = math.nan
-    else:
-        number = float(value)
-    size = number * UNITS.get(unit, math.nan)
-    if not (math.isfinite(size) and size > 0):
+    from dask.utils import parse_bytes
+
+    try:
+        # Dask takes a unit alone for one of it, and no text at all for one byte.
+        has_number = not isinstance(value, str) or any(map(str.isdigit, value))
+        size = parse_bytes(value) if has_number else 0
+    except (AttributeError, ValueError, OverflowError):
+        size = 0
+    if size <= 0:
         raise InputError(
             f"memory_limit: expected a positive number of bytes or text like '2GiB', got {value!r}."
         )
-    return int(size)
+    return size
 
 
 def format_bytes(size: float) -> str:

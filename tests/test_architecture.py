@@ -121,8 +121,8 @@ def test_files_are_short() -> None:
 def test_packages_hold_no_code_of_their_own(package: str) -> None:
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
     kinds = [type(node) for node in tree.body]
-    # The mirror of cleanlab's module is itself a public module.
-    public = [ast.Expr, ast.ImportFrom, ast.Assign]
+    # daskal.multiannotator, cleanlab's names, is itself a public module.
+    public = [ast.Expr, ast.ImportFrom, ast.ImportFrom, ast.Assign]
     assert kinds == (public if package == "multiannotator" else [ast.Expr])
 
 

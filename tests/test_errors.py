@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+from tblib.pickling_support import pickle_exception
 
 import daskal
 from daskal import errors
@@ -44,11 +45,33 @@ def test_every_kind_is_one_of_daskals_and_crosses_processes() -> None:
         assert (type(again), str(again)) == (kind, "what, got, do")
 
 
+def with_tblib(error: Exception) -> Any:
+    """What becomes of an error where Dask has had tblib pickle errors."""
+    make, arguments, *state = pickle_exception(error)
+    again = make(*arguments)
+    if state:
+        again.__setstate__(*state)
+    return again
+
+
+@pytest.mark.parametrize("kind", [InputError, errors.StoreExistsError, errors.MissingColumnError])
+@pytest.mark.parametrize("cross", [lambda error: pickle.loads(pickle.dumps(error)), with_tblib])
+def test_advice_goes_by_the_names_of_whoever_shows_it(kind: type[DaskalError], cross: Any) -> None:
+    error = kind("'{overwrite=True}' is there.", advice="Pass {overwrite=True}, or {resume=True}.")
+    for same in (error, cross(error)):
+        assert str(same) == "'{overwrite=True}' is there. Pass overwrite=True, or resume=True."
+        assert same.with_names({"overwrite=True": "--overwrite"}) == (
+            "'{overwrite=True}' is there. Pass --overwrite, or resume=True."
+        )
+    plain = kind("overwrite=True is there.")
+    assert cross(plain).with_names({"overwrite=True": "--overwrite"}) == str(plain)
+
+
 def test_every_fault_has_advice() -> None:
-    faults = {*findings.PROB_FAULTS.values(), *findings.LABEL_FAULTS.values()}
-    assert set(findings.ADVICE) == faults
-    for fault in faults:
-        assert findings.advice_on(fault, [2.5]).endswith(".")
+    assert len({fault.text for fault in findings.FAULTS.values()}) == len(findings.FAULTS) == 11
+    for code, fault in findings.FAULTS.items():
+        assert fault.code == code
+        assert fault.advise([2.5]).endswith(".")
 
 
 # --- good input -------------------------------------------------------------------------------

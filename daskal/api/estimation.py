@@ -156,7 +156,7 @@ def read_labels(
     statistics = read("votes", guess=True)
     needless = options.temperature != "fit" or statistics.num_multiple == 0
     refused = on_invalid == "raise" and statistics.findings
-    if needless or refused or weights.is_settled(statistics):
+    if needless or refused or weights.is_loss_known(statistics):
         return statistics
     return read("temperature", guess=False)
 
@@ -186,8 +186,8 @@ def finish_estimate(
         if statistics.pending.overflown:
             consensus = read_again("ties", draft.rule())
         else:
-            settled = first_pass.settle_pending(statistics.pending, draft.rule())
-            consensus = statistics.consensus.merge(settled)
+            decided = first_pass.statistics_of_pending(statistics.pending, draft.rule())
+            consensus = statistics.consensus.merge(decided)
         majority = final = weights.consensus_weights(statistics, consensus)
         if options.consensus_method == "best_quality":
             consensus = read_again("consensus", draft.rule(majority))

@@ -13,7 +13,7 @@ from daskal.errors import InputError
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.sources import Source
 from daskal.method.tallies import Smallest
-from daskal.names.naming import STEP, check_names, kind_of, listed, plain_texts
+from daskal.names.naming import check_names, kind_of, listed, plain_texts, slices_of
 from daskal.names.normal import as_index
 from daskal.names.rows import find
 
@@ -169,22 +169,16 @@ class Exclusion(NamedTuple):
         """Return whether any example of a source is left out."""
         if any(0 <= row < pool.num_rows for row in self.rows):
             return True
-        if pool.ids is None or not (len(self.ids) or len(self.batch_ids)):
+        ids = pool.ids
+        if ids is None or not (len(self.ids) or len(self.batch_ids)):
             return False
-        return any(
-            bool(self.holds(take_ids(pool.ids, np.arange(start, stop))).any())
-            for start, stop in cuts(pool.num_rows)
-        )
+        return any(bool(self.holds(part).any()) for _, part in slices_of(ids))
 
     def drop(self, state: Smallest, pool: Pool) -> Smallest:
         """Return the candidates that are not left out."""
         keep = np.array([row not in self.rows for row in state.rows.tolist()], dtype=bool)
         if (len(self.ids) or len(self.batch_ids)) and len(keep):
             order = np.argsort(state.rows)
+            assert pool.ids is not None
             keep[order] &= ~self.holds(take_ids(pool.ids, state.rows[order]))
         return Smallest(state.size, state.scores[keep], state.rows[keep])
-
-
-def cuts(num_rows: int) -> list[tuple[int, int]]:
-    """Return the bounds of parts of some rows."""
-    return [(start, min(start + STEP, num_rows)) for start in range(0, num_rows, STEP)]

@@ -18,7 +18,7 @@ from daskal.inputs.data import (
 )
 from daskal.inputs.ids import RowIds
 from daskal.inputs.matching import check_labeled_fits, match_annotators
-from daskal.kernels.quality import gather_block
+from daskal.kernels.quality import answer_block
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
 from daskal.method.findings import raise_invalid
@@ -80,7 +80,7 @@ def label_quality(
         As for :func:`daskal.estimate`.
     pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
     estimate : Estimate
-        It settles ``consensus_method`` and ``quality_method``. Made with ``temperature=None``, it
+        It decides ``consensus_method`` and ``quality_method``. Made with ``temperature=None``, it
         takes probabilities as they are, as CROWDLAB's paper does.
     method : {"self_confidence", "normalized_margin", "confidence_weighted_entropy"}
         How the quality follows from the posterior q: the label's q, its lead over the best other
@@ -256,19 +256,19 @@ def annotator_stats(
     inquiry = inquire(labels, pred_probs, estimate, Scorer(), on_invalid, storage_options)
     # Faults of all blocks are merged before they are raised.
     inquiry = replace(inquiry, question=inquiry.question._replace(on_invalid="nan"))
-    found = gather(inquiry, quality=False, votes=False)
+    found = answer(inquiry, quality=False, votes=False)
     if on_invalid == "raise":
         raise_invalid(found.findings)
     assert found.annotators is not None
     return annotator_table(found.annotators, estimate, inquiry.annotator_ids)
 
 
-def gather(inquiry: Inquiry, *, quality: bool, votes: bool) -> BlockColumns:
-    """Return all that is asked, from one read (runs now)."""
+def answer(inquiry: Inquiry, *, quality: bool, votes: bool) -> BlockColumns:
+    """Return the answer to an inquiry, from one read (runs now)."""
     state: BlockColumns = reduction.tree(
         inquiry.given.blocks,
         "quality",
-        gather_block,
+        answer_block,
         question=inquiry.question,
         num_annotators=inquiry.given.labels.num_annotators,
         quality=quality,

@@ -1,18 +1,16 @@
-"""The command line. Touches no array.
+"""The command and all that makes something: data, scores, plans, imports. Touches no array.
 
 Whatever is slow to import waits until a command needs it, so that help comes at once.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 import daskal
-from daskal import text
 from daskal.cli import console
 from daskal.cli.options import (
     batch_size_option,
@@ -22,14 +20,13 @@ from daskal.cli.options import (
     inputs_options,
     memory_option,
     one_or_all,
-    parse_batch_path,
-    parse_batch_paths,
     reports_errors,
     scheduler_option,
     storage_option,
     timed_work,
     workers_option,
 )
+from daskal.cli.results import batch, report
 from daskal.errors import EstimateError
 from daskal.storage import locations
 from daskal.storage.redaction import redacted
@@ -56,8 +53,8 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
             path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
         ) as file,
     ):
-        text = file.read()
-    return daskal.Estimate.from_json(text)
+        content = file.read()
+    return daskal.Estimate.from_json(content)
 
 
 # --- the commands -----------------------------------------------------------------------------
@@ -291,87 +288,6 @@ def plan(
     found.check()
 
 
-@main.command()
-@click.argument("store", metavar="OUT.zarr")
-@click.option("--size", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option(
-    "--max-relabel-fraction",
-    type=click.FloatRange(0, 1),
-    help="Greatest share of labelled examples, to be labelled again.",
-)
-@click.option(
-    "--out",
-    callback=parse_batch_path,
-    metavar="next.csv|.parquet|.json",
-    help="Write the batch here, as JSON for Label Studio.  [default: show its first examples; all "
-    "of it as CSV into a pipe]",
-)
-@click.option(
-    "--id-key",
-    default="id",
-    show_default=True,
-    help="Name of the ids in the data of a JSON file's tasks.",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    callback=parse_batch_paths,
-    metavar="FILE",
-    help="A batch that is out for labelling already; may be given several times.",
-)
-@click.option(
-    "--max-annotations",
-    type=click.IntRange(min=1),
-    help="Leave out labelled examples that have so many labels.",
-)
-@storage_option
-@reports_errors
-def batch(
-    *,
-    store: str,
-    size: int,
-    max_relabel_fraction: float | None,
-    out: str | None,
-    id_key: str,
-    exclude: tuple[str, ...],
-    max_annotations: int | None,
-    storage_options: dict[str, Any] | None,
-) -> None:
-    """Choose the examples to label next from a result store, lowest score first."""
-    run = daskal.Run.open(store, storage_options=storage_options)
-    import pandas as pd
-
-    earlier = [
-        daskal.read_batch(path, id_key=id_key, storage_options=storage_options) for path in exclude
-    ]
-    chosen = run.next_batch(
-        size=size,
-        max_relabel_fraction=max_relabel_fraction,
-        exclude=pd.concat(earlier, ignore_index=True) if earlier else None,
-        max_annotations=max_annotations,
-    )
-    if out is not None:
-        daskal.export_batch(chosen, out, id_key=id_key, storage_options=storage_options)
-        click.echo(f"{len(chosen):,} examples written to {out}", err=True)
-    elif sys.stdout.isatty():
-        console.show_batch(console.open_console(), chosen, shown=25)
-    else:
-        click.echo(chosen.to_csv(index=False), nl=False)
-
-
-@main.command()
-@click.argument("store", metavar="OUT.zarr")
-@click.option(
-    "--out", default="report.html", show_default=True, metavar="FILE", help="The page to write."
-)
-@storage_option
-@reports_errors
-def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
-    """Write a result store's report: one HTML page that needs no network."""
-    page = daskal.Run.open(store, storage_options=storage_options).report(out)
-    click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
-
-
 @main.command("import")
 @click.argument("votes", nargs=-1, required=True)
 @click.option("--out", required=True, metavar="LABELS.zarr", help="The store to write.")
@@ -427,3 +343,7 @@ def import_votes(
             **options,
         )
     console.show_import(console.open_console(), made)
+
+
+main.add_command(batch)
+main.add_command(report)

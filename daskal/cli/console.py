@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskal.errors import DataWarning
-from daskal.text import format_bytes
+from daskal.text import format_bytes, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +96,7 @@ class Lines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.meters: dict[str, Meter] = {}
-        self.told: dict[str, float] = {}
+        self.shown: dict[str, float] = {}
         # Blocks end on the cluster's thread as well as on the caller's.
         self.lock = threading.Lock()
 
@@ -105,9 +105,9 @@ class Lines:
         with self.lock:
             meter = self.meters.setdefault(progress.stage, Meter(progress, self.clock))
             now = self.clock()
-            due = now - self.told.get(progress.stage, meter.began) >= LINE_INTERVAL
+            due = now - self.shown.get(progress.stage, meter.began) >= LINE_INTERVAL
             if due or progress.done == progress.total:
-                self.told[progress.stage] = now
+                self.shown[progress.stage] = now
                 name = STAGES.get(progress.stage, progress.stage)
                 click.echo(f"{name:<18} {meter.describe(progress)}", err=True)
 
@@ -315,8 +315,7 @@ def show_import(output: Console, made: ImportSummary) -> None:
     ):
         table.add_row(name, f"{count:,}")
     if made.classes is not None:
-        more = ", ..." if len(made.classes) > SHOWN_CLASSES else ""
-        table.add_row("their order", escape(", ".join(made.classes[:SHOWN_CLASSES]) + more))
+        table.add_row("their order", escape(listed(made.classes, most=SHOWN_CLASSES)))
     print_section(output, "Imported", table)
     output.print(f"Stored in [bold]{escape(made.path)}[/bold]", soft_wrap=True)
 

@@ -25,11 +25,13 @@ INTERRUPTED = 130
 TYPED = {
     "overwrite=True": "--overwrite",
     "resume=True": "--resume",
+    "resume=True (daskal score --resume)": "`daskal score --resume`",
     "on_duplicate='last'": "--on-duplicate last",
     "on_invalid='nan'": "--on-invalid nan",
-    "memory_limit=": "--memory-limit ",
-    "task=, annotator= and label=": "--task, --annotator and --label",
-    "with classes=": "with --classes",
+    "task=": "--task",
+    "annotator=": "--annotator",
+    "label=": "--label",
+    "classes=": "--classes",
     "daskal.import_votes": "`daskal import`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
@@ -53,20 +55,12 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if debug:
                 click.echo(traceback.format_exc(), err=True)
-            text = as_typed(str(error))
-            if not isinstance(error, DaskalError):
-                hint = "" if debug else " (run again with --debug for the traceback)"
-                text = f"{type(error).__name__}: {text}{hint}"
-            raise click.ClickException(text) from error
+            if isinstance(error, DaskalError):
+                raise click.ClickException(error.with_names(TYPED)) from error
+            hint = "" if debug else " (run again with --debug for the traceback)"
+            raise click.ClickException(f"{type(error).__name__}: {error}{hint}") from error
 
     return run
-
-
-def as_typed(text: str) -> str:
-    """An error's text with the options of the command line in place of Python's."""
-    for argument, option in TYPED.items():
-        text = text.replace(argument, option)
-    return text
 
 
 def parse_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
@@ -201,7 +195,7 @@ def one_or_all(paths: tuple[str, ...]) -> Any:
 def timed_work(
     scheduler: str | None, workers: int | None, memory_limit: int | None
 ) -> Iterator[tuple[Any, int | None, ProgressCallback]]:
-    """A scheduler, what a worker may take, a progress display; what was used is told at the end."""
+    """A scheduler, what a worker may take, a progress display; the end shows what was used."""
     began = time.monotonic()
     peak = None
     with (

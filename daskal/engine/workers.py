@@ -154,7 +154,8 @@ def cluster_errors() -> Iterator[None]:
     except (concurrent.futures.CancelledError, CommClosedError) as error:
         raise ClusterError(
             "the connection to the scheduler was lost, or its tasks were cancelled. Check that the "
-            "scheduler runs. A run into a store goes on where it was with resume=True."
+            "scheduler runs.",
+            advice="A run into a store goes on where it was with {resume=True}.",
         ) from error
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "daskal":

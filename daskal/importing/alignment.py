@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.importing.columns import EXAMPLES, Tally, listed, positions, whole_numbers
+from daskal.importing.columns import EXAMPLES, Tally, positions, whole_numbers
 from daskal.importing.files import Ids
 from daskal.names.naming import in_class_order
+from daskal.text import listed
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
 _WHOLE_LABEL = re.compile(r"-?[0-9]+(\.0*)?")
@@ -57,11 +58,11 @@ def resolve_labels(
     if outside:
         shown = sorted(values[place] for place in outside)
         count = int(tally.votes[outside].sum())
-        known = "class codes from 0 on" if names is None else f"among {listed(names, len(names))}"
+        known = "class codes from 0 on" if names is None else f"among {listed(map(repr, names))}"
         raise InvalidDataError(
             f"votes: expected labels in column {name!r} to be {known}, but {count:,} votes have "
-            f"other labels ({listed(shown, len(shown))}). Name all classes in order with classes=, "
-            "or drop those votes."
+            f"other labels ({listed(map(repr, shown))}).",
+            advice="Name all classes in order with {classes=}, or drop those votes.",
         )
     return Labels(tally.values, np.array(codes, dtype=np.int32), num_classes, names)
 
@@ -79,7 +80,7 @@ def resolve_tasks(
         shown = found.take(pa.array(unknown)).sort()[:EXAMPLES].to_pylist()
         raise InvalidDataError(
             f"votes: expected every task to be one of the {len(rows):,} in tasks, but "
-            f"{len(unknown):,} are not ({listed(shown, len(unknown))}); they have "
+            f"{len(unknown):,} are not ({listed(map(repr, shown), count=len(unknown))}); they have "
             f"{int(tally.votes[unknown].sum()):,} votes. Add them to tasks and to the "
             "probabilities, or drop their votes."
         )
@@ -113,7 +114,7 @@ def _typed_labels(values: list[str], name: str) -> list[Any]:
         missing = sorted(set(values) - set(present))
         raise InvalidDataError(
             f"votes: expected a label in every row of column {name!r}, but beside whole numbers "
-            f"it holds {listed(missing, len(missing))}. Drop those rows."
+            f"it holds {listed(map(repr, missing))}. Drop those rows."
         )
     return [int(value.partition(".")[0]) for value in values]
 

@@ -7,7 +7,7 @@ finds every id, counts its votes, and finds every fault, whatever the partitions
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
 from daskal.names.normal import EXACT_FLOAT
+from daskal.text import listed
 
 EXAMPLES = 5
 """How many examples an error message gives."""
@@ -121,7 +122,7 @@ class Tally:
         if self.missing:
             raise InvalidDataError(
                 f"votes: expected a value in every row of column {name!r}, but {self.missing:,} "
-                f"are missing (first rows: {listed(self.missing_rows, self.missing)}). "
+                f"are missing (first rows: {listed(self.missing_rows, count=self.missing)}). "
                 "Drop those rows, or fill them in."
             )
         names = [kind.name for kind in self.kinds]
@@ -254,7 +255,7 @@ def as_ids(values: Any, name: str) -> pa.Array:
     if len(repeated):
         raise InputError(
             f"{name}: expected every id once, but {len(repeated):,} occur more than once "
-            f"({listed(repeated[:EXAMPLES].to_pylist(), len(repeated))})."
+            f"({listed(map(repr, repeated[:EXAMPLES].to_pylist()), count=len(repeated))})."
         )
     return ids
 
@@ -287,13 +288,6 @@ def positions(values: pa.Array, index: pa.Array) -> npt.NDArray[np.int64]:
     places[found.take(pa.array(hits)).to_numpy()] = hits
     taken: npt.NDArray[np.int64] = places[encoded.indices.to_numpy()]
     return taken
-
-
-def listed(examples: Iterable[Any], count: int) -> str:
-    """The first few of ``count`` things, for a message."""
-    shown = [repr(example) for example in examples][:EXAMPLES]
-    more = count - len(shown)
-    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _add_votes(tallies: Sequence[Tally]) -> tuple[pa.Array, npt.NDArray[np.int64]]:

@@ -208,8 +208,8 @@ def _check_columns(names: Sequence[str], columns: Sequence[str], where: str) -> 
     if lacking:
         raise InputError(
             f"votes: expected columns {', '.join(map(repr, columns))}, but there is no "
-            f"{', '.join(map(repr, lacking))} among {', '.join(map(repr, names))}{where}. "
-            "Name them with task=, annotator= and label=."
+            f"{', '.join(map(repr, lacking))} among {', '.join(map(repr, names))}{where}.",
+            advice="Name them with {task=}, {annotator=} and {label=}.",
         )
 
 

@@ -28,10 +28,11 @@ from distributed.scheduler import KilledWorker
 from daskal.engine.workers import active_client
 from daskal.errors import ClusterError, InputError, InvalidDataError
 from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
-from daskal.importing.columns import Survey, as_column, listed, positions
+from daskal.importing.columns import Survey, as_column, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
 from daskal.importing.votes_store import Appended, SortedVotes, VotesStore
 from daskal.storage.locations import is_url, storage_errors
+from daskal.text import listed
 
 Report = Callable[[str, int, int], None]
 
@@ -302,8 +303,10 @@ def _check_end(
         shown = [(rows[row].as_py(), people[annotator].as_py()) for row, annotator in end.examples]
         raise InvalidDataError(
             f"votes: expected one vote of an annotator on a task, but {end.repeated:,} "
-            f"(task, annotator) pairs have several ({listed(shown, end.repeated)}). Remove the "
-            "surplus, or pass on_duplicate='last' to keep the last vote of each pair."
+            "(task, annotator) pairs have several "
+            f"({listed(map(repr, shown), count=end.repeated)}).",
+            advice="Remove the surplus, or pass {on_duplicate='last'} to keep the last vote of "
+            "each pair.",
         )
     if end.num_rows != num_examples or (end.num_votes != num_votes and not end.repeated):
         raise InvalidDataError(_CHANGED)

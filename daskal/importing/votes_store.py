@@ -44,13 +44,15 @@ class VotesStore:
             return
         if not overwrite:
             raise StoreExistsError(
-                f"{redacted(self.url)} exists already. Choose another path, or pass overwrite=True."
+                f"{redacted(self.url)} exists already.",
+                advice="Choose another path, or pass {overwrite=True}.",
             )
         members = filesystem.ls(root, detail=False) if filesystem.isdir(root) else [root]
         if members and not any(filesystem.exists(f"{root}/{name}") for name in ZARR_FILES):
             raise StoreExistsError(
-                f"{redacted(self.url)} is no Zarr store, so that overwrite=True would delete "
-                "something else. Choose another path, or delete it yourself."
+                f"{redacted(self.url)} is no Zarr store, so that",
+                advice="{overwrite=True} would delete something else. Choose another path, or "
+                "delete it yourself.",
             )
 
     def remove(self) -> None:

@@ -22,6 +22,7 @@ from daskal.names.normal import as_index
 from daskal.options import Storage, check_storage_options
 from daskal.storage.locations import anchored, check_stored, open_zarr, storage_errors
 from daskal.storage.redaction import redacted
+from daskal.text import listed
 
 # Members of a group that an error lists.
 LIST_MEMBERS = 20
@@ -151,10 +152,9 @@ def open_stored(name: str, given: Any) -> Opened:
     where = redacted(str(given.store_path))
     with storage_errors(f"list {name} in", where, None):
         members = sorted(key for key, _ in given.members())
-    more = ", ..." if len(members) > LIST_MEMBERS else ""
     raise InputError(
         f"{name}: expected a Zarr array, got the group {where} with the members "
-        f"{', '.join(members[:LIST_MEMBERS])}{more}. Put the name of one after the path: "
+        f"{listed(members, most=LIST_MEMBERS)}. Put the name of one after the path: "
         "PATH/NAME, or group[NAME]."
     )
 

@@ -137,7 +137,7 @@ def majority_vote(
     *,
     unvoted: bool = False,
 ) -> tuple[Ints, Ints]:
-    """Majority label of each row, and the columns that were settled by chance.
+    """Majority label of each row, and the columns that were decided by chance.
 
     Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
     agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
@@ -235,14 +235,14 @@ def score_labeled(tile: Tile, rule: Rule) -> LabeledScores:
     score = quality * trust
     score += rule.mean_weight / len(q)
     score /= np.add(trust, rule.mean_weight, out=trust)
-    bare = np.flatnonzero(tile.num_annotations == 0)
-    if len(bare):
+    unvoted = np.flatnonzero(tile.num_annotations == 0)
+    if len(unvoted):
         # A row without votes is a row of the pool, wherever it is stored, to the last bit.
-        labels[bare], quality[bare] = confidence(scaled[:, :, bare], weights.model)
+        labels[unvoted], quality[unvoted] = confidence(scaled[:, :, unvoted], weights.model)
         if keeps_rows(*scaled.shape[:2]):
-            probs = tile.probs[0].take(bare, axis=1)
-            quality[bare] = model_confidence(probs, rule.temperature, plain=False)
-        score[bare] = pool_score(quality[bare], weights.model, rule.mean_weight, len(q))
+            probs = tile.probs[0].take(unvoted, axis=1)
+            quality[unvoted] = model_confidence(probs, rule.temperature, plain=False)
+        score[unvoted] = pool_score(quality[unvoted], weights.model, rule.mean_weight, len(q))
     return LabeledScores(score, labels, quality, agreement, q)
 
 

@@ -177,9 +177,9 @@ def tile_losses(
         ratios = calibration.ratios_to_largest(np.fmax(probs, 0) if len(checked.faulty) else probs)
         fitted = tile
         if len(checked.faulty):
-            bare = np.logical_or.reduce(np.isnan(ratios), axis=0)
-            undefined[model] = np.count_nonzero(bare & (tile.num_annotations > 0))
-            fitted = tile.without_votes(bare)
+            unfit = np.logical_or.reduce(np.isnan(ratios), axis=0)
+            undefined[model] = np.count_nonzero(unfit & (tile.num_annotations > 0))
+            fitted = tile.without_votes(unfit)
         cells = miscounted_cells(fitted) if miscount else fitted.cells
         losses.append(calibration.loss_sums(ratios, fitted, cells, places))
     return tuple(losses), undefined
@@ -197,8 +197,8 @@ def consensus_statistics(
     return merge_tiles(tiles, rule, zero)
 
 
-def settle_pending(pending: PendingRows, rule: Rule) -> ConsensusStatistics:
-    """Return the consensus statistics of pending rows, now that the rule can settle them."""
+def statistics_of_pending(pending: PendingRows, rule: Rule) -> ConsensusStatistics:
+    """Return the consensus statistics of pending rows, now that the rule can decide them."""
     zero = ConsensusStatistics.zero(*pending.probs.shape[1:])
     return merge_tiles(pending_tiles(pending), rule, zero)
 

@@ -123,10 +123,10 @@ def described(answer: Answer, question: Question, quality: bool, votes: bool) ->
 # --- states -----------------------------------------------------------------------------------
 
 
-def gather_block(
+def answer_block(
     block: Block, *, question: Question, num_annotators: int, quality: bool, votes: bool
 ) -> BlockColumns:
-    """All that is asked of a block, in one read; columns only where wanted."""
+    """Return all that is asked of a block, in one read; columns only where wanted."""
     parts = []
     findings = Findings()
 
@@ -210,8 +210,8 @@ def model_votes_block(block: Block, *, temperature: Floats | None) -> ModelVotes
     return state
 
 
-def gather_pool_block(block: Block, *, rule: PoolRule) -> BlockColumns:
-    """ActiveLab scores of a block of the pool as it is, and what is wrong with it."""
+def pool_columns_block(block: Block, *, rule: PoolRule) -> BlockColumns:
+    """Return ActiveLab scores of a block of the pool as it is, and what is wrong with it."""
     found = Findings()
     scores = [np.empty(0)]
     for start, stop in row_bounds(block):
@@ -224,6 +224,6 @@ def gather_pool_block(block: Block, *, rule: PoolRule) -> BlockColumns:
 
 def score_pool_block(block: Block, *, rule: PoolRule) -> Floats:
     """ActiveLab scores of a block of the pool; raises rows at fault."""
-    gathered = gather_pool_block(block, rule=rule)
-    raise_invalid(gathered.findings)
-    return gathered.column("score")
+    found = pool_columns_block(block, rule=rule)
+    raise_invalid(found.findings)
+    return found.column("score")

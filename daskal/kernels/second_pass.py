@@ -59,7 +59,7 @@ def model_votes(probs: Floats, temperature: Floats | None, first_row: int) -> Ti
 def score_pool(probs: Floats, rule: PoolRule, first_row: int) -> Floats:
     """ActiveLab score of each row of a (p, k, n) tile of the pool.
 
-    Of several models, it is that of the class most of them are surest of, ties settled as those of
+    Of several models, it is that of the class most of them are surest of, ties decided as those of
     annotators are.
     """
     if rule.tie_break is None:

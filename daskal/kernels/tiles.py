@@ -14,9 +14,7 @@ from daskal.method.findings import (
     ALL_ZERO,
     BAD_SUM,
     BELOW_ZERO,
-    LABEL_FAULTS,
     NOT_FINITE,
-    PROB_FAULTS,
     Findings,
 )
 from daskal.method.values import Block, Bools, Floats, Ints
@@ -62,9 +60,9 @@ class Tile(NamedTuple):
     num_annotations: Ints  # (n,)
     global_rows: Ints  # (n,)
 
-    def without_votes(self, bare: Bools) -> Tile:
+    def without_votes(self, emptied: Bools) -> Tile:
         """Return the same rows, those of the (n,) mask without votes."""
-        kept = ~bare.take(self.rows)
+        kept = ~emptied.take(self.rows)
         votes = (self.rows[kept], self.annotators[kept], self.classes[kept])
         return make_tile(self.probs, *votes, self.global_rows)
 
@@ -312,9 +310,7 @@ def checked_probs(
         seen = np.where(found == ABOVE_ONE, high, seen)
         array = name if len(probs) == 1 else f"{name}[{model}]"
         findings = findings.merge(
-            Findings.from_rows(
-                array, PROB_FAULTS, found[rows], rows + block.first_row + start, seen[rows]
-            )
+            Findings.from_rows(array, found[rows], rows + block.first_row + start, seen[rows])
         )
     return CheckedProbs(probs, findings, np.flatnonzero(faults.any(axis=0)), plain=False)
 
@@ -342,7 +338,7 @@ def checked_tiles(block: Block, *, on_invalid: str = "raise") -> Iterator[Checke
         if len(given.faulty_rows):
             rows = given.faulty_rows + first
             findings = findings.merge(
-                Findings.from_rows("labels", LABEL_FAULTS, given.faults, rows, given.values)
+                Findings.from_rows("labels", given.faults, rows, given.values)
             )
         if len(faulty) and on_invalid != "keep":
             probs[:, :, faulty] = 1 / num_classes

@@ -17,11 +17,11 @@ from daskal.method.temperature import PLACES, TEMPERATURE_GRID, compared_places
 from daskal.method.values import Floats, Ints, PoolRule, Rule, TieBreak
 from daskal.method.weights import ConsensusWeights, Draft, agreement_with_others, mean_of_known
 from daskal.options import Options
-from daskal.text import summary_table
+from daskal.text import Summarized
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate:
+class Estimate(Summarized):
     """What pass 1 learns of annotators, models and consensus: all that scoring needs.
 
     Made by :func:`daskal.estimate`; immutable, of size O(M + K). The method and its symbols are
@@ -64,6 +64,8 @@ class Estimate:
     >>> daskal.Estimate.from_json(estimate.to_json()) == estimate
     True
     """
+
+    title = "daskal.Estimate"
 
     options: Options
     ensemble: bool
@@ -238,16 +240,8 @@ class Estimate:
         # Arrays come out of a pickle writeable: made anew, they are not.
         return Estimate, tuple(getattr(self, field.name) for field in fields(self))
 
-    def __repr__(self) -> str:
-        return "\n".join(
-            ["<daskal.Estimate>", *(f"  {name:<22} {value}" for name, value in self.summary())]
-        )
-
-    def _repr_html_(self) -> str:
-        return summary_table("daskal.Estimate", self.summary())
-
     def summary(self) -> list[tuple[str, str]]:
-        """The estimate in a few lines of (name, value), for people."""
+        """Return the estimate in a few lines of (name, value), for people."""
 
         def show(values: float | Floats | None) -> str:
             if values is None:

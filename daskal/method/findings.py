@@ -12,88 +12,15 @@ from numpy.typing import NDArray
 
 from daskal.errors import ChangedInputError, InvalidDataError
 from daskal.method.values import Floats, Ints
-
-# --- checks -----------------------------------------------------------------------------------
-
-NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
-
-FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(1, 7)
+from daskal.text import listed, plural
 
 FIRST_ROWS = 10
 
-PROB_FAULTS = {
-    NOT_FINITE: "is NaN or infinite",
-    BELOW_ZERO: "has a negative probability",
-    ABOVE_ONE: "has a probability above 1",
-    ALL_ZERO: "is all zero",
-    BAD_SUM: "does not sum to 1",
-}
-LABEL_FAULTS = {
-    FRACTIONAL: "has a label that is no whole number",
-    OUT_OF_RANGE: "has a label beyond the last class",
-    NEGATIVE: "has a negative label in a float matrix or among sparse votes",
-    INFINITE: "has a label that is no finite number",
-    REPEATED: "has two votes of one annotator (named by column)",
-    UNKNOWN_ANNOTATOR: "has a vote of an annotator outside the M columns",
-}
+# --- kinds of fault ---------------------------------------------------------------------------
 
-
-class Finding(NamedTuple):
-    """One kind of fault in one array: how many rows, and the first of them with the value seen."""
-
-    array: str
-    fault: str
-    num_rows: int
-    rows: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """The faults of some rows, by array and kind, in that order."""
-
-    faults: tuple[Finding, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.faults)
-
-    @classmethod
-    def from_rows(
-        cls, array: str, kinds: dict[int, str], faults: NDArray[np.uint8], rows: Ints, seen: Floats
-    ) -> Findings:
-        """Group rows by their kind of fault; ``rows`` are global and ascending."""
-        found = []
-        for code, fault in kinds.items():
-            at = np.flatnonzero(faults == code)
-            if len(at):
-                first = at[:FIRST_ROWS]
-                pairs = zip(rows[first].tolist(), seen[first].tolist(), strict=True)
-                found.append(Finding(array, fault, len(at), tuple(pairs)))
-        # In the order of a merge, so that one block reads like many.
-        return cls(tuple(sorted(found, key=lambda finding: finding[:2])))
-
-    def merge(self, other: Findings) -> Findings:
-        """Both together."""
-        if not (self.faults and other.faults):
-            return self if self.faults else other
-        merged: dict[tuple[str, str], Finding] = {}
-        for finding in (*self.faults, *other.faults):
-            key = (finding.array, finding.fault)
-            if key in merged:
-                # A NaN equals nothing, so rows are ordered by their number alone.
-                rows = sorted((*merged[key].rows, *finding.rows), key=lambda row: row[0])
-                num = merged[key].num_rows + finding.num_rows
-                merged[key] = Finding(*key, num, tuple(rows[:FIRST_ROWS]))
-            else:
-                merged[key] = finding
-        return Findings(tuple(merged[key] for key in sorted(merged)))
-
-
-def merge_all(parts: Iterable[Findings]) -> Findings:
-    """All together."""
-    return functools.reduce(Findings.merge, parts, Findings())
-
-
-# --- in words ---------------------------------------------------------------------------------
+# The codes that checks mark rows by; 0 is none.
+NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
+FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(6, 12)
 
 # What a label matrix of an unsigned dtype, or a spreadsheet, marks missing labels by.
 MISSING_CODES = {99.0, 255.0, 999.0, 9999.0, 65535.0, float(2**32 - 1), float(2**64 - 1)}
@@ -130,55 +57,174 @@ def advice_on_codes(values: Sequence[float]) -> str:
     )
 
 
-ADVICE: dict[str, str | Callable[[Sequence[float]], str]] = {
-    "is NaN or infinite": "The model gave no number here, or the row is masked or was never "
-    "written: predict these rows again, or drop them.",
-    "has a negative probability": "They look like logits or logarithms: take softmax of logits, "
-    "exp of log-probabilities.",
-    "has a probability above 1": advice_on_large,
-    "is all zero": "No class has any probability: the row was never written, or rounded to whole "
-    "numbers. Predict these rows again, or drop them.",
-    "does not sum to 1": advice_on_sum,
-    "has a label that is no whole number": "A label is the number of a class. Turn averages or "
-    "scores into classes; labels and pred_probs may have been swapped.",
-    "has a label beyond the last class": advice_on_codes,
-    "has a negative label in a float matrix or among sparse votes": "Missing is NaN in a float "
-    "matrix: np.where(labels < 0, np.nan, labels). Sparse votes leave missing ones out.",
-    "has a label that is no finite number": "Missing is NaN in a float matrix, never infinity: "
-    "np.where(np.isinf(labels), np.nan, labels).",
-    "has two votes of one annotator (named by column)": "Keep one of them.",
-    "has a vote of an annotator outside the M columns": "Columns are numbered from 0 to M - 1, M "
-    "the second number of the votes' shape.",
+@dataclass(frozen=True)
+class Fault:
+    """A kind of fault: its code, what it says of a row, and what to do about it.
+
+    ``advice`` is a text, or a function that finds it from the first values seen.
+    """
+
+    code: int
+    text: str
+    advice: str | Callable[[Sequence[float]], str]
+
+    def advise(self, values: Sequence[float]) -> str:
+        """Return what to do about it, given the first values seen."""
+        return self.advice if isinstance(self.advice, str) else self.advice(values)
+
+
+FAULTS = {
+    fault.code: fault
+    for fault in (
+        Fault(
+            NOT_FINITE,
+            "is NaN or infinite",
+            "The model gave no number here, or the row is masked or was never written: predict "
+            "these rows again, or drop them.",
+        ),
+        Fault(
+            BELOW_ZERO,
+            "has a negative probability",
+            "They look like logits or logarithms: take softmax of logits, exp of "
+            "log-probabilities.",
+        ),
+        Fault(ABOVE_ONE, "has a probability above 1", advice_on_large),
+        Fault(
+            ALL_ZERO,
+            "is all zero",
+            "No class has any probability: the row was never written, or rounded to whole "
+            "numbers. Predict these rows again, or drop them.",
+        ),
+        Fault(BAD_SUM, "does not sum to 1", advice_on_sum),
+        Fault(
+            FRACTIONAL,
+            "has a label that is no whole number",
+            "A label is the number of a class. Turn averages or scores into classes; labels and "
+            "pred_probs may have been swapped.",
+        ),
+        Fault(OUT_OF_RANGE, "has a label beyond the last class", advice_on_codes),
+        Fault(
+            NEGATIVE,
+            "has a negative label in a float matrix or among sparse votes",
+            "Missing is NaN in a float matrix: np.where(labels < 0, np.nan, labels). Sparse votes "
+            "leave missing ones out.",
+        ),
+        Fault(
+            INFINITE,
+            "has a label that is no finite number",
+            "Missing is NaN in a float matrix, never infinity: "
+            "np.where(np.isinf(labels), np.nan, labels).",
+        ),
+        Fault(
+            REPEATED,
+            "has two votes of one annotator (named by column)",
+            "Keep one of them.",
+        ),
+        Fault(
+            UNKNOWN_ANNOTATOR,
+            "has a vote of an annotator outside the M columns",
+            "Columns are numbered from 0 to M - 1, M the second number of the votes' shape.",
+        ),
+    )
 }
+
+# --- counted and merged -----------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """One kind of fault in one array: how many rows, and the first of them with the value seen."""
+
+    array: str
+    code: int
+    num_rows: int
+    rows: tuple[tuple[int, float], ...]
+
+    @property
+    def fault(self) -> Fault:
+        """The kind of fault."""
+        return FAULTS[self.code]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return what findings are put in order by."""
+        return self.array, self.fault.text
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The faults of some rows, by array and kind, in that order."""
+
+    faults: tuple[Finding, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.faults)
+
+    @classmethod
+    def from_rows(cls, array: str, codes: NDArray[np.uint8], rows: Ints, seen: Floats) -> Findings:
+        """Group rows at fault by their kind of fault; ``rows`` are global and ascending."""
+        found = []
+        for code in np.unique(codes[codes > 0]).tolist():
+            at = np.flatnonzero(codes == code)
+            first = at[:FIRST_ROWS]
+            pairs = zip(rows[first].tolist(), seen[first].tolist(), strict=True)
+            found.append(Finding(array, code, len(at), tuple(pairs)))
+        # In the order of a merge, so that one block reads like many.
+        return cls(tuple(sorted(found, key=lambda finding: finding.place)))
+
+    def merge(self, other: Findings) -> Findings:
+        """Return both together."""
+        if not (self.faults and other.faults):
+            return self if self.faults else other
+        merged: dict[tuple[str, str], Finding] = {}
+        for finding in (*self.faults, *other.faults):
+            known = merged.get(finding.place)
+            if known is not None:
+                # A NaN equals nothing, so rows are ordered by their number alone.
+                rows = sorted((*known.rows, *finding.rows), key=lambda row: row[0])
+                finding = finding._replace(
+                    num_rows=known.num_rows + finding.num_rows, rows=tuple(rows[:FIRST_ROWS])
+                )
+            merged[finding.place] = finding
+        return Findings(tuple(merged[place] for place in sorted(merged)))
+
+
+def merge_all(parts: Iterable[Findings]) -> Findings:
+    """All together."""
+    return functools.reduce(Findings.merge, parts, Findings())
+
+
+# --- in words ---------------------------------------------------------------------------------
+
 RULE = (
     "Expected class probabilities in each row (at least 0, summing to 1 within 0.001) and labels "
-    "that are whole numbers from 0 to K - 1, missing ones NaN or, in an integer matrix, negative. "
+    "that are whole numbers from 0 to K - 1, missing ones NaN or, in an integer matrix, negative."
 )
-LEAVE_OUT = "Correct these rows, or pass on_invalid='nan' to leave them out."
+LEAVE_OUT = "Correct these rows, or pass {on_invalid='nan'} to leave them out."
 
 # What finds the ids of some rows of an array, by the array's name.
 Names = Mapping[str, Callable[[Ints], Iterable[Any]]]
 
 
 def describe(findings: Findings, names: Names | None = None) -> str:
-    """All findings in words, a line each and one more of advice; rows by id where known."""
+    """Return all findings in words, a line each and one more of advice; rows by id where known."""
     lines = []
-    for array, fault, num, rows in findings.faults:
-        ids = row_ids(array, [row for row, _ in rows], names)
-        seen = ", ".join(
-            f"{row:,}{name} ({value:.6g})" for (row, value), name in zip(rows, ids, strict=True)
+    for finding in findings.faults:
+        rows, values = zip(*finding.rows, strict=True)
+        ids = row_ids(finding.array, rows, names)
+        seen = listed(
+            (
+                f"{row:,}{name} ({value:.6g})"
+                for row, name, value in zip(rows, ids, values, strict=True)
+            ),
+            count=finding.num_rows,
+            most=FIRST_ROWS,
         )
-        more = f", and {num - len(rows):,} more" if num > len(rows) else ""
-        plural = "row" if num == 1 else "rows"
-        lines.append(f"{array}: {num:,} {plural} where the row {fault}: {seen}{more}.")
-        lines.append(f"  {advice_on(fault, [value for _, value in rows])}")
+        lines.append(
+            f"{finding.array}: {plural(finding.num_rows, 'row')} where the row "
+            f"{finding.fault.text}: {seen}."
+        )
+        lines.append(f"  {finding.fault.advise(values)}")
     return "\n".join(lines)
-
-
-def advice_on(fault: str, values: Sequence[float]) -> str:
-    """What to do about a fault, given the first values seen."""
-    advice = ADVICE[fault]
-    return advice if isinstance(advice, str) else advice(values)
 
 
 def row_ids(array: str, rows: Sequence[int], names: Names | None) -> list[str]:
@@ -193,7 +239,7 @@ def row_ids(array: str, rows: Sequence[int], names: Names | None) -> list[str]:
 def raise_invalid(findings: Findings, names: Names | None = None) -> None:
     """Raise what was found, if anything."""
     if findings:
-        raise InvalidDataError(f"{describe(findings, names)}\n{RULE}{LEAVE_OUT}")
+        raise InvalidDataError(f"{describe(findings, names)}\n{RULE}", advice=LEAVE_OUT)
 
 
 def left_out(findings: Findings, names: Names | None = None) -> str:
@@ -206,7 +252,7 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
     return [
         {
             "array": finding.array,
-            "fault": finding.fault,
+            "fault": finding.fault.text,
             "num_rows": finding.num_rows,
             "rows": [row for row, _ in finding.rows],
             "values": [f"{value:.6g}" for _, value in finding.rows],
@@ -219,6 +265,7 @@ def raise_changed(rows: str = "some rows") -> NoReturn:
     """Say that the labelled data was not the same each time it was read."""
     raise ChangedInputError(
         f"labels or pred_probs: {rows} were not the same each time they were read. Either a chunk "
-        "has vanished from storage, which Zarr reads as fill values, or an array was written to. "
-        "Restore it and resume, or, if it was changed on purpose, begin anew with overwrite=True."
+        "has vanished from storage, which Zarr reads as fill values, or an array was written to.",
+        advice="Restore it and resume, or, if it was changed on purpose, begin anew with "
+        "{overwrite=True}.",
     )

@@ -10,6 +10,7 @@ from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.temperature import TEMPERATURE_GRID
 from daskal.method.values import Ints
 from daskal.method.weights import WEIGHT_FLOOR, ConsensusWeights, Draft
+from daskal.text import listed
 
 # Classes that a flag lists.
 FIRST_CLASSES = 10
@@ -46,15 +47,17 @@ class Classes:
 
     def listed(self, codes: Ints) -> str:
         """Return the first few of some classes."""
-        first = codes[:FIRST_CLASSES].tolist()
-        names = [str(code) if self.names is None else repr(self.names[code]) for code in first]
-        return ", ".join(names) + (", ..." if len(codes) > FIRST_CLASSES else "")
+        names = codes if self.names is None else [self.names[code] for code in codes.tolist()]
+        return listed(names if self.names is None else map(repr, names), most=FIRST_CLASSES)
 
 
 def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]:
     """How the labels lie over rows and annotators."""
-    for array, fault, num, _ in statistics.findings.faults:
-        yield f"{array}: {num:,} row(s) at fault, where the row {fault}"
+    for finding in statistics.findings.faults:
+        yield (
+            f"{finding.array}: {finding.num_rows:,} row(s) at fault, where the row "
+            f"{finding.fault.text}"
+        )
     unvoted = statistics.num_examples - statistics.num_labeled
     if unvoted:
         yield f"{unvoted:,} row(s) of the labels have no label: they are scored as the pool is"

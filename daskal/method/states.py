@@ -54,7 +54,7 @@ class ConsensusStatistics(Merging):
 
 @dataclass(frozen=True)
 class PendingRows:
-    """Rows whose majority vote only the temperature and global statistics can settle.
+    """Rows whose majority vote only the temperature and global statistics can decide.
 
     They are kept whole, as a small block of their own. Beyond ``PENDING_LIMIT`` numbers only their
     count is: pass 1 then reads the data once more.

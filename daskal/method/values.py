@@ -25,7 +25,7 @@ class VoteWeights(NamedTuple):
 
 
 class TieBreak(NamedTuple):
-    """What settles a majority vote that the probabilities leave tied."""
+    """What decides a majority vote that the probabilities leave tied."""
 
     class_counts: Ints  # (k,) votes for each class in the whole data set
     agreement: Floats  # (m,) share of an annotator's labels equal to the untied majority

@@ -62,7 +62,7 @@ def impute_mean(values: Floats, given: Ints, fallback: float) -> Floats:
     return np.where(np.isnan(values) & (given > 0), mean, values)
 
 
-def is_settled(statistics: LabelStatistics) -> bool:
+def is_loss_known(statistics: LabelStatistics) -> bool:
     """Whether every row's loss is known wherever the temperatures depend on it."""
     return all(
         statistics.fitted[place] == statistics.num_labeled
@@ -107,7 +107,7 @@ def equal_weights(statistics: LabelStatistics, num_models: int) -> ConsensusWeig
 
 @dataclass(frozen=True)
 class Draft:
-    """What the first read settles: enough to take the majority vote of any row."""
+    """What the first read tells: enough to take the majority vote of any row."""
 
     statistics: LabelStatistics
     temperature: Floats | None
@@ -143,7 +143,7 @@ class Draft:
 
     @property
     def tie_break(self) -> TieBreak:
-        """What settles the majority vote of any row."""
+        """What decides a tie in the majority vote of any row."""
         statistics = self.statistics
         agreement = ratio(statistics.untied_agreeing, statistics.untied)
         # Without a single untied row nobody is known to be better than anybody.

@@ -5,13 +5,15 @@ or Zarr arrays, or paths of them, the same functions return Dask collections.
 """
 
 from daskal.multiannotator.functions import (
-    convert_long_to_wide_dataset,
-    format_multiannotator_labels,
     get_active_learning_scores,
     get_active_learning_scores_ensemble,
     get_label_quality_multiannotator,
     get_label_quality_multiannotator_ensemble,
     get_majority_vote_label,
+)
+from daskal.multiannotator.reshaping import (
+    convert_long_to_wide_dataset,
+    format_multiannotator_labels,
 )
 
 __all__ = [

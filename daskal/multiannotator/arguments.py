@@ -30,6 +30,7 @@ from daskal.method.findings import FIRST_ROWS, Findings, describe, raise_invalid
 from daskal.method.states import LabelStatistics
 from daskal.names.naming import is_default
 from daskal.options import Options
+from daskal.text import listed, plural
 
 LAZY_PACKAGES = ("dask", "zarr", "xarray", "daskal")
 LABELS, PROBS, POOL = "labels_multiannotator", "pred_probs", "pred_probs_unlabeled"
@@ -127,10 +128,7 @@ def take_labels(given: Any) -> Matrix:
 
 def name_rows(rows: np.ndarray[Any, Any], noun: str = "row") -> str:
     """How many rows, and the first of them."""
-    more = ", ..." if len(rows) > FIRST_ROWS else ""
-    plural = "" if len(rows) == 1 else "s"
-    first = ", ".join(str(row) for row in rows[:FIRST_ROWS].tolist())
-    return f"{len(rows):,} {noun}{plural}: {first}{more}"
+    return f"{plural(len(rows), noun)}: {listed(rows.tolist(), most=FIRST_ROWS)}"
 
 
 class Given(NamedTuple):
@@ -156,7 +154,7 @@ class Given(NamedTuple):
 
     @property
     def on_invalid(self) -> str:
-        """What becomes of rows at fault."""
+        """What becomes of rows at fault: an error, or what cleanlab makes of them."""
         return "raise" if self.lazy else "keep"
 
     def options(self, **chosen: Any) -> Options:

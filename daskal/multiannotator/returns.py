@@ -11,7 +11,7 @@ import pandas as pd
 
 from daskal.api.estimation import finish_estimate
 from daskal.api.frames import wide_table
-from daskal.api.quality import Inquiry, gather, lazy_matrix, lazy_quality, lazy_votes
+from daskal.api.quality import Inquiry, answer, lazy_matrix, lazy_quality, lazy_votes
 from daskal.api.scoring import labeled_scores
 from daskal.engine import reduction
 from daskal.engine.graph import as_array
@@ -19,9 +19,9 @@ from daskal.errors import ArgumentTypeError, InputError
 from daskal.inputs.data import PoolData, like_template, pool_rule, rows_template
 from daskal.kernels.quality import (
     confidence_block,
-    gather_pool_block,
     majority_block,
     model_votes_block,
+    pool_columns_block,
     score_pool_block,
 )
 from daskal.method.annotators import annotator_table
@@ -101,7 +101,7 @@ def score_pool(pool: PoolData, estimate: Estimate | None, *, lazy: bool) -> tupl
         scores = as_array(pool.blocks, "score-unlabeled", score_pool_block, np.float64, rule=rule)
         return like_template(scores, pool.probs.template, "score"), []
     found: BlockColumns = reduction.tree(
-        pool.blocks, "score-unlabeled", gather_pool_block, rule=rule
+        pool.blocks, "score-unlabeled", pool_columns_block, rule=rule
     ).compute()
     return found.column("score"), [describe(found.findings)] if found.findings else []
 
@@ -196,7 +196,7 @@ def tables_now(
     given: Given, inquiry: Inquiry, estimate: Estimate, *, detailed: bool, stats: bool
 ) -> dict[str, Any]:
     """The tables as pandas, from one read."""
-    found = gather(inquiry, quality=True, votes=detailed)
+    found = answer(inquiry, quality=True, votes=detailed)
     index, columns = given.matrix.row_names, given.matrix.column_names
     names = quality_meta(inquiry.question.suffixes)
     table = pd.DataFrame({name: found.column(name) for name in names}, index=index)
@@ -224,7 +224,7 @@ def lazy_tables(
             lazy_votes(inquiry) if is_sparse else lazy_matrix(inquiry, PREFIX)
         )
     if stats:
-        found = gather(inquiry, quality=False, votes=False)
+        found = answer(inquiry, quality=False, votes=False)
         assert found.annotators is not None
         info["annotator_stats"] = annotator_table(found.annotators, estimate, inquiry.annotator_ids)
     return info

@@ -121,4 +121,4 @@ def in_words(kind: str, value: Any) -> str:
 
 def side_by_side(values: Sequence[float]) -> str:
     """Return the first few of some numbers in words."""
-    return listed(values, 2)
+    return listed((f"{value:.2f}" for value in values), most=3)

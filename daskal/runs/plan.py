@@ -29,11 +29,11 @@ from daskal.runs.memory import (
     SectionPlan,
     describe_section,
 )
-from daskal.text import format_bytes, summary_table
+from daskal.text import Summarized, format_bytes
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Summarized):
     """What :func:`daskal.run` would do, from the arrays' metadata alone.
 
     Attributes
@@ -52,6 +52,10 @@ class Plan:
     >>> plan.num_blocks, plan.fits
     (7, True)
     """
+
+    title = "daskal.Plan"
+    heading = "Plan:"
+    name_width = 13
 
     sections: tuple[SectionPlan, ...]
     threads: int
@@ -130,7 +134,7 @@ class Plan:
         )
 
     def summary(self) -> list[tuple[str, str]]:
-        """The plan in a few lines of (name, value), for people."""
+        """Return the plan in a few lines of (name, value), for people."""
         lines = [line for section in self.sections for line in describe_section(section)]
         lines += [
             ("tasks", f"{self.num_tasks:,} over {self.num_blocks:,} blocks"),
@@ -146,12 +150,6 @@ class Plan:
             verdict = "fits" if self.fits else "does not fit"
             lines.append(("limit", f"{format_bytes(self.memory_limit)} a worker: {verdict}"))
         return lines
-
-    def __repr__(self) -> str:
-        return "\n".join(["Plan:", *(f"  {name:<13} {value}" for name, value in self.summary())])
-
-    def _repr_html_(self) -> str:
-        return summary_table("daskal.Plan", self.summary())
 
 
 # Reads of pass 1: best quality needs the weights of the majority vote first.

@@ -21,6 +21,7 @@ from daskal.method.tallies import LabeledTally
 from daskal.runs.store import RECORDS, Claim
 from daskal.storage.objects import get_bytes, join_key, list_keys, put_bytes, remove_key
 from daskal.storage.redaction import explain, redacted
+from daskal.text import listed
 
 KINDS = {
     kind.__name__: kind
@@ -157,9 +158,6 @@ class Records:
         return finished_blocks(self.store, self.prefix)
 
 
-NAMED = 5
-
-
 def is_same(first: LabelStatistics, later: ConsensusStatistics | LabeledTally) -> bool:
     """Whether a later read of the same rows counted the same votes."""
     if isinstance(later, ConsensusStatistics):
@@ -179,6 +177,5 @@ def forget_changed(first: Records, later: Records, row_chunks: tuple[int, ...]) 
         later.forget(block)
     if not changed:
         return ""
-    named = [f"{edges[block]:,} to {edges[block + 1]:,}" for block in changed[:NAMED]]
-    more = f" and in {len(changed) - NAMED:,} more blocks" if len(changed) > NAMED else ""
-    return f"rows {', '.join(named)}{more}"
+    blocks = (f"{edges[block]:,} to {edges[block + 1]:,}" for block in changed)
+    return f"rows {listed(blocks, noun='blocks')}"

@@ -22,7 +22,7 @@ from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
 from daskal.runs.tables import section_ids, stored_batch
 from daskal.storage.redaction import redacted
-from daskal.text import summary_table
+from daskal.text import Summarized
 from daskal.version import __version__
 
 
@@ -33,7 +33,8 @@ def read_contents(path: str, root: Any) -> Contents:
     if attrs["status"] != store.FINISHED:
         raise UnfinishedStoreError(
             f"the run that writes {path!r} has not finished: its report is made of what is "
-            "known at its end. Continue it with resume=True (daskal score --resume)."
+            "known at its end.",
+            advice="Continue it with {resume=True (daskal score --resume)}.",
         )
     text = store.read_estimate(root)
     histograms = store.read_table(root, "histograms")
@@ -44,8 +45,8 @@ def read_contents(path: str, root: Any) -> Contents:
         codes = classes[["given", "consensus"]].to_numpy()
         if not ((codes >= 0) & (codes < estimate.num_classes)).all():
             raise StorageError(
-                f"the table 'classes' in {path!r} is damaged: it names classes there are not. Run "
-                "it again with overwrite=True."
+                f"the table 'classes' in {path!r} is damaged: it names classes there are not.",
+                advice="Run it again with {overwrite=True}.",
             )
     return Contents(
         path=path,
@@ -58,8 +59,8 @@ def read_contents(path: str, root: Any) -> Contents:
     )
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Summarized):
     """The finished result of :func:`daskal.run`, read from its store as it is asked for.
 
     Attributes
@@ -83,6 +84,8 @@ class Run:
     >>> daskal.Run.open(out).pool.compute()
     array([0.7, 0.5])
     """
+
+    title = "daskal.Run"
 
     path: str
     root: Any
@@ -153,16 +156,8 @@ class Run:
         text = store.read_estimate(self.root)
         return None if text is None else Estimate.from_json(text)
 
-    def __repr__(self) -> str:
-        return "\n".join(
-            ["<daskal.Run>", *(f"  {name:<22} {value}" for name, value in self.summary())]
-        )
-
-    def _repr_html_(self) -> str:
-        return summary_table("daskal.Run", self.summary())
-
     def summary(self) -> list[tuple[str, str]]:
-        """The run in a few lines of (name, value), for people."""
+        """Return the run in a few lines of (name, value), for people."""
         sizes = {
             "labelled examples": ("labeled", self.scores),
             "pool": ("unlabeled", self.pool),

@@ -201,10 +201,11 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
     refuse_other_version(path, found)
     differences = fingerprint.changes(found.get("fingerprint", {}), attrs["fingerprint"])
     if differences:
-        listed = "\n".join(f"  {difference}" for difference in differences)
+        shown = "\n".join(f"  {difference}" for difference in differences)
         raise ResumeError(
             f"the run in {redacted(path)!r} cannot be resumed: its inputs or options are not those "
-            f"it was begun with:\n{listed}\nPass those, or overwrite=True to begin anew."
+            f"it was begun with:\n{shown}\nPass those,",
+            advice="or {overwrite=True} to begin anew.",
         )
     return bool(found["status"] == store.FINISHED)
 
@@ -234,8 +235,9 @@ def begin(
         running = found["status"] == store.RUNNING
         state = "holds a run that is not finished" if running else "exists already"
         raise StoreExistsError(
-            f"{redacted(path)!r} {state}. Pass overwrite=True to replace it, resume=True to "
-            "continue the run that made it, or another path."
+            f"{redacted(path)!r} {state}.",
+            advice="Pass {overwrite=True} to replace it, {resume=True} to continue the run that "
+            "made it, or another path.",
         )
     if found is not None and resume and found["status"] == store.RUNNING:
         root = store.open_group(path, "r+", storage_options)

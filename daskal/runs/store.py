@@ -175,9 +175,9 @@ def open_finished(path: str, storage_options: Storage, *, partial: bool = False)
     status = described["status"]
     if status != FINISHED and not (partial and status == RUNNING):
         raise UnfinishedStoreError(
-            f"the run that writes {redacted(path)!r} has not finished. Continue it with "
-            "resume=True (daskal score --resume), read it once it is done, or read what there is "
-            "with Run.open(..., partial=True)."
+            f"the run that writes {redacted(path)!r} has not finished.",
+            advice="Continue it with {resume=True (daskal score --resume)}, read it once it is "
+            "done, or read what there is with Run.open(..., partial=True).",
         )
     wrong = [
         name
@@ -187,7 +187,8 @@ def open_finished(path: str, storage_options: Storage, *, partial: bool = False)
     if wrong:
         raise StorageError(
             f"the result store {redacted(path)!r} is damaged, or of another version of daskal: its "
-            f"attributes lack {', '.join(wrong)}. Run it again with overwrite=True."
+            f"attributes lack {', '.join(wrong)}.",
+            advice="Run it again with {overwrite=True}.",
         )
     return root
 

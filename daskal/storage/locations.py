@@ -16,7 +16,7 @@ from daskal.storage.redaction import explain, redacted, showable
 OPEN_SECONDS = 20.0
 
 _TABLES = (
-    "Votes in long format become a store with daskal.import_votes, a matrix with "
+    "Votes in long format become a store with {daskal.import_votes}, a matrix with "
     "zarr.save_array('name.zarr', matrix)."
 )
 # What another tool of the field would do with a file that holds no Zarr.
@@ -130,7 +130,8 @@ def open_local(name: str, path: str) -> Any:
             raise
         advice = _ADVICE_BY_SUFFIX.get(place.suffix, "Check the path.")
         raise InputError(
-            f"{name}: expected a Zarr array or group, got {path!r}, which is neither. {advice}"
+            f"{name}: expected a Zarr array or group, got {path!r}, which is neither.",
+            advice=advice,
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -23,6 +24,8 @@ from distributed import Client
 
 import daskal
 from daskal.cli import commands, options
+from daskal.cli.options import TYPED
+from daskal.errors import ARGUMENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = ("batch", "demo", "import", "plan", "report", "score")
@@ -522,6 +525,26 @@ def test_advice_is_given_as_it_is_typed(arrays: Path) -> None:
     assert "Name them with --task, --annotator and --label." in refused.stderr
     refused = invoke(*given[:2], arrays / "votes.csv", *given[3:], *out)
     assert "become a store with `daskal import`" in refused.stderr
+
+
+def test_every_argument_that_advice_names_can_be_typed() -> None:
+    texts = {
+        node.value
+        for path in Path(daskal.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    named = {argument for text in texts for argument in ARGUMENT.findall(text)}
+    arguments = {name for name in named if re.match(r"\w+=|daskal\.", name)}
+    # One is the example in the docstring of DaskalError.
+    assert arguments == set(TYPED)
+
+
+def test_values_are_shown_as_they_are(arrays: Path) -> None:
+    """Only the advice is put in the command line's words, not a name that looks like advice."""
+    path = arrays / "overwrite=True.zarr"
+    result = score(arrays, "--unlabeled", path)
+    assert "overwrite=True.zarr" in result.stderr
 
 
 def test_debug_shows_the_traceback(arrays: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskal.importing.columns import Survey, Tally, as_column, listed, positions, whole_numbers
+from daskal.importing.columns import Survey, Tally, as_column, positions, whole_numbers
 
 
 def counts(tally):
@@ -129,8 +129,3 @@ def test_a_value_has_one_bucket_wherever_it_stands(values):
             if value in bucket.values.to_pylist()
         }
         assert len(places) == 1
-
-
-def test_messages_list_a_few():
-    assert listed("abc", 3) == "'a', 'b', 'c'"
-    assert listed(range(9), 12) == "0, 1, 2, 3, 4 and 7 more"

@@ -121,7 +121,7 @@ def test_a_block_leaves_out_what_looks_far_from_the_best(small_tiles):
     every, some = whole(labels, probs, guess=False), whole(labels, probs)
     assert set(every.fitted) == {every.num_labeled}
     assert set(some.fitted) == {every.num_labeled, 0}
-    assert weights.is_settled(some)
+    assert weights.is_loss_known(some)
     for place in temperature.compared_places([some.losses[0].losses]):
         assert some.losses[0].losses[place] == every.losses[0].losses[place]
     assert whole(labels, probs, fit=False).fitted == (0,) * 33

@@ -14,7 +14,7 @@ from daskal.kernels.first_pass import (
     consensus_statistics,
     label_statistics,
     pending_tiles,
-    settle_pending,
+    statistics_of_pending,
     sum_together,
 )
 from daskal.method.states import LabelStatistics, PendingRows
@@ -118,7 +118,7 @@ def test_rows_tied_to_the_end_wait_for_the_whole():
     assert state.pending.count == 1
     np.testing.assert_array_equal(state.pending.index, [0])
     rule = Draft.from_statistics(state, OPTIONS).rule()
-    settled = settle_pending(state.pending, rule)
+    settled = statistics_of_pending(state.pending, rule)
     # Class 1 is the rarer one over all votes.
     np.testing.assert_array_equal(settled.consensus_counts, [0, 1])
 
@@ -163,7 +163,7 @@ def test_consensus_statistics_of_any_cut(data, seed):
     problem = make_problem(seed, num_examples=25, pool=None)
     state = statistics(problem.labels, problem.pred_probs)
     draft = Draft.from_statistics(state, OPTIONS)
-    majority = state.consensus.merge(settle_pending(state.pending, draft.rule()))
+    majority = state.consensus.merge(statistics_of_pending(state.pending, draft.rule()))
     rule = draft.rule(consensus_weights(state, majority))
     whole = consensus_statistics(as_block(problem.labels, problem.pred_probs), rule=rule)
     edges = np.cumsum([0, *data.draw(chunkings(25))])

@@ -1,4 +1,4 @@
-"""The mirror: every function of cleanlab.multiannotator, with its options, against the package."""
+"""Every function of cleanlab.multiannotator, with its options, against the package itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskal import DaskalError, DataWarning
-from daskal.multiannotator import functions
+from daskal import multiannotator as functions
 from tests import oracle, realdata
 from tests.problems import VARIANTS, chunkings, make_problem, problems, single_label
 

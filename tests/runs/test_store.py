@@ -18,7 +18,7 @@ from daskal.errors import (
     UnfinishedStoreError,
 )
 from daskal.kernels.second_pass import pool_tally
-from daskal.method.findings import Finding, Findings
+from daskal.method.findings import ALL_ZERO, NOT_FINITE, Finding, Findings
 from daskal.method.tallies import PoolTally
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.runs import store
@@ -181,7 +181,7 @@ def test_finished_again_after_a_crash_between(path: str) -> None:
 def test_records_hold_states_exactly(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
     records = Records.of_stage(root, claim, "score unlabeled", on_invalid="nan")
-    found = Findings((Finding("pred_probs", "is NaN or infinite", 2, ((0, np.nan), (7, 0.1))),))
+    found = Findings((Finding("pred_probs", NOT_FINITE, 2, ((0, np.nan), (7, 0.1))),))
     state = pool_tally(np.array([0.25, np.nan, 1 / 3]), 5, 2, found)
     records.put(3, state)
     assert records.finished() == {3}
@@ -197,7 +197,7 @@ def test_records_hold_states_exactly(path: str) -> None:
 
 def test_faulty_blocks_are_left_unfinished_where_asked(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
-    found = Findings((Finding("pred_probs", "is all zero", 1, ((0, 0.0),)),))
+    found = Findings((Finding("pred_probs", ALL_ZERO, 1, ((0, 0.0),)),))
     state = pool_tally(np.array([np.nan]), 0, 1, found)
     records = Records.of_stage(root, claim, "score unlabeled", on_invalid="raise")
     records.put(0, state)

@@ -1,0 +1,99 @@
+"""The commands that show what a finished run holds. They touch no array."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+import daskal
+from daskal import text
+from daskal.cli import console
+from daskal.cli.options import (
+    parse_batch_path,
+    parse_batch_paths,
+    reports_errors,
+    storage_option,
+)
+
+
+@click.command()
+@click.argument("store", metavar="OUT.zarr")
+@click.option("--size", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option(
+    "--max-relabel-fraction",
+    type=click.FloatRange(0, 1),
+    help="Greatest share of labelled examples, to be labelled again.",
+)
+@click.option(
+    "--out",
+    callback=parse_batch_path,
+    metavar="next.csv|.parquet|.json",
+    help="Write the batch here, as JSON for Label Studio.  [default: show its first examples; all "
+    "of it as CSV into a pipe]",
+)
+@click.option(
+    "--id-key",
+    default="id",
+    show_default=True,
+    help="Name of the ids in the data of a JSON file's tasks.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    callback=parse_batch_paths,
+    metavar="FILE",
+    help="A batch that is out for labelling already; may be given several times.",
+)
+@click.option(
+    "--max-annotations",
+    type=click.IntRange(min=1),
+    help="Leave out labelled examples that have so many labels.",
+)
+@storage_option
+@reports_errors
+def batch(
+    *,
+    store: str,
+    size: int,
+    max_relabel_fraction: float | None,
+    out: str | None,
+    id_key: str,
+    exclude: tuple[str, ...],
+    max_annotations: int | None,
+    storage_options: dict[str, Any] | None,
+) -> None:
+    """Choose the examples to label next from a result store, lowest score first."""
+    run = daskal.Run.open(store, storage_options=storage_options)
+    import pandas as pd
+
+    earlier = [
+        daskal.read_batch(path, id_key=id_key, storage_options=storage_options) for path in exclude
+    ]
+    chosen = run.next_batch(
+        size=size,
+        max_relabel_fraction=max_relabel_fraction,
+        exclude=pd.concat(earlier, ignore_index=True) if earlier else None,
+        max_annotations=max_annotations,
+    )
+    if out is not None:
+        daskal.export_batch(chosen, out, id_key=id_key, storage_options=storage_options)
+        click.echo(f"{len(chosen):,} examples written to {out}", err=True)
+    elif sys.stdout.isatty():
+        console.show_batch(console.open_console(), chosen, shown=25)
+    else:
+        click.echo(chosen.to_csv(index=False), nl=False)
+
+
+@click.command()
+@click.argument("store", metavar="OUT.zarr")
+@click.option(
+    "--out", default="report.html", show_default=True, metavar="FILE", help="The page to write."
+)
+@storage_option
+@reports_errors
+def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
+    """Write a result store's report: one HTML page that needs no network."""
+    page = daskal.Run.open(store, storage_options=storage_options).report(out)
+    click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)

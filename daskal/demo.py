@@ -304,7 +304,7 @@ def judge(
     The class is the consensus label of a labeled example, the model's prediction in the pool.
     Holds counts by score, never the scores.
     """
-    tally = for_each_chunk("evaluate", tally_chunk, crowd, section, folder, progress)
+    tally = for_each_chunk("test", tally_chunk, crowd, section, folder, progress)
     return read_off(tally, share)
 
 

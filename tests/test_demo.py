@@ -148,7 +148,7 @@ def test_judge_counts_as_the_whole_arrays_do(cluster: Client, tmp_path: Path) ->
     told: list[Progress] = []
     with cluster.as_current():
         judged = demo.judge(crowd, "labeled", tmp_path, told.append, share=0.1)
-    assert told[-1] == Progress("evaluate labeled", 2, 2, 5000, 5000)
+    assert told[-1] == Progress("test labeled", 2, 2, 5000, 5000)
     assert demo.judge(crowd, "labeled", tmp_path, share=0.1) == judged
     wrong = (consensus != truth)[np.argsort(scores)]
     assert judged.wrong == wrong.mean()

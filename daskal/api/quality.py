@@ -138,7 +138,7 @@ def lazy_votes(inquiry: Inquiry) -> Any:
     ids = inquiry.annotator_ids
     return as_frame(
         inquiry.given.blocks,
-        "detailed quality",
+        "vote qualities",
         frames.votes_frame_block,
         frames.votes_table(votes_meta(), ids),
         inquiry.row_ids,
@@ -152,7 +152,7 @@ def lazy_matrix(inquiry: Inquiry, prefix: str) -> Any:
     columns = pd.Index([f"{prefix}{annotator}" for annotator in inquiry.annotator_ids])
     return as_frame(
         inquiry.given.blocks,
-        "detailed quality",
+        "vote qualities",
         frames.wide_frame_block,
         pd.DataFrame(np.zeros((0, len(columns))), columns=columns),
         inquiry.row_ids,

@@ -35,8 +35,8 @@ STAGES = {
     "score unlabeled": "pass 2: pool",
     "make labeled": "making: labeled",
     "make unlabeled": "making: pool",
-    "evaluate labeled": "judging: labeled",
-    "evaluate unlabeled": "judging: pool",
+    "test labeled": "judging: labeled",
+    "test unlabeled": "judging: pool",
     "survey": "reading ids",
     "write": "writing votes",
 }

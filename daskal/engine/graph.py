@@ -29,7 +29,8 @@ from daskal.method.merging import merge_all
 def new_name(stage: str) -> str:
     """Return a name for the keys of a stage, which the dashboard shows without its last part.
 
-    Contents are never hashed for it.
+    Contents are never hashed for it. Words of eight letters that begin with one of a to f are no
+    part of a stage's name: Dask takes them for the beginning of a hash.
     """
     return f"daskal-{stage.replace(' ', '-')}-{uuid.uuid4().hex}"
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
-from distributed import Client, as_completed
 
-from daskal.engine.progress import Progress, ProgressCallback
+from daskal.engine.progress import ProgressCallback
+from daskal.engine.reduction import reduce_calls
 from daskal.errors import InputError, StoreExistsError
 from daskal.method.values import Floats, Ints
 
@@ -35,8 +35,7 @@ GUESSERS = 10
 LEAST_ACCURACY, MOST_ACCURACY = 0.55, 0.95
 # Bins of the scores' distribution that the judgement is read off.
 SCORE_BINS = 4096
-# Sections of a store, and what the stages of work on them are called.
-SHORT = {"labeled": "labeled", "unlabeled": "pool"}
+SECTIONS = ("labeled", "unlabeled")
 MARKER = "demo.json"
 ARRAYS = ("labels.zarr", "pred_probs.zarr", "unlabeled.zarr", "truth.zarr", "scores.zarr")
 
@@ -179,9 +178,8 @@ def label_dtype(num_classes: int) -> str:
     return "int8" if num_classes <= 127 else "int16" if num_classes <= 32767 else "int32"
 
 
-def make_chunk(cut: tuple[int, int], crowd: Crowd, section: str, folder: str) -> int:
-    """Draw the rows of one chunk and store them; how many."""
-    start, stop = cut
+def make_chunk(start: int, stop: int, *, crowd: Crowd, section: str, folder: str) -> int:
+    """Draw the rows of one chunk, store them, and return how many there are."""
     random = np.random.default_rng([crowd.seed, 1 if section == "labeled" else 2, start])
     truth = random.integers(0, crowd.num_classes, stop - start)
     probs = draw_probs(crowd, random, truth)
@@ -231,25 +229,39 @@ def prepare(crowd: Crowd, folder: Path) -> None:
         )
 
 
-def make(crowd: Crowd, folder: Path, client: Client, progress: ProgressCallback) -> None:
-    """Make the data of a demo in a folder, chunk by chunk on a cluster.
+def make(crowd: Crowd, folder: Path, progress: ProgressCallback | None = None) -> None:
+    """Make the data of a demo in a folder, chunk by chunk on whatever Dask scheduler is active.
 
     Leaves ``labels.zarr`` (N, M), ``pred_probs.zarr`` (N, K), ``unlabeled.zarr`` (U, K) and the
     true classes in ``truth.zarr``.
     """
     prepare(crowd, folder)
-    for section, short in SHORT.items():
-        cuts, stage = list(crowd.cuts(section)), f"make {short}"
-        made = client.map(
-            make_chunk, cuts, crowd=crowd, section=section, folder=str(folder), pure=False
-        )
-        rows = 0
-        progress(Progress(stage, 0, len(cuts), rows, crowd.rows(section)))
-        for done, (_, num_rows) in enumerate(
-            as_completed(made, client.loop, with_results=True), start=1
-        ):
-            rows += num_rows
-            progress(Progress(stage, done, len(cuts), rows, crowd.rows(section)))
+    for section in SECTIONS:
+        function = partial(make_chunk, crowd=crowd)
+        for_each_chunk("make", function, crowd, section, folder, progress)
+
+
+def for_each_chunk(
+    verb: str,
+    function: Callable[..., Any],
+    crowd: Crowd,
+    section: str,
+    folder: Path,
+    progress: ProgressCallback | None,
+) -> Any:
+    """Return the sum of what a function returns for the chunks of a section."""
+    cuts = list(crowd.cuts(section))
+    return reduce_calls(
+        f"{verb} {section}",
+        function,
+        cuts,
+        [stop - start for start, stop in cuts],
+        sum,
+        progress,
+        section=section,
+        # Workers may have another working directory.
+        folder=str(folder.absolute()),
+    )
 
 
 class Judgement(NamedTuple):
@@ -260,9 +272,9 @@ class Judgement(NamedTuple):
     found: float
 
 
-def tally_chunk(cut: tuple[int, int], section: str, folder: str) -> Ints:
-    """Rows, and rows where the class is not the true one, by score: (2, SCORE_BINS)."""
-    root, rows = Path(folder), slice(*cut)
+def tally_chunk(start: int, stop: int, *, section: str, folder: str) -> Ints:
+    """Return how many rows, and how many wrong classes, each score has: (2, SCORE_BINS)."""
+    root, rows = Path(folder), slice(start, stop)
 
     def read(name: str) -> Any:
         return zarr.open_array(root / name, mode="r")[rows]
@@ -283,23 +295,16 @@ def judge(
     crowd: Crowd,
     section: str,
     folder: Path,
-    client: Client,
-    progress: ProgressCallback,
+    progress: ProgressCallback | None = None,
     *,
     share: float,
 ) -> Judgement:
-    """How much more often the class is wrong among the lowest scores.
+    """Return how much more often the class is wrong among the lowest scores.
 
-    The class is the consensus label of a labelled example, the model's prediction in the pool.
+    The class is the consensus label of a labeled example, the model's prediction in the pool.
     Holds counts by score, never the scores.
     """
-    tally = np.zeros((2, SCORE_BINS), dtype=np.int64)
-    cuts, stage = list(crowd.cuts(section)), f"judge {SHORT[section]}"
-    parts = client.map(tally_chunk, cuts, section=section, folder=str(folder), pure=False)
-    progress(Progress(stage, 0, len(cuts), 0, crowd.rows(section)))
-    for done, (_, part) in enumerate(as_completed(parts, client.loop, with_results=True), start=1):
-        tally += part
-        progress(Progress(stage, done, len(cuts), int(tally[0].sum()), crowd.rows(section)))
+    tally = for_each_chunk("test", tally_chunk, crowd, section, folder, progress)
     return read_off(tally, share)
 
 

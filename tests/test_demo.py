@@ -86,13 +86,18 @@ def test_impossible_crowds_are_refused(options: dict[str, float], message: str) 
         Crowd(**options)  # type: ignore[arg-type]
 
 
-def test_make_stores_the_same_data_each_time(cluster: Client, tmp_path: Path) -> None:
+def test_make_stores_the_same_data_each_time(
+    cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crowd = Crowd(num_examples=5000, num_unlabeled=6000, num_annotators=6, num_classes=4)
     told: list[Progress] = []
-    demo.make(crowd, tmp_path / "a", cluster, told.append)
-    demo.make(crowd, tmp_path / "b", cluster, told.append)
+    monkeypatch.chdir(tmp_path)
+    with cluster.as_current():
+        # Where the workers are does not count.
+        demo.make(crowd, Path("a"), told.append)
+    demo.make(crowd, tmp_path / "b")
     # An earlier demo is replaced.
-    demo.make(crowd, tmp_path / "b", cluster, told.append)
+    demo.make(crowd, tmp_path / "b")
     shapes = {}
     for name in ("labels", "pred_probs", "unlabeled", "truth.zarr/labeled", "truth.zarr/unlabeled"):
         path = name if "/" in name else f"{name}.zarr"
@@ -111,7 +116,7 @@ def test_make_stores_the_same_data_each_time(cluster: Client, tmp_path: Path) ->
         *[Progress("make labeled", 1, 2, told[1].rows, 5000)],
         Progress("make labeled", 2, 2, 5000, 5000),
     ]
-    assert told[5] == Progress("make pool", 2, 2, 6000, 6000)
+    assert told[5] == Progress("make unlabeled", 2, 2, 6000, 6000)
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def test_judgement_is_read_off_counts_by_score() -> None:
 
 def test_judge_counts_as_the_whole_arrays_do(cluster: Client, tmp_path: Path) -> None:
     crowd = Crowd(num_examples=5000, num_unlabeled=4, num_annotators=6, num_classes=4)
-    demo.make(crowd, tmp_path, cluster, lambda _: None)
+    demo.make(crowd, tmp_path)
     truth = zarr.open_array(tmp_path / "truth.zarr/labeled")[:]
     random = np.random.default_rng(5)
     scores = random.random(5000)
@@ -140,7 +145,11 @@ def test_judge_counts_as_the_whole_arrays_do(cluster: Client, tmp_path: Path) ->
     section = zarr.create_group(tmp_path / "scores.zarr/labeled")
     for name, values in (("score", scores), ("consensus_label", consensus)):
         section.create_array(name, data=values)
-    judged = demo.judge(crowd, "labeled", tmp_path, cluster, lambda _: None, share=0.1)
+    told: list[Progress] = []
+    with cluster.as_current():
+        judged = demo.judge(crowd, "labeled", tmp_path, told.append, share=0.1)
+    assert told[-1] == Progress("test labeled", 2, 2, 5000, 5000)
+    assert demo.judge(crowd, "labeled", tmp_path, share=0.1) == judged
     wrong = (consensus != truth)[np.argsort(scores)]
     assert judged.wrong == wrong.mean()
     assert judged.wrong_among_lowest == pytest.approx(wrong[:500].mean(), abs=2e-3)

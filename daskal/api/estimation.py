@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daskal.engine import reduction
-from daskal.engine.graph import BlockRecords
+from daskal.engine.jobs import BlockRecords
 from daskal.engine.progress import ProgressCallback
 from daskal.errors import DataWarning
 from daskal.inputs.blocks import RowBlocks

@@ -124,7 +124,7 @@ def lazy_quality(inquiry: Inquiry) -> Any:
     """Return label quality lazily, one row an example."""
     return as_frame(
         inquiry.given.blocks,
-        "label-quality",
+        "label quality",
         frames.quality_frame_block,
         pd.DataFrame(quality_meta(inquiry.question.suffixes)),
         inquiry.row_ids,
@@ -137,7 +137,7 @@ def lazy_votes(inquiry: Inquiry) -> Any:
     ids = inquiry.annotator_ids
     return as_frame(
         inquiry.given.blocks,
-        "vote-quality",
+        "vote qualities",
         frames.votes_frame_block,
         frames.votes_table(votes_meta(), ids),
         inquiry.row_ids,
@@ -151,7 +151,7 @@ def lazy_matrix(inquiry: Inquiry, prefix: str) -> Any:
     columns = pd.Index([f"{prefix}{annotator}" for annotator in inquiry.annotator_ids])
     return as_frame(
         inquiry.given.blocks,
-        "vote-quality",
+        "vote qualities",
         frames.wide_frame_block,
         pd.DataFrame(np.zeros((0, len(columns))), columns=columns),
         inquiry.row_ids,
@@ -267,7 +267,7 @@ def answer(inquiry: Inquiry, *, quality: bool, votes: bool) -> BlockColumns:
     """Return the answer to an inquiry, from one read (runs now)."""
     state: BlockColumns = reduction.tree(
         inquiry.given.blocks,
-        "quality",
+        "quality columns",
         answer_block,
         question=inquiry.question,
         num_annotators=inquiry.given.labels.num_annotators,

@@ -84,7 +84,7 @@ def labeled_scores(given: LabeledData, rule: Rule, on_invalid: str) -> da.Array:
     """Return the scores of opened labeled data under a rule, lazily."""
     return as_array(
         given.blocks,
-        "score-labeled",
+        "score labeled",
         second_pass.score_labeled_block,
         np.float64,
         rule=rule,
@@ -136,7 +136,7 @@ def score_unlabeled(
     pool = fit_pool(estimate, open_pool(pred_probs_unlabeled, storage_options))
     scores = as_array(
         pool.blocks,
-        "score-unlabeled",
+        "score unlabeled",
         second_pass.score_unlabeled_block,
         np.float64,
         rule=pool_rule(estimate, pool),

@@ -111,7 +111,7 @@ def open_pools(
 def raise_all_findings(scores: Any, storage_options: Storage) -> None:
     """Say what is wrong in all blocks behind lazy scores, not in the one that failed first."""
     array = arguments.open_argument("scores", scores, storage_options).array
-    findings = reduction.reduce_same_blocks(array, "findings", second_pass.findings_of_block)
+    findings = reduction.reduce_same_blocks(array, "faulty rows", second_pass.findings_of_block)
     if findings is not None:
         raise_invalid(findings)
 

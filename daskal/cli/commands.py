@@ -146,8 +146,8 @@ def demo(
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )
-    with timed_work(None, workers, memory_limit) as (client, limit, progress):
-        daskal.demo.make(crowd, out, client, progress)
+    with timed_work(None, workers, memory_limit) as (limit, progress):
+        daskal.demo.make(crowd, out, progress)
         run = daskal.run(
             labels=out / "labels.zarr",
             pred_probs=out / "pred_probs.zarr",
@@ -159,7 +159,7 @@ def demo(
             progress=progress,
         )
         judgements = {
-            name: daskal.demo.judge(crowd, section, out, client, progress, share=LOWEST)
+            name: daskal.demo.judge(crowd, section, out, progress, share=LOWEST)
             for name, section in (
                 ("consensus labels", "labeled"),
                 ("predictions in the pool", "unlabeled"),
@@ -221,7 +221,7 @@ def score(
     if overwrite and resume:
         raise click.UsageError("Choose --overwrite or --resume.")
     known = None if estimate is None else read_estimate(estimate, storage_options)
-    with timed_work(scheduler, workers, memory_limit) as (_, limit, progress):
+    with timed_work(scheduler, workers, memory_limit) as (limit, progress):
         run = daskal.run(
             labels=labels,
             pred_probs=one_or_all(pred_probs),
@@ -335,11 +335,11 @@ def import_votes(
     """
     check_scheduler(scheduler, workers)
     names = None if classes is None else [name.strip() for name in classes.split(",")]
-    with timed_work(scheduler, workers, memory_limit) as (_, _, progress):
+    with timed_work(scheduler, workers, memory_limit) as (_, progress):
         made = daskal.import_votes(
             one_or_all(votes),
             classes=names,
-            progress=lambda stage, done, total: progress(daskal.Progress(stage, done, total, 0, 0)),
+            progress=progress,
             **options,
         )
     console.show_import(console.open_console(), made)

@@ -27,18 +27,20 @@ if TYPE_CHECKING:
     from daskal.runs.result import Run
 
 STAGES = {
-    "labels": "pass 1: labels",
+    "votes": "pass 1: votes",
+    "temperature": "pass 1: temperature",
     "ties": "pass 1: ties",
     "consensus": "pass 1: consensus",
-    "score labeled": "pass 2: labelled",
-    "score pool": "pass 2: pool",
-    "make labeled": "making: labelled",
-    "make pool": "making: pool",
-    "judge labeled": "judging: labelled",
-    "judge pool": "judging: pool",
+    "score labeled": "pass 2: labeled",
+    "score unlabeled": "pass 2: pool",
+    "make labeled": "making: labeled",
+    "make unlabeled": "making: pool",
+    "test labeled": "judging: labeled",
+    "test unlabeled": "judging: pool",
     "survey": "reading ids",
     "write": "writing votes",
 }
+STAGE_WIDTH = max(map(len, STAGES.values()))
 # Seconds between two lines about one pass where output is no terminal.
 LINE_INTERVAL = 10.0
 # Columns of text where output is no terminal: enough for every table in one line a row.
@@ -73,18 +75,23 @@ class Meter:
     def __init__(self, first: Progress, clock: Callable[[], float]) -> None:
         self.began = clock()
         self.clock = clock
-        self.before = first.rows
+        self.first = first
 
     def describe(self, progress: Progress) -> str:
         """Blocks done, rows a second, time left or, at the end, time taken."""
         seconds = self.clock() - self.began
-        rows = progress.rows - self.before
+        rows, blocks = progress.rows - self.first.rows, progress.done - self.first.done
         parts = [f"{progress.done:,}/{progress.total:,} blocks"]
         if rows and seconds > 0:
             parts.append(f"{short_count(rows / seconds)} rows/s")
             if progress.done < progress.total:
-                left = (progress.total_rows - progress.rows) * seconds / rows
-                parts.append(f"{clock_time(left)} left")
+                # Blocks tell it too where nobody knows how many rows there are.
+                share = (
+                    (progress.total_rows - progress.rows) / rows
+                    if progress.total_rows
+                    else (progress.total - progress.done) / blocks
+                )
+                parts.append(f"{clock_time(share * seconds)} left")
             else:
                 parts.append(f"in {clock_time(seconds)}")
         return "  ".join(parts)
@@ -109,7 +116,7 @@ class Lines:
             if due or progress.done == progress.total:
                 self.shown[progress.stage] = now
                 name = STAGES.get(progress.stage, progress.stage)
-                click.echo(f"{name:<18} {meter.describe(progress)}", err=True)
+                click.echo(f"{name:<{STAGE_WIDTH}} {meter.describe(progress)}", err=True)
 
 
 @contextmanager

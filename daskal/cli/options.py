@@ -194,7 +194,7 @@ def one_or_all(paths: tuple[str, ...]) -> Any:
 @contextmanager
 def timed_work(
     scheduler: str | None, workers: int | None, memory_limit: int | None
-) -> Iterator[tuple[Any, int | None, ProgressCallback]]:
+) -> Iterator[tuple[int | None, ProgressCallback]]:
     """A scheduler, what a worker may take, a progress display; the end shows what was used."""
     began = time.monotonic()
     peak = None
@@ -205,7 +205,7 @@ def timed_work(
         limit = memory_limit
         if client is not None and scheduler is None:
             limit = launching.workers_limit(client)
-        yield client, limit, progress
+        yield limit, progress
         if client is not None and scheduler is None:
             peak = launching.workers_peak(client)
     click.echo(console.describe_cost(time.monotonic() - began, peak, limit), err=True)

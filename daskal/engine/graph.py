@@ -1,139 +1,147 @@
-"""Blocks of rows as tasks of a graph: one task reads what it needs of its block and computes."""
+"""Graphs of a job's tasks: one task reads what it needs of a block of rows and computes.
+
+Keys begin with ``daskal-`` and the name of the stage: Dask's dashboard shows one bar for each.
+"""
 
 from __future__ import annotations
 
-import logging
 import math
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 import pandas as pd
-from dask._task_spec import Alias, DataNode, List, Task, TaskRef
+from dask._task_spec import DataNode, List, Task, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from daskal.engine.progress import announce
-from daskal.engine.workers import keep_freed_memory
-from daskal.errors import BlockError, ClusterError, DaskalError
+from daskal.engine.jobs import BlockJob, BlockRecords, Job, read_record, run_task
+from daskal.engine.progress import RowCounter
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.ids import RowIds
-from daskal.inputs.readers import Reader
 from daskal.method.merging import merge_all
-from daskal.method.values import Block
-from daskal.storage.redaction import explain, showable
-from daskal.version import __version__
-
-logger = logging.getLogger("daskal")
 
 
-class BlockRecords(Protocol):
-    """What keeps the states of finished blocks."""
+def new_name(stage: str) -> str:
+    """Return a name for the keys of a stage, which the dashboard shows without its last part.
 
-    def put(self, block: int, state: Any) -> None:
-        """Keep the state of a block that is finished."""
-
-    def get(self, block: int) -> Any:
-        """The state of a finished block."""
-
-    def finished(self) -> frozenset[int]:
-        """The finished blocks."""
+    Contents are never hashed for it. Words of eight letters that begin with one of a to f are no
+    part of a stage's name: Dask takes them for the beginning of a hash.
+    """
+    return f"daskal-{stage.replace(' ', '-')}-{uuid.uuid4().hex}"
 
 
-@dataclass(frozen=True)
-class BlockJob:
-    """What is done to every block: it travels to the workers once."""
-
-    function: Callable[..., Any]
-    options: dict[str, Any]
-    readers: tuple[Reader, ...]
-    has_labels: bool
-    topic: str | None = None
-    records: BlockRecords | None = None
-    version: str = __version__
-
-    def run(self, start: int, stop: int, arguments: Sequence[Any]) -> Any:
-        """Read the rows ``start:stop`` of every source and compute."""
-        try:
-            arrays = [
-                reader(argument, start, stop)
-                for reader, argument in zip(self.readers, arguments, strict=True)
-            ]
-            labels = arrays.pop(0) if self.has_labels else None
-            probs = [model for array in arrays for model in (array if array.ndim == 3 else [array])]
-            return self.function(Block(labels, probs, start), **self.options)
-        except DaskalError:
-            raise
-        except Exception as error:
-            names = ", ".join(reader.name for reader in self.readers)
-            raise BlockError(
-                f"rows {start:,} to {stop:,} of {names} failed: {explain(error)}"
-            ) from showable(error)
+# --- layers -----------------------------------------------------------------------------------
 
 
-def run_block(job: BlockJob, block: int, start: int, stop: int, arguments: Sequence[Any]) -> Any:
-    """Run the job on one block (the task of the graph)."""
-    if job.version != __version__:
-        raise ClusterError(
-            f"expected daskal {job.version} on every worker, as on the client, got {__version__}. "
-            "Install one version everywhere."
-        )
-    keep_freed_memory()
-    result = job.run(start, stop, arguments)
-    if job.records is not None:
-        job.records.put(block, result)
-    if job.topic is not None:
-        announce(job.topic, block)
-    return result
+class JobLayer(MaterializedLayer):
+    """The tasks ``(name, i)`` of a job, one for each item of ``arguments``, and the job itself.
+
+    The results of tasks that are ``done`` are taken from the job's records.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        job: Job,
+        arguments: Iterable[Sequence[Any]],
+        done: Collection[int] = (),
+    ) -> None:
+        settings = new_name("settings")
+        tasks: dict[Any, Any] = {settings: DataNode(settings, job)}
+        for i, given in enumerate(arguments):
+            key = (name, i)
+            if i in done:
+                tasks[key] = Task(key, read_record, TaskRef(settings), i)
+            else:
+                tasks[key] = Task(key, run_task, TaskRef(settings), i, *given)
+        super().__init__(tasks)
 
 
-def read_record(job: BlockJob, block: int) -> Any:
-    """The state of a block that an earlier run has finished (the task of the graph)."""
-    assert job.records is not None
-    return job.records.get(block)
-
-
-class BlockLayer(MaterializedLayer):
-    """One task ``(name, i)`` a block, and the job that all of them share."""
+class BlockLayer(JobLayer):
+    """One task ``(name, i)`` for each block of rows."""
 
     def __init__(
         self,
         name: str,
         job: BlockJob,
         edges: Sequence[int],
-        arguments: Sequence[tuple[Any, ...]],
+        given: Sequence[tuple[Any, ...]],
         done: Collection[int] = (),
     ) -> None:
-        self.job, self.edges, self.arguments = job, edges, arguments
-        shared = f"{name}-job"
-        tasks: dict[Any, Any] = {shared: DataNode(shared, job)}
-        for i, ((start, stop), given) in enumerate(zip(pairwise(edges), arguments, strict=True)):
-            key = (name, i)
-            if i in done:
-                tasks[key] = Task(key, read_record, TaskRef(shared), i)
-            else:
-                tasks[key] = Task(key, run_block, TaskRef(shared), i, start, stop, List(*given))
-        super().__init__(tasks)
+        self.job, self.edges, self.given = job, edges, given
+        cuts = zip(pairwise(edges), given, strict=True)
+        super().__init__(name, job, ((*cut, List(*own)) for cut, own in cuts), done)
 
     def with_function(self, name: str, function: Callable[..., Any]) -> BlockLayer:
         """Return the layer of the same blocks with another function and without options."""
         job = replace(self.job, function=function, options={})
-        return BlockLayer(name, job, self.edges, self.arguments)
+        return BlockLayer(name, job, self.edges, self.given)
 
 
-def new_name(stage: str) -> str:
-    """Return a name for the keys of a stage, which the dashboard shows without its last part.
+class Calls(NamedTuple):
+    """Tasks of one layer of a graph, by their keys."""
 
-    Contents are never hashed for it.
+    graph: HighLevelGraph
+    name: str
+    keys: Sequence[Any]
+
+    def delayed(self) -> list[Delayed]:
+        """Return the lazy result of each."""
+        return [Delayed(key, self.graph, layer=self.name) for key in self.keys]
+
+
+def call_each(
+    name: str,
+    function: Callable[..., Any],
+    arguments: Iterable[Sequence[Any]],
+    *,
+    in_turn: bool = False,
+    announces: bool = False,
+    count_rows: RowCounter | None = None,
+    **options: Any,
+) -> Calls:
+    """Return the tasks ``(name, i)``, each of which calls a function on its own arguments.
+
+    Arguments, and items of lists among them, may be Delayed objects. Options are the same for all
+    tasks. Called ``in_turn``, each is given the result of the one before it first, the first one
+    None. Tasks ``announce`` their ends if asked to.
     """
-    return f"daskal-{stage.replace(' ', '-')}-{uuid.uuid4().hex}"
+    needs: dict[Any, Any] = {}
+
+    def as_task(argument: Any) -> Any:
+        if isinstance(argument, list):
+            return List(*map(as_task, argument))
+        if not isinstance(argument, Delayed):
+            return argument
+        # Many come from one graph, which is taken in once.
+        needs.setdefault((id(argument.dask), *argument.__dask_layers__()), argument)
+        return TaskRef(argument.key)
+
+    job = Job(
+        function=function,
+        options=options,
+        topic=name if announces else None,
+        count_rows=count_rows,
+    )
+    given = [tuple(map(as_task, items)) for items in arguments]
+    if in_turn:
+        before = [None, *(TaskRef((name, i)) for i in range(len(given) - 1))]
+        given = [(state, *items) for state, items in zip(before, given, strict=True)]
+    graph = HighLevelGraph.from_collections(
+        name, JobLayer(name, job, given), dependencies=list(needs.values())
+    )
+    return Calls(graph, name, [(name, i) for i in range(len(given))])
 
 
-def block_graph(
+# --- blocks of rows ---------------------------------------------------------------------------
+
+
+def call_blocks(
     blocks: RowBlocks,
     name: str,
     function: Callable[..., Any],
@@ -142,15 +150,19 @@ def block_graph(
     records: BlockRecords | None = None,
     done: Collection[int] = (),
     **options: Any,
-) -> HighLevelGraph:
-    """Return a graph with one task ``(name, i)`` a block, which ``announces`` its end if asked to.
+) -> Calls:
+    """Return the tasks ``(name, i)``, one a block, which ``announce`` their ends if asked to.
 
     With records, each task keeps its state there; the states of blocks that are ``done`` are taken
     from them.
     """
-    readers = tuple(source.reader for source in blocks.sources)
     job = BlockJob(
-        function, options, readers, blocks.has_labels, name if announces else None, records
+        function=function,
+        options=options,
+        topic=name if announces else None,
+        readers=tuple(source.reader for source in blocks.sources),
+        has_labels=blocks.has_labels,
+        records=records,
     )
     columns = []
     needs: list[Any] = []
@@ -159,38 +171,34 @@ def block_graph(
         columns.append(column)
         needs.extend(arrays)
     layer = BlockLayer(name, job, blocks.edges, list(zip(*columns, strict=True)), done)
-    return HighLevelGraph.from_collections(name, layer, dependencies=needs)
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=needs)
+    return Calls(graph, name, [(name, i) for i in range(len(blocks.row_chunks))])
 
 
-def same_blocks(array: da.Array, name: str, function: Callable[..., Any]) -> HighLevelGraph | None:
-    """Return the graph of a lazy array made here, but with another function of its blocks.
+def same_blocks(array: da.Array, name: str, function: Callable[..., Any]) -> Calls | None:
+    """Return the tasks of a lazy array made here, but with another function of its blocks.
 
-    Its tasks are ``(name, i)``. None where the array's last layer is not one of :func:`as_array`.
+    None where the array's last layer is not one of :func:`as_array`.
     """
     layers, needs = dict(array.dask.layers), dict(array.dask.dependencies)
     layer = layers.pop(array.name, None)
     if not isinstance(layer, BlockLayer):
         return None
     layers[name], needs[name] = layer.with_function(name, function), needs.pop(array.name)
-    return HighLevelGraph(layers, needs)
+    keys = [(name, i) for i in range(array.numblocks[0])]
+    return Calls(HighLevelGraph(layers, needs), name, keys)
 
 
 def as_array(
     blocks: RowBlocks, stage: str, function: Callable[..., Any], dtype: Any, **options: Any
 ) -> da.Array:
     """Return a lazy (N,) array of which each task computes one block."""
-    name = new_name(stage)
-    graph = block_graph(blocks, name, function, **options)
-    return da.Array(graph, name, chunks=(blocks.row_chunks,), meta=np.empty(0, dtype=dtype))
+    calls = call_blocks(blocks, new_name(stage), function, **options)
+    meta = np.empty(0, dtype=dtype)
+    return da.Array(calls.graph, calls.name, chunks=(blocks.row_chunks,), meta=meta)
 
 
-def count_tasks(num_blocks: int, split_every: int) -> int:
-    """Tasks of one reduction over blocks: one a block, the merges, the job and the root."""
-    merges, width = 0, num_blocks
-    while width > 1 or not merges:
-        width = math.ceil(width / split_every)
-        merges += width
-    return num_blocks + merges + 2
+# --- tables -----------------------------------------------------------------------------------
 
 
 class NamedGraph(Mapping[Any, Any]):
@@ -213,10 +221,20 @@ class NamedGraph(Mapping[Any, Any]):
         return self.name
 
 
-def with_ids(frame: pd.DataFrame, ids: RowIds, start: int, stop: int) -> pd.DataFrame:
-    """The frame of some rows, indexed by their ids; ids given as an index are those rows' only."""
-    own = ids if isinstance(ids, pd.Index) else ids[start:stop]
-    return frame.set_axis(own.take(frame.index.to_numpy() - start))
+def with_ids(frame: pd.DataFrame, own: RowIds, start: int, stop: int) -> pd.DataFrame:
+    """Return the frame of some rows, indexed by their ids; an index holds those rows' ids only."""
+    ids = own if isinstance(own, pd.Index) else own[start:stop]
+    return frame.set_axis(ids.take(frame.index.to_numpy() - start))
+
+
+def make_frame(calls: Calls, meta: pd.DataFrame, divisions: tuple[Any, ...] | None = None) -> Any:
+    """Return a lazy DataFrame of which each task computes one partition."""
+    import dask.dataframe as dd
+
+    if divisions is None:
+        divisions = (None,) * (len(calls.keys) + 1)
+    graph = NamedGraph(calls.graph.to_dict(), calls.name)
+    return dd.from_graph(graph, meta, divisions, list(calls.keys), calls.name)
 
 
 def as_frame(
@@ -228,45 +246,50 @@ def as_frame(
     **options: Any,
 ) -> Any:
     """Return a lazy DataFrame of which each task computes the rows of one block."""
-    import dask.dataframe as dd
+    calls = call_blocks(blocks, new_name(stage), function, **options)
+    cuts = list(pairwise(blocks.edges))
+    if ids is None:
+        known = (*blocks.edges[:-1], blocks.edges[-1] - 1)
+        return make_frame(calls, meta, known if min(blocks.row_chunks) > 0 else None)
+    own = (ids[slice(*cut)] if isinstance(ids, pd.Index) else ids for cut in cuts)
+    named = call_each(
+        new_name("row ids"),
+        with_ids,
+        ((frame, part, *cut) for frame, part, cut in zip(calls.delayed(), own, cuts, strict=True)),
+    )
+    return make_frame(named, meta.set_axis(ids[:0]))
 
-    name = new_name(stage)
-    graph = block_graph(blocks, name, function, **options).to_dict()
-    keys: list[Any] = [(name, i) for i in range(len(blocks.row_chunks))]
-    divisions: tuple[Any, ...] = (None,) * (len(keys) + 1)
-    if ids is not None:
-        meta = meta.set_axis(ids[:0])
-        named = f"{name}-ids"
-        for i, (start, stop) in enumerate(pairwise(blocks.edges)):
-            own = ids[start:stop] if isinstance(ids, pd.Index) else ids
-            key = (named, i)
-            graph[key] = Task(key, with_ids, TaskRef((name, i)), own, start, stop)
-        keys = [(named, i) for i in range(len(keys))]
-    elif min(blocks.row_chunks) > 0:
-        divisions = (*blocks.edges[:-1], blocks.edges[-1] - 1)
-    return dd.from_graph(NamedGraph(graph, name), meta, divisions, keys, name)
 
+# --- merges -----------------------------------------------------------------------------------
 
 # States merged by one task: few enough to be held at once, enough to keep the tree flat.
 SPLIT_EVERY = 8
 
 
-def merged(graph: HighLevelGraph, name: str, num_blocks: int) -> Delayed:
-    """Return the merged state of the block tasks ``(name, i)`` of a graph, as one task."""
-    keys: list[Any] = [(name, i) for i in range(num_blocks)]
-    merges: dict[Any, Any] = {}
+def merged(calls: Calls, merge: Callable[[Sequence[Any]], Any] = merge_all) -> Delayed:
+    """Return the merged state of all tasks, neighbors first, as one task."""
+    name = new_name("merges")
+    keys = calls.keys
+    tasks: dict[Any, Any] = {}
     level = 0
-    while len(keys) > 1 or not merges:
+    while len(keys) > 1 or not tasks:
         parents = []
         for i in range(0, len(keys), SPLIT_EVERY):
-            key = (f"{name}-merge", level, i // SPLIT_EVERY)
+            key = (name, level, i // SPLIT_EVERY)
             states = (TaskRef(state) for state in keys[i : i + SPLIT_EVERY])
-            merges[key] = Task(key, merge_all, List(*states))
+            tasks[key] = Task(key, merge, List(*states))
             parents.append(key)
         keys = parents
         level += 1
-    root = f"{name}-root"
-    merges[root] = Alias(root, keys[0])
-    layers = {**graph.layers, root: MaterializedLayer(merges)}
-    needs = {**graph.dependencies, root: {name}}
-    return Delayed(root, HighLevelGraph(layers, needs))
+    layers = {**calls.graph.layers, name: MaterializedLayer(tasks)}
+    needs = {**calls.graph.dependencies, name: {calls.name}}
+    return Delayed(keys[0], HighLevelGraph(layers, needs), layer=name)
+
+
+def count_tasks(num_blocks: int) -> int:
+    """Return the number of tasks of one reduction over blocks: those, the merges, and the job."""
+    merges, width = 0, num_blocks
+    while width > 1 or not merges:
+        width = math.ceil(width / SPLIT_EVERY)
+        merges += width
+    return num_blocks + merges + 1

@@ -1,26 +1,29 @@
-"""How far a pass has come, on whatever scheduler runs it."""
+"""Tasks computed on whatever scheduler is active, and how far they have come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from dask.base import compute
 from dask.callbacks import Callback
+from dask.delayed import Delayed
 
 from daskal.engine.workers import active_client, cluster_errors
 
 
 class Progress(NamedTuple):
-    """How far one pass over blocks has come, as :func:`daskal.run` tells its ``progress``.
+    """How far one stage of work has come, as whoever passes ``progress`` is told.
 
     Attributes
     ----------
     stage : str
-        What is being done.
+        What is being done. The tasks on Dask's dashboard are named after it: those of
+        ``"score unlabeled"`` are called ``daskal-score-unlabeled``.
     done, total : int
         Blocks that are finished, and all.
     rows, total_rows : int
-        Their rows.
+        Their rows; ``total_rows`` is 0 where nobody knows them yet, as when votes are first read.
 
     Examples
     --------
@@ -41,94 +44,117 @@ class Progress(NamedTuple):
 
 
 ProgressCallback = Callable[[Progress], None]
+RowCounter = Callable[[Any], int]
 
 
-class BlockProgress:
-    """Counts the blocks of one graph as they are done, each once however often it is tried."""
+class Steps(NamedTuple):
+    """The tasks ``(name, i)`` of a graph whose ends are the progress of a stage.
 
-    def __init__(
-        self,
-        stage: str,
-        row_chunks: tuple[int, ...],
-        report: ProgressCallback,
-        done: Collection[int] = (),
-    ) -> None:
-        self.stage = stage
-        self.row_chunks = row_chunks
+    Attributes
+    ----------
+    stage, name : str
+    rows : tuple of int
+        Rows of each step; zeros where ``count_rows`` finds them in what a step returns.
+    done : collection of int
+        Steps that were finished before.
+    count_rows : callable, optional
+    """
+
+    stage: str
+    name: str
+    rows: tuple[int, ...]
+    done: Collection[int] = ()
+    count_rows: RowCounter | None = None
+
+
+class StepCounter:
+    """Counts steps as they are done, each once however often it is tried."""
+
+    def __init__(self, steps: Steps, report: ProgressCallback) -> None:
+        self.steps = steps
         self.report = report
-        self.seen = set(done)
-        self.rows = sum(row_chunks[block] for block in done)
+        self.seen = set(steps.done)
+        self.rows = sum(steps.rows[step] for step in steps.done)
         self.tell()
 
     def tell(self) -> None:
         """Report where things stand."""
-        total = len(self.row_chunks)
-        self.report(Progress(self.stage, len(self.seen), total, self.rows, sum(self.row_chunks)))
+        stage, rows = self.steps.stage, self.steps.rows
+        self.report(Progress(stage, len(self.seen), len(rows), self.rows, sum(rows)))
 
-    def count(self, block: int) -> None:
-        """One more block is done."""
-        if block not in self.seen:
-            self.seen.add(block)
-            self.rows += self.row_chunks[block]
+    def count(self, step: int, counted: int | None = None) -> None:
+        """One more step is done; ``counted`` are its rows where they were not known before."""
+        if step not in self.seen:
+            self.seen.add(step)
+            self.rows += self.steps.rows[step] if counted is None else counted
             self.tell()
 
     def finish(self) -> None:
-        """Every block is done, whether its event arrived or not."""
-        if len(self.seen) < len(self.row_chunks):
-            self.seen.update(range(len(self.row_chunks)))
-            self.rows = sum(self.row_chunks)
+        """Every step is done, whether its event arrived or not."""
+        if len(self.seen) < len(self.steps.rows):
+            self.seen.update(range(len(self.steps.rows)))
+            self.rows = max(self.rows, sum(self.steps.rows))
             self.tell()
 
+    def posttask(self, key: Any, result: Any, *_: Any) -> None:
+        """A task of one of Dask's local schedulers has ended (called by Dask)."""
+        if isinstance(key, tuple) and key[0] == self.steps.name:
+            count = self.steps.count_rows
+            self.count(key[1], None if count is None else count(result))
 
-def announce(name: str, block: int) -> None:
-    """Tell whoever listens to graph ``name`` that a block is done (on a distributed worker)."""
+    def handle(self, event: tuple[Any, tuple[int, int | None]]) -> None:
+        """A worker has announced a step (called by Dask's client)."""
+        self.count(*event[1])
+
+
+def announce(name: str, step: int, counted: int | None = None) -> None:
+    """Tell whoever listens to graph ``name`` that a step is done (on a distributed worker)."""
     from distributed import get_worker
 
     try:
         worker = get_worker()
     except ValueError:
         return
-    worker.log_event(name, block)
+    worker.log_event(name, (step, counted))
 
 
-def compute_blocks(task: Any, name: str, listener: BlockProgress | None) -> Any:
-    """Compute a task whose graph has the block tasks ``(name, i)``, reporting as they end."""
+def compute_steps(
+    tasks: Sequence[Delayed], steps: Steps, progress: ProgressCallback | None = None
+) -> list[Any]:
+    """Return what the tasks compute, now, on whatever scheduler is active.
+
+    Where a distributed cluster is, the steps in their graph have to announce their ends for
+    ``progress`` to be called on each.
+    """
+    counter = None if progress is None else StepCounter(steps, progress)
     client = active_client()
     if client is not None:
-        return compute_on_cluster(client, task, name, listener)
-    if listener is None:
-        return task.compute()
-
-    def posttask(key: Any, *_: Any) -> None:
-        if isinstance(key, tuple) and key[0] == name:
-            listener.count(key[1])
-
-    with Callback(posttask=posttask):
-        result = task.compute()
-    listener.finish()
-    return result
+        results = compute_on_cluster(client, tasks, counter)
+    elif counter is None:
+        results = list(compute(*tasks))
+    else:
+        with Callback(posttask=counter.posttask):
+            results = list(compute(*tasks))
+    if counter is not None:
+        counter.finish()
+    return results
 
 
-def compute_on_cluster(client: Any, task: Any, name: str, listener: BlockProgress | None) -> Any:
+def compute_on_cluster(
+    client: Any, tasks: Sequence[Delayed], counter: StepCounter | None
+) -> list[Any]:
     """Compute on a distributed cluster."""
-
-    def handle(event: tuple[Any, Any]) -> None:
-        if listener is not None:
-            listener.count(event[1])
-
-    if listener is not None:
-        client.subscribe_topic(name, handle)
-    try:
-        with cluster_errors():
-            future = client.compute(task)
+    with cluster_errors():
+        if counter is not None:
+            client.subscribe_topic(counter.steps.name, counter.handle)
+        try:
+            futures = client.compute(list(tasks))
             try:
-                result = future.result()
+                return [future.result() for future in futures]
             finally:
-                # An interrupt's traceback would keep the future, and its tasks at work.
-                future.release()
-    finally:
-        if listener is not None and client.status == "running":
-            client.unsubscribe_topic(name)
-    if listener is not None:
-        listener.finish()
-    return result
+                # An interrupt's traceback would keep the futures, and their tasks at work.
+                for future in futures:
+                    future.release()
+        finally:
+            if counter is not None and client.status == "running":
+                client.unsubscribe_topic(counter.steps.name)

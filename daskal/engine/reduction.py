@@ -1,15 +1,16 @@
-"""The one tree reduction: blocks to a single state."""
+"""The one tree reduction: what many tasks return, merged to a single state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import dask.array as da
 from dask.delayed import Delayed
 
-from daskal.engine.graph import BlockRecords, block_graph, merged, new_name, same_blocks
-from daskal.engine.progress import BlockProgress, ProgressCallback, compute_blocks
+from daskal.engine.graph import call_blocks, call_each, merged, new_name, same_blocks
+from daskal.engine.jobs import BlockRecords
+from daskal.engine.progress import ProgressCallback, Steps, compute_steps
 from daskal.errors import LostWorkersError
 from daskal.inputs.blocks import RowBlocks
 
@@ -19,20 +20,14 @@ FRUITLESS_ATTEMPTS = 3
 
 
 class Reduction(NamedTuple):
-    """A lazy reduction over blocks; its block tasks have the keys ``(name, i)``."""
+    """A lazy merged state, and the tasks it is merged from."""
 
     task: Delayed
-    name: str
-    stage: str
-    row_chunks: tuple[int, ...]
-    done: Collection[int] = ()
+    steps: Steps
 
     def compute(self, progress: ProgressCallback | None = None) -> Any:
         """Return the merged state, computed now on whatever scheduler is active."""
-        listener = None
-        if progress is not None:
-            listener = BlockProgress(self.stage, self.row_chunks, progress, self.done)
-        return compute_blocks(self.task, self.name, listener)
+        return compute_steps([self.task], self.steps, progress)[0]
 
 
 def reduce_blocks(
@@ -82,17 +77,33 @@ def tree(
 ) -> Reduction:
     """Return the lazy merged state of all blocks, which ``announce`` their ends if asked to."""
     name = new_name(stage)
-    graph = block_graph(
+    calls = call_blocks(
         blocks, name, function, announces=announces, records=records, done=done, **options
     )
-    task = merged(graph, name, len(blocks.row_chunks))
-    return Reduction(task, name, stage, blocks.row_chunks, done)
+    return Reduction(merged(calls), Steps(stage, name, blocks.row_chunks, done))
+
+
+def reduce_calls(
+    stage: str,
+    function: Callable[..., Any],
+    arguments: Iterable[Sequence[Any]],
+    rows: Sequence[int],
+    merge: Callable[[Sequence[Any]], Any],
+    progress: ProgressCallback | None = None,
+    **options: Any,
+) -> Any:
+    """Return what a function returns for each of the arguments, merged, computed now.
+
+    ``rows`` are those that each call works on.
+    """
+    name = new_name(stage)
+    calls = call_each(name, function, arguments, announces=progress is not None, **options)
+    return Reduction(merged(calls, merge), Steps(stage, name, tuple(rows))).compute(progress)
 
 
 def reduce_same_blocks(array: da.Array, stage: str, function: Callable[..., Any]) -> Any:
     """Return the merged state of the blocks of a lazy array made here, now; None of others."""
-    name = new_name(stage)
-    graph = same_blocks(array, name, function)
-    if graph is None:
+    calls = same_blocks(array, new_name(stage), function)
+    if calls is None:
         return None
-    return compute_blocks(merged(graph, name, array.numblocks[0]), name, None)
+    return Reduction(merged(calls), Steps(stage, calls.name, array.chunks[0])).compute()

@@ -1,4 +1,4 @@
-"""Memory that is freed and taken again, tile after tile."""
+"""The workers of the active scheduler: memory, threads, versions, and what goes wrong there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from dask.system import CPU_COUNT
 
 from daskal.errors import ClusterError, LostWorkersError
 from daskal.version import __version__
+
+# --- memory that is freed and taken again, tile after tile -------------------------------------
 
 # Free memory that a thread keeps at most: what the arrays of a tile take together, or a storage
 # chunk as it is stored and decoded (measured).
@@ -46,13 +48,11 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
-# Processes that do not answer by then are left to the first task that runs on them.
-PROBE_SECONDS = 10.0
-NAMED = 10
+# --- the scheduler ----------------------------------------------------------------------------
 
 
 def active_client() -> Any | None:
-    """The client of the distributed cluster in use, if there is one."""
+    """Return the client of the distributed cluster in use, if there is one."""
     from distributed import default_client
 
     if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
@@ -64,7 +64,7 @@ def active_client() -> Any | None:
 
 
 def worker_threads() -> int:
-    """Tasks that one worker of the active scheduler runs at once; the most of any worker."""
+    """Return how many tasks a worker of the active scheduler runs at once, at most."""
     client = active_client()
     if client is not None:
         with cluster_errors():
@@ -78,6 +78,10 @@ def worker_threads() -> int:
 
 
 # --- versions ---------------------------------------------------------------------------------
+
+# Processes that do not answer by then are left to the first task that runs on them.
+PROBE_SECONDS = 10.0
+NAMED = 10
 
 
 def check_cluster() -> None:
@@ -110,7 +114,7 @@ def check_cluster() -> None:
 
 
 def ask_versions(client: Any) -> dict[str, str | None]:
-    """The version of daskal in each process of a cluster; None where there is none."""
+    """Return the version of daskal in each process of a cluster, None where there is none."""
 
     def find_version() -> str | None:
         # Travels by value: a process without daskal could not load a function of this module.
@@ -148,7 +152,7 @@ def cluster_errors() -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise LostWorkersError(
-            "workers died again and again on the same block, most often for want of memory: "
+            "workers died again and again on the same task, most often for want of memory: "
             f"{error}. Give workers more memory, or use fewer threads a worker."
         ) from error
     except (concurrent.futures.CancelledError, CommClosedError) as error:

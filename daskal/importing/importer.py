@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import dask.dataframe as dd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from dask.base import compute
-from dask.callbacks import Callback
-from dask.delayed import Delayed, delayed
-from distributed import as_completed
-from distributed.scheduler import KilledWorker
 
-from daskal.engine.workers import active_client
-from daskal.errors import ClusterError, InputError, InvalidDataError
+from daskal.engine.graph import SPLIT_EVERY, call_each, make_frame, merged, new_name
+from daskal.engine.progress import ProgressCallback, Steps, compute_steps
+from daskal.errors import InputError, InvalidDataError
 from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
 from daskal.importing.columns import Survey, as_column, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
@@ -34,12 +31,9 @@ from daskal.importing.votes_store import Appended, SortedVotes, VotesStore
 from daskal.storage.locations import is_url, storage_errors
 from daskal.text import listed
 
-Report = Callable[[str, int, int], None]
-
-_FAN_IN = 8
-_BUCKETS = 16
-_PART_SHIFT = 40
-_CHANGED = (
+BUCKETS = 16
+PART_SHIFT = 40
+CHANGED = (
     "votes: the second read found other ids, labels or counts than the first. Expected votes that "
     "stay the same while they are imported: store them first."
 )
@@ -93,7 +87,7 @@ def import_votes(
     on_duplicate: Literal["error", "last"] = "error",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ImportSummary:
     """Turn long-format votes into a store of sparse votes, aligned with the probabilities.
 
@@ -127,7 +121,8 @@ def import_votes(
     storage_options
         Options for fsspec, used for every URL among ``votes``, ``tasks`` and ``out``; never stored.
     progress
-        Called as ``progress(stage, done, total)``, the stages being ``"survey"`` and ``"write"``.
+        Called with a ``Progress(stage, done, total, rows, total_rows)`` as partitions are read
+        (stage ``"survey"``) and ranges of rows written (``"write"``); its rows are votes.
 
     Returns
     -------
@@ -168,12 +163,11 @@ def import_votes(
     given = None if tasks is None else open_tasks(tasks, task, storage_options)
 
     with storage_errors("read votes from", source.where, storage_options):
-        survey = _survey(source, progress)
-    _check_survey(survey, source)
+        survey = survey_votes(source, progress)
+    check_survey(survey, source)
     labels = resolve_labels(survey.label, classes, label, untyped=source.untyped)
     rows, counts = resolve_tasks(survey.task, given, task, untyped=source.untyped)
     people = sorted_ids(survey.annotator, untyped=source.untyped)[0]
-    edges = row_edges(counts, VOTES_PER_PART)
     num_votes, num_examples, num_annotators = survey.num_votes, len(rows), len(people)
 
     with storage_errors("import votes into", path, storage_options):
@@ -183,8 +177,8 @@ def import_votes(
                 num_votes=num_votes, num_classes=labels.num_classes, tasks=rows, annotators=people
             )
             del survey, rows, people  # as long as the ids: not needed while the votes are sorted
-            end = _append_votes(source, store, labels, edges, num_votes, on_duplicate, progress)
-            _check_end(end, store, num_examples, num_votes, on_duplicate)
+            end = append_votes(source, store, labels, counts, num_votes, on_duplicate, progress)
+            check_end(end, store, num_examples, num_votes, on_duplicate)
             store.finish(
                 shape=(num_examples, num_annotators),
                 num_votes=end.num_votes,
@@ -207,23 +201,40 @@ def import_votes(
     )
 
 
-def _survey(source: Source, progress: Report | None) -> Survey:
-    surveys = [delayed(Survey.from_block)(part, source.columns) for part in source.parts]
-    ticks = [survey.num_votes for survey in surveys]
-    buckets = _BUCKETS if len(surveys) > _FAN_IN else 1
-    splits = [delayed(Survey.split, nout=buckets)(survey, buckets) for survey in surveys]
-    merged = [_merge([split[bucket] for split in splits]) for bucket in range(buckets)]
-    return Survey.join(_compute(merged, ticks, "survey", progress))
+def survey_votes(source: Source, progress: ProgressCallback | None) -> Survey:
+    """Return what the first read of the votes finds: all ids, counts and faults."""
+    buckets = BUCKETS if len(source.parts) > SPLIT_EVERY else 1
+    name = new_name("survey")
+    surveys = call_each(
+        name,
+        survey_part,
+        ([part] for part in source.parts),
+        announces=progress is not None,
+        count_rows=surveyed_rows,
+        columns=source.columns,
+        buckets=buckets,
+    ).delayed()
+    by_bucket = (
+        call_each(new_name("pick"), operator.getitem, ([each, bucket] for each in surveys))
+        for bucket in range(buckets)
+    )
+    steps = Steps("survey", name, (0,) * len(surveys), count_rows=surveyed_rows)
+    tasks = [merged(picked, Survey.merge) for picked in by_bucket]
+    return Survey.join(compute_steps(tasks, steps, progress))
 
 
-def _merge(surveys: list[Delayed]) -> Delayed:
-    while len(surveys) > 1:
-        groups = [surveys[first : first + _FAN_IN] for first in range(0, len(surveys), _FAN_IN)]
-        surveys = [delayed(Survey.merge)(group) for group in groups]
-    return surveys[0]
+def survey_part(part: pd.DataFrame, *, columns: Sequence[str], buckets: int) -> list[Survey]:
+    """Return what one partition of the votes holds, dealt out to buckets."""
+    return Survey.from_block(part, columns).split(buckets)
 
 
-def _check_survey(survey: Survey, source: Source) -> None:
+def surveyed_rows(surveys: Sequence[Survey]) -> int:
+    """Return the number of votes behind the buckets of a partition."""
+    return surveys[0].num_votes
+
+
+def check_survey(survey: Survey, source: Source) -> None:
+    """Refuse votes that are none, and columns at fault."""
     if not survey.num_votes:
         raise InvalidDataError(f"votes: expected at least one vote in {source.where}, got none.")
     tallies = (survey.task, survey.annotator, survey.label)
@@ -231,73 +242,95 @@ def _check_survey(survey: Survey, source: Source) -> None:
         tally.check(name)
 
 
-def _append_votes(
+def append_votes(
     source: Source,
     store: VotesStore,
     labels: Labels,
-    edges: list[int],
+    counts: npt.NDArray[np.int64],
     num_votes: int,
     on_duplicate: str,
-    progress: Report | None,
+    progress: ProgressCallback | None,
 ) -> Appended:
     """Sort the votes into ranges of rows, and append range after range to the store.
 
     The chain of appends is what keeps two tasks from writing one chunk; the ranges themselves are
     sorted in parallel.
     """
-    rows = delayed(VotesStore.read_ids)(store, "tasks")
-    people = delayed(VotesStore.read_ids)(store, "annotators")
+    ids = call_each(new_name("read ids"), store.read_ids, [["tasks"], ["annotators"]]).delayed()
     meta: dict[str, type] = {"row": np.int64, "annotator": np.int32, "code": np.int32}
     if on_duplicate == "last":
         meta["order"] = np.int64
-    numbered = [
-        delayed(_number_votes)(parts, part, source.columns, (rows, people), labels, meta)
-        for part, parts in enumerate(source.grouped(num_votes))
-    ]
+    numbered = call_each(
+        new_name("number votes"),
+        number_votes,
+        ([parts, at, *ids] for at, parts in enumerate(source.grouped(num_votes))),
+        columns=source.columns,
+        labels=labels,
+        meta=meta,
+    )
     empty = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in meta.items()})
-    frame = dd.from_delayed(numbered, meta=empty, verify_meta=False)
-    ranges = frame.set_index("row", divisions=edges).to_delayed()
-    states = [delayed(Appended.nothing)()]
-    for first, end, part in zip(edges[:-1], edges[1:], ranges, strict=True):
-        block = delayed(SortedVotes.from_frame)(part, first, end)
-        states.append(delayed(VotesStore.append)(store, states[-1], block))
-    finished = delayed(VotesStore.append)(store, states[-1], SortedVotes.nothing(), last=True)
-    ticks = [state.num_rows for state in states[1:]]
-    appended: Appended = _compute([finished], ticks, "write", progress)[0]
-    return appended
+    edges = row_edges(counts, VOTES_PER_PART)
+    ranges = make_frame(numbered, empty).set_index("row", divisions=edges).to_delayed()
+    blocks = call_each(
+        new_name("sort votes"),
+        SortedVotes.from_frame,
+        ((part, *cut) for part, cut in zip(ranges, pairwise(edges), strict=True)),
+    ).delayed()
+    name = new_name("write")
+    appended = call_each(
+        name,
+        append_range,
+        ([block, block is blocks[-1]] for block in blocks),
+        in_turn=True,
+        announces=progress is not None,
+        store=store,
+    )
+    steps = Steps("write", name, tuple(np.add.reduceat(counts, edges[:-1]).tolist()))
+    end: Appended = compute_steps(appended.delayed()[-1:], steps, progress)[0]
+    return end
 
 
-def _number_votes(
+def append_range(
+    before: Appended | None, block: SortedVotes, last: bool, *, store: VotesStore
+) -> Appended:
+    """Return the state of the store with one range of rows more."""
+    return store.append(Appended.nothing() if before is None else before, block, last=last)
+
+
+def number_votes(
     parts: Sequence[pd.DataFrame],
     part: int,
-    source_columns: Sequence[str],
-    ids: tuple[pa.Array, pa.Array],
+    tasks: pa.Array,
+    annotators: pa.Array,
+    *,
+    columns: Sequence[str],
     labels: Labels,
     meta: Mapping[str, type],
 ) -> pd.DataFrame:
     """Turn ids and labels of some partitions into row numbers, column numbers and codes."""
-    indexes = (*ids, labels.values)
+    indexes = (tasks, annotators, labels.values)
     numbers: dict[str, npt.NDArray[Any]] = {}
-    for column, target, index in zip(source_columns, meta, indexes, strict=False):
+    for column, target, index in zip(columns, meta, indexes, strict=False):
         parsed = [as_column(frame[column]).values for frame in parts if len(frame)]
         # Parts may differ in type (a number column with and without values above 2**63).
         chunks = [values.cast(index.type) for values in parsed if values is not None]
         values = pa.concat_arrays(chunks) if chunks else pa.array([], index.type)
         if len(values) < sum(map(len, parts)) or values.null_count:
-            raise InvalidDataError(_CHANGED)
+            raise InvalidDataError(CHANGED)
         places = positions(values, index)
         if (places < 0).any():
-            raise InvalidDataError(_CHANGED)
+            raise InvalidDataError(CHANGED)
         numbers[target] = places.astype(meta[target])
     numbers["code"] = labels.codes[numbers["code"]]
     if "order" in meta:
-        numbers["order"] = (part << _PART_SHIFT) + np.arange(len(numbers["row"]))
+        numbers["order"] = (part << PART_SHIFT) + np.arange(len(numbers["row"]))
     return pd.DataFrame(numbers)
 
 
-def _check_end(
+def check_end(
     end: Appended, store: VotesStore, num_examples: int, num_votes: int, on_duplicate: str
 ) -> None:
+    """Refuse pairs with several votes, and votes that changed between the reads."""
     if end.repeated and on_duplicate == "error":
         rows, people = store.read_ids("tasks"), store.read_ids("annotators")
         shown = [(rows[row].as_py(), people[annotator].as_py()) for row, annotator in end.examples]
@@ -309,43 +342,4 @@ def _check_end(
             "each pair.",
         )
     if end.num_rows != num_examples or (end.num_votes != num_votes and not end.repeated):
-        raise InvalidDataError(_CHANGED)
-
-
-def _compute(
-    wanted: list[Delayed], ticks: list[Delayed], stage: str, progress: Report | None
-) -> list[Any]:
-    """Compute ``wanted`` on the active scheduler, reporting each of ``ticks`` as it is done."""
-    client = active_client()
-    total = len(ticks)
-    if progress is not None:
-        progress(stage, 0, total)
-    if client is not None:
-        return _compute_on_cluster(client, wanted, ticks, stage, progress)
-    if progress is None:
-        return list(compute(*wanted))
-    waiting = {tick.key for tick in ticks}
-
-    def posttask(key: Any, *_: Any) -> None:
-        if key in waiting:
-            waiting.remove(key)
-            progress(stage, total - len(waiting), total)
-
-    with Callback(posttask=posttask):
-        return list(compute(*wanted, *ticks)[: len(wanted)])
-
-
-def _compute_on_cluster(
-    client: Any, wanted: list[Delayed], ticks: list[Delayed], stage: str, progress: Report | None
-) -> list[Any]:
-    futures = client.compute([*wanted, *ticks] if progress is not None else wanted)
-    try:
-        if progress is not None:
-            for done, _ in enumerate(as_completed(futures[len(wanted) :]), start=1):
-                progress(stage, done, len(ticks))
-        return list(client.gather(futures[: len(wanted)]))
-    except KilledWorker as error:
-        raise ClusterError(
-            "workers died again and again on the same votes, most often for want of memory: "
-            f"{error}. Give workers more memory, or use fewer threads a worker."
-        ) from error
+        raise InvalidDataError(CHANGED)

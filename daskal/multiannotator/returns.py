@@ -98,10 +98,10 @@ def score_pool(pool: PoolData, estimate: Estimate | None, *, lazy: bool) -> tupl
         )
         rule = rule._replace(tie_break=TieBreak(votes.class_counts, agreement, 0))
     if lazy:
-        scores = as_array(pool.blocks, "score-unlabeled", score_pool_block, np.float64, rule=rule)
+        scores = as_array(pool.blocks, "score unlabeled", score_pool_block, np.float64, rule=rule)
         return like_template(scores, pool.probs.template, "score"), []
     found: BlockColumns = reduction.tree(
-        pool.blocks, "score-unlabeled", pool_columns_block, rule=rule
+        pool.blocks, "score unlabeled", pool_columns_block, rule=rule
     ).compute()
     return found.column("score"), [describe(found.findings)] if found.findings else []
 
@@ -242,9 +242,7 @@ def majority_vote(labels: Any, pred_probs: Any, *, strict: bool) -> tuple[Any, l
     options = given.options(temperature=None, consensus_method="majority_vote")
     statistics = arguments.read(given, options, single=False, strict=strict)
     tie_break = Draft.from_statistics(statistics, options).tie_break
-    votes = as_array(
-        given.data.blocks, "majority-vote", majority_block, np.int64, tie_break=tie_break
-    )
+    votes = as_array(given.data.blocks, "majority", majority_block, np.int64, tie_break=tie_break)
     # Whoever does not ask for checks of the labels hears of none.
     notes = arguments.notes_on(statistics) if strict else []
     if given.lazy:

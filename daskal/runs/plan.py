@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from daskal import text
-from daskal.engine import graph
-from daskal.engine.graph import SPLIT_EVERY
+from daskal.engine.graph import count_tasks
 from daskal.engine.workers import worker_threads
 from daskal.errors import MemoryLimitError
 from daskal.inputs.blocks import TARGET_BLOCK_BYTES, block_size
@@ -265,7 +264,7 @@ def plan_section(
             plan_array(source, reads, is_labels=blocks.has_labels and at == 0)
             for at, source in enumerate(blocks.sources)
         ),
-        sum(reads) * graph.count_tasks(num_blocks, SPLIT_EVERY),
+        sum(reads) * count_tasks(num_blocks),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
         tiles.kernel_bytes(probs.num_models, probs.num_classes, size.rows, num_annotators),

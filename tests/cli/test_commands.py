@@ -154,7 +154,7 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     lines = err.splitlines()
     assert lines[0].startswith("3,000 examples labelled by 12 annotators, a pool of 5,000")
     assert re.fullmatch(r"Done in [\d.]+ s; no worker held more than .* of its 1\.0 GiB", lines[-1])
-    progress = r"(making|pass [12]|judging): (labels|labelled|consensus|pool) +\d+/\d+ blocks .*"
+    progress = r"(making|pass [12]|judging): (votes|labeled|consensus|pool) +\d+/\d+ blocks .*"
     assert [line for line in lines[1:-1] if not re.fullmatch(progress, line)] == []
     assert len(lines) == 10
 
@@ -202,7 +202,7 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     assert running.stderr is not None
     try:
         said = [running.stderr.readline(), running.stderr.readline()]
-        assert said[1].startswith("making: labelled")
+        assert said[1].startswith("making: labeled")
         # As Ctrl-C in a terminal does: the workers get it too.
         os.killpg(running.pid, signal.SIGINT)
         _, err = running.communicate(timeout=60)

@@ -50,28 +50,35 @@ def test_short_count(count: float, text: str) -> None:
 
 
 def test_meter_tells_speed_and_time_left() -> None:
-    meter = console.Meter(Progress("labels", 0, 4, 0, 4000), clock(0.0, 2.0, 8.0))
-    text = meter.describe(Progress("labels", 1, 4, 1000, 4000))
+    meter = console.Meter(Progress("votes", 0, 4, 0, 4000), clock(0.0, 2.0, 8.0))
+    text = meter.describe(Progress("votes", 1, 4, 1000, 4000))
     assert text == "1/4 blocks  500 rows/s  0:06 left"
-    assert meter.describe(Progress("labels", 4, 4, 4000, 4000)) == "4/4 blocks  500 rows/s  in 0:08"
+    assert meter.describe(Progress("votes", 4, 4, 4000, 4000)) == "4/4 blocks  500 rows/s  in 0:08"
 
 
 def test_meter_leaves_out_what_was_done_before_a_resume() -> None:
-    meter = console.Meter(Progress("labels", 2, 4, 2000, 4000), clock(0.0, 2.0))
-    text = meter.describe(Progress("labels", 3, 4, 3000, 4000))
+    meter = console.Meter(Progress("votes", 2, 4, 2000, 4000), clock(0.0, 2.0))
+    text = meter.describe(Progress("votes", 3, 4, 3000, 4000))
     assert text == "3/4 blocks  500 rows/s  0:02 left"
+
+
+def test_meter_tells_the_time_left_by_blocks_where_nobody_knows_the_rows() -> None:
+    meter = console.Meter(Progress("survey", 0, 4, 0, 0), clock(0.0, 2.0, 8.0))
+    text = meter.describe(Progress("survey", 1, 4, 1000, 0))
+    assert text == "1/4 blocks  500 rows/s  0:06 left"
+    assert meter.describe(Progress("survey", 4, 4, 4000, 0)) == "4/4 blocks  500 rows/s  in 0:08"
 
 
 def test_lines_come_at_intervals_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     lines = console.Lines(lambda: now[0])
     now = [0.0]
     for now[0], done in ((0.0, 0), (1.0, 1), (11.0, 2), (12.0, 3), (13.0, 4)):
-        lines(Progress("labels", done, 4, done * 10, 40))
+        lines(Progress("votes", done, 4, done * 10, 40))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "pass 1: labels     2/4 blocks  1.82 rows/s  0:11 left",
-        "pass 1: labels     4/4 blocks  3.08 rows/s  in 0:13",
+        "pass 1: votes       2/4 blocks  1.82 rows/s  0:11 left",
+        "pass 1: votes       4/4 blocks  3.08 rows/s  in 0:13",
     ]
 
 

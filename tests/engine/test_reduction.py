@@ -40,4 +40,4 @@ def test_every_block_is_merged_once_and_few_at_a_time(num_blocks: int) -> None:
     assert all(len(graph[key].dependencies) <= SPLIT_EVERY for key in merges)
     # The plan counts them without building them; blocks in memory have one more task each.
     given = sum(1 for key in graph if "getitem" in str(key) or "array" in str(key))
-    assert len(graph) - given == count_tasks(num_blocks, SPLIT_EVERY)
+    assert len(graph) - given == count_tasks(num_blocks)

@@ -81,8 +81,8 @@ def test_worker_of_another_version_that_joins_later_is_found_by_its_first_task(
     problem = make_problem(1)
     job = graph.BlockJob
 
-    def newer(*arguments: object) -> graph.BlockJob:
-        return job(*arguments, version="9.9")  # type: ignore[arg-type]
+    def newer(**parts: object) -> graph.BlockJob:
+        return job(**parts, version="9.9")  # type: ignore[arg-type]
 
     monkeypatch.setattr(graph, "BlockJob", newer)
     with cluster.as_current(), pytest.raises(ClusterError, match=r"expected daskal 9\.9 on every"):

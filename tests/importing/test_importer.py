@@ -17,6 +17,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daskal.engine.progress import Progress
 from daskal.errors import (
     DaskalError,
     InputError,
@@ -176,8 +177,8 @@ def test_row_groups_are_read_in_parts(tmp_path, out, monkeypatch):
     monkeypatch.setattr(files, "VOTES_PER_PART", 2)
     VOTES.to_parquet(tmp_path / "votes.parquet", row_group_size=1)
     seen = []
-    import_votes(tmp_path / "votes.parquet", out, progress=lambda *step: seen.append(step))
-    assert ("survey", 2, 2) in seen
+    import_votes(tmp_path / "votes.parquet", out, progress=seen.append)
+    assert Progress("survey", 2, 2, 4, 0) in seen
     assert as_votes(out) == [("a", 5, 2), ("a", 7, 1), ("b", 3, 0), ("b", 7, 0)]
 
 
@@ -206,23 +207,25 @@ def test_a_cluster_gives_the_same_store(tmp_path, cluster):
     import_votes(VOTES, tmp_path / "local.zarr")
     frame = dd.from_pandas(VOTES, npartitions=3, sort=False)
     with cluster.as_current(), dask.config.set(scheduler="dask.distributed"):
-        import_votes(frame, tmp_path / "cluster.zarr", progress=lambda *step: seen.append(step))
+        import_votes(frame, tmp_path / "cluster.zarr", progress=seen.append)
     assert members(tmp_path / "local.zarr") == members(tmp_path / "cluster.zarr")
-    assert [step for step in seen if step[0] == "survey"] == [
-        ("survey", done, 3) for done in range(4)
+    assert [step[:3] for step in seen] == [
+        *[("survey", done, 3) for done in range(4)],
+        *[("write", done, 1) for done in range(2)],
     ]
+    assert [step[3:] for step in seen if step.done == step.total] == [(4, 0), (4, 4)]
 
 
 def test_progress_counts_every_part(out, scheduler):
     seen = []
     frame = dd.from_pandas(VOTES, npartitions=2, sort=False)
-    import_votes(frame, out, progress=lambda *step: seen.append(step))
+    import_votes(frame, out, progress=seen.append)
     assert seen == [
-        ("survey", 0, 2),
-        ("survey", 1, 2),
-        ("survey", 2, 2),
-        ("write", 0, 1),
-        ("write", 1, 1),
+        Progress("survey", 0, 2, 0, 0),
+        Progress("survey", 1, 2, 2, 0),
+        Progress("survey", 2, 2, 4, 0),
+        Progress("write", 0, 1, 0, 4),
+        Progress("write", 1, 1, 4, 4),
     ]
 
 

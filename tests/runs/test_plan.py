@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import daskal
 from daskal.engine import reduction
-from daskal.engine.graph import SPLIT_EVERY, count_tasks, new_name
+from daskal.engine.graph import count_tasks, new_name
 from daskal.errors import InputError, MemoryLimitError
 from daskal.inputs import blocks
 from daskal.inputs.blocks import RowBlocks, block_edges, choose_block
@@ -84,7 +84,7 @@ def test_tasks_are_counted_as_dask_makes_them(num_blocks: int) -> None:
     source = make_source("pool", rows, 0)
     blocks = RowBlocks((source,), tuple(range(num_blocks + 1)), False)
     graph = reduction.tree(blocks, "pool", new_name).task.dask
-    assert len(dict(graph)) == count_tasks(num_blocks, SPLIT_EVERY)
+    assert len(dict(graph)) == count_tasks(num_blocks)
 
 
 # ---------------------------------------------------------------------------------- memory
@@ -174,7 +174,7 @@ def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
     assert unlabeled.arrays[0].pass_bytes == (0, 240_000)
     assert plan.bytes_to_read == 3 * 9_000 * 64 + 240_000
     assert plan.bytes_to_write == 9_000 * 32 + 10_000 * 8
-    assert plan.num_tasks == 4 * (3 + 1 + 2)
+    assert plan.num_tasks == 4 * (3 + 1 + 1)
     assert plan.fits
     text = " ".join(repr(plan).split())
     assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text

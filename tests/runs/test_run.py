@@ -569,11 +569,11 @@ def test_run_begins_anew_while_blocks_get_done_though_workers_die(
     real = reduction.Reduction.compute
 
     def die(self: Any, progress: Any = None) -> Any:
-        attempts.append(self.stage)
+        attempts.append(self.steps.stage)
         result = real(self, progress)
-        if self.stage == "votes" and len(attempts) == 1:
+        if self.steps.stage == "votes" and len(attempts) == 1:
             raise LostWorkersError("killed")
-        if self.stage == "score unlabeled":
+        if self.steps.stage == "score unlabeled":
             raise LostWorkersError("killed, and nothing done since")
         return result
 

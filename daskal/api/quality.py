@@ -35,6 +35,7 @@ class Inquiry:
     question: Question
     row_ids: RowIds | None
     annotator_ids: pd.Index
+    class_names: tuple[str, ...] | None = None
 
 
 def inquire(
@@ -56,6 +57,7 @@ def inquire(
         Question((rule,), ("",), (scorer,), scorer, on_invalid),
         given.row_ids,
         annotator_index(given.labels, estimate.annotator_ids),
+        estimate.class_names or given.class_names,
     )
 
 
@@ -92,7 +94,8 @@ def label_quality(
     Returns
     -------
     dask.dataframe.DataFrame of N rows
-        Columns ``consensus_label`` (int64), ``consensus_quality_score``, ``annotator_agreement``
+        Columns ``consensus_label`` (int64, or a category by name where the classes have names),
+        ``consensus_quality_score``, ``annotator_agreement``
         (share of the votes equal to the consensus; float64) and ``num_annotations`` (int64). The
         index is the examples' ids where the labels or probabilities have them, else their rows. An
         example without votes has the model's label and confidence, and NaN for agreement.
@@ -126,9 +129,12 @@ def lazy_quality(inquiry: Inquiry) -> Any:
         inquiry.given.blocks,
         "label quality",
         frames.quality_frame_block,
-        pd.DataFrame(quality_meta(inquiry.question.suffixes)),
+        frames.quality_table(
+            quality_meta(inquiry.question.suffixes), pd.RangeIndex(0), inquiry.class_names
+        ),
         inquiry.row_ids,
         question=inquiry.question,
+        class_names=inquiry.class_names,
     )
 
 
@@ -139,10 +145,11 @@ def lazy_votes(inquiry: Inquiry) -> Any:
         inquiry.given.blocks,
         "vote qualities",
         frames.votes_frame_block,
-        frames.votes_table(votes_meta(), ids),
+        frames.votes_table(votes_meta(), ids, inquiry.class_names),
         inquiry.row_ids,
         question=inquiry.question,
         annotators=ids,
+        class_names=inquiry.class_names,
     )
 
 
@@ -260,7 +267,9 @@ def annotator_stats(
     if on_invalid == "raise":
         raise_invalid(found.findings)
     assert found.annotators is not None
-    return annotator_table(found.annotators, estimate, inquiry.annotator_ids)
+    table = annotator_table(found.annotators, estimate, inquiry.annotator_ids)
+    worst = frames.named(table["worst_class"].to_numpy(), inquiry.class_names)
+    return table.assign(worst_class=worst)
 
 
 def answer(inquiry: Inquiry, *, quality: bool, votes: bool) -> BlockColumns:

@@ -264,7 +264,7 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
             f"{row['annotator_quality']:.3f}",
             f"{weights[name]:.3f}",
             f"{row['agreement_with_consensus']:.3f}",
-            str(int(row["worst_class"])),
+            str(row["worst_class"]),
             f"{int(row['num_examples_labeled']):,}",
         ]
         if accuracies is not None:

@@ -9,7 +9,7 @@ from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 
-from daskal.engine.workers import active_client, cluster_errors
+from daskal.engine.workers import active_client, cluster_errors, waiting_for_tasks
 
 
 class Progress(NamedTuple):
@@ -144,7 +144,7 @@ def compute_on_cluster(
     client: Any, tasks: Sequence[Delayed], counter: StepCounter | None
 ) -> list[Any]:
     """Compute on a distributed cluster."""
-    with cluster_errors():
+    with cluster_errors(), waiting_for_tasks():
         if counter is not None:
             client.subscribe_topic(counter.steps.name, counter.handle)
         try:

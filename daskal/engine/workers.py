@@ -58,9 +58,40 @@ def active_client() -> Any | None:
     if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
         return None
     try:
-        return default_client()
+        client = default_client()
     except ValueError:
         return None
+    if client.asynchronous:
+        raise ClusterError(
+            "expected a client that can be waited for, got an asynchronous one. Use Client() "
+            "without asynchronous=True, or dask.config.set(scheduler='threads') around the call."
+        )
+    return client
+
+
+def in_task() -> bool:
+    """Return whether this is a task on a distributed worker."""
+    from distributed.worker import thread_state
+
+    return getattr(thread_state, "key", None) is not None
+
+
+@contextlib.contextmanager
+def waiting_for_tasks() -> Iterator[None]:
+    """Let another task run in this one's place while it waits for tasks of its own.
+
+    Without that a worker of one thread would wait for ever.
+    """
+    if not in_task():
+        yield
+        return
+    from distributed import rejoin, secede
+
+    secede()
+    try:
+        yield
+    finally:
+        rejoin()
 
 
 def worker_threads() -> int:
@@ -92,7 +123,8 @@ def check_cluster() -> None:
     ClusterError
     """
     client = active_client()
-    if client is None:
+    if client is None or in_task():
+        # A worker that runs this has this version, and each task looks at it once more.
         return
     with cluster_errors():
         wrong = {

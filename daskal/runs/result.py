@@ -12,6 +12,7 @@ import dask.array as da
 import pandas as pd
 
 from daskal.api import selection
+from daskal.api.frames import named
 from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS
 from daskal.method.estimate import Estimate
@@ -216,6 +217,8 @@ class Run(Summarized):
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
+        names = None if self.estimate is None else self.estimate.class_names
+        table = table.assign(worst_class=named(table["worst_class"].to_numpy(), names))
         return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 
     @cached_property

@@ -115,6 +115,9 @@ def write_tables(
     """Write annotators, histograms and the next batch."""
     if labeled is not None:
         assert estimate is not None
+        if estimate.class_names is not None:
+            # What the codes stand for, for whoever reads the store.
+            root["labeled/consensus_label"].attrs["classes"] = list(estimate.class_names)
         assert given.labeled is not None
         columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
         store.write_table(root, "annotators", columns, "annotator")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from daskal.method.values import Block, Columns, Ints, Question
 ClassNames = Sequence[str] | None
 
 
-def named(codes: Ints, names: ClassNames) -> Ints | pd.Categorical:
+def named(codes: Ints, names: ClassNames) -> Ints | pd.Categorical[Any]:
     """Return class codes as categories of their names, as they are where classes have none."""
     return codes if names is None else pd.Categorical.from_codes(codes, pd.Index(list(names)))
 

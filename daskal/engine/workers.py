@@ -71,9 +71,10 @@ def active_client() -> Any | None:
 
 def in_task() -> bool:
     """Return whether this is a task on a distributed worker."""
-    from distributed.worker import thread_state
+    from distributed import worker
 
-    return getattr(thread_state, "key", None) is not None
+    # A thread of a worker has the key of the task that it runs.
+    return getattr(worker.thread_state, "key", None) is not None
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from dask.base import tokenize
 
+from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import redacted
 
 Described = dict[str, Any]
@@ -44,15 +45,8 @@ def store_url(store: Any) -> str:
 
 def describe_stored(array: Any) -> Described:
     """URL and metadata of a Zarr array."""
-    from zarr.core.buffer import default_buffer_prototype
-
-    metadata: Described = {}
-    for key, content in array.metadata.to_buffer_dict(default_buffer_prototype()).items():
-        if key != ".zattrs":
-            metadata.update(json.loads(content.to_bytes()))
-    metadata.pop("attributes", None)
     url = store_url(array.store)
-    return {"url": f"{url}/{array.path}" if array.path else url, **metadata}
+    return {"url": f"{url}/{array.path}" if array.path else url, **stored_metadata(array)}
 
 
 def describe(value: Any) -> Any:

@@ -15,13 +15,13 @@ from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
 from daskal.method.values import Floats
-from daskal.runs import store
 from daskal.runs.inputs import RunInputs
+from daskal.storage.tables import member, read_table, write_column, write_table
 
 
 def section_ids(root: Any) -> dict[str, Any]:
     """The stored ids of each pool, None where it has none."""
-    return {pool: store.member(root, f"{pool}/example") for pool in (LABELED, UNLABELED)}
+    return {pool: member(root, f"{pool}/example") for pool in (LABELED, UNLABELED)}
 
 
 def write_batch(root: Any, batch: pd.DataFrame) -> None:
@@ -36,12 +36,12 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
         if kinds != {int}:
             texts = ["" if pd.isna(value) else str(value) for value in values]
             columns["id"] = np.array(texts, dtype=object)
-    store.write_table(root, "batch", columns, "rank")
+    write_table(root, "batch", columns, "rank")
 
 
 def stored_batch(root: Any) -> pd.DataFrame:
     """The batch of a store, ids as the examples have them."""
-    table = store.read_table(root, "batch", ("rank", "pool", "row", "score"))
+    table = read_table(root, "batch", ("rank", "pool", "row", "score"))
     assert table is not None
     table = table[[name for name in COLUMNS if name in table]]
     table = table.sort_values("rank", ignore_index=True)
@@ -59,7 +59,7 @@ def stored_batch(root: Any) -> pd.DataFrame:
 def write_ids(root: Any, given: RunInputs) -> None:
     """Store the examples' ids where they are known."""
     for section, ids in given.ids.items():
-        store.write_column(root[section], "example", ids, "example")
+        write_column(root[section], "example", ids, dimension_names=("example",))
 
 
 def annotator_columns(
@@ -95,9 +95,9 @@ def write_tables(
         assert estimate is not None
         assert given.labeled is not None
         columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
-        store.write_table(root, "annotators", columns, "annotator")
+        write_table(root, "annotators", columns, "annotator")
         given_class, consensus = np.divmod(labeled.classes.keys, estimate.num_classes)
-        store.write_table(
+        write_table(
             root,
             "classes",
             {"given": given_class, "consensus": consensus, "num_votes": labeled.classes.counts[0]},
@@ -109,7 +109,7 @@ def write_tables(
         histograms["consensus_quality_score"] = labeled.quality
     if unlabeled is not None:
         histograms["unlabeled_score"] = unlabeled.histogram
-    store.write_table(root, "histograms", histograms, "bin")
+    write_table(root, "histograms", histograms, "bin")
     batch = selection.rank(
         batch_size,
         None if labeled is None else labeled.scores.smallest,

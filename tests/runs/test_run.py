@@ -31,8 +31,8 @@ from daskal.errors import (
     UnfinishedStoreError,
 )
 from daskal.inputs import blocks
+from daskal.method.values import LABELED_COLUMNS
 from daskal.runs import run, store
-from daskal.runs.store import LABELED_COLUMNS
 from tests.counting import CountingStore, counted_array
 from tests.faultkit import assert_same_store, contents
 from tests.problems import Problem, make_problem

@@ -20,9 +20,11 @@ from daskal.errors import (
 from daskal.kernels.second_pass import pool_tally
 from daskal.method.findings import Finding, Findings
 from daskal.method.tallies import PoolTally
+from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.runs import store
 from daskal.runs.records import Records, decode, encode
-from daskal.runs.store import LABELED_COLUMNS, UNLABELED_COLUMNS, Section, SectionWriter
+from daskal.runs.store import Section, SectionWriter
+from daskal.storage.tables import write_table
 
 SECTION = Section("unlabeled", UNLABELED_COLUMNS, 10, 4)
 
@@ -52,7 +54,7 @@ def test_create_replaces_what_was_there(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
     SectionWriter(root["unlabeled"], claim).write(0, 10, {"score": np.ones(10)})
     store.write_estimate(root, "{}")
-    store.write_table(root, "batch", {"rank": np.arange(3)}, "rank")
+    write_table(root, "batch", {"rank": np.arange(3)}, "rank")
     labeled = Section("labeled", LABELED_COLUMNS, 6, 6)
     root, _ = store.create(path, [labeled], {}, None)
     assert sorted(root) == ["labeled"]
@@ -124,7 +126,7 @@ def test_earlier_claim_writes_nothing_more(path: str) -> None:
     with pytest.raises(StorageError, match="taken over by another run"):
         SectionWriter(root["unlabeled"], old).write(0, 4, {"score": np.zeros(4)})
     with pytest.raises(StorageError, match="taken over by another run"):
-        Records.of_stage(root, old, "score pool", faultless=True).put(0, PoolTally.zero(1))
+        Records.of_stage(root, old, "score pool", on_invalid="raise").put(0, PoolTally.zero(1))
     SectionWriter(root["unlabeled"], new).write(0, 4, {"score": np.zeros(4)})
     store.finish(root, {})
     with pytest.raises(StorageError, match="taken over by another run"):
@@ -143,7 +145,7 @@ def test_failed_write_names_rows_and_array(path: str, monkeypatch: pytest.Monkey
 def test_finish_is_one_object(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the last write the store is unfinished; that write brings status and metadata."""
     root, claim = store.create(path, [SECTION], {}, None)
-    records = Records.of_stage(root, claim, "score pool", faultless=True)
+    records = Records.of_stage(root, claim, "score pool", on_invalid="raise")
     records.put(0, PoolTally.zero(1))
 
     def stop(*_: Any) -> None:
@@ -151,7 +153,7 @@ def test_finish_is_one_object(path: str, monkeypatch: pytest.MonkeyPatch) -> Non
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "set_attrs", stop)
+        patched.setattr(store, "describe_as", stop)
         with pytest.raises(KeyboardInterrupt):
             store.finish(root, {"num": 3})
     with pytest.raises(UnfinishedStoreError):
@@ -179,7 +181,7 @@ def test_finished_again_after_a_crash_between(path: str) -> None:
 
 def test_records_hold_states_exactly(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
-    records = Records.of_stage(root, claim, "score pool", faultless=False)
+    records = Records.of_stage(root, claim, "score pool", on_invalid="nan")
     found = Findings((Finding("pred_probs", "is NaN or infinite", 2, ((0, np.nan), (7, 0.1))),))
     state = pool_tally(np.array([0.25, np.nan, 1 / 3]), 5, 2, found)
     records.put(3, state)
@@ -198,7 +200,7 @@ def test_faulty_blocks_are_left_unfinished_where_asked(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
     found = Findings((Finding("pred_probs", "is all zero", 1, ((0, 0.0),)),))
     state = pool_tally(np.array([np.nan]), 0, 1, found)
-    records = Records.of_stage(root, claim, "score pool", faultless=True)
+    records = Records.of_stage(root, claim, "score pool", on_invalid="raise")
     records.put(0, state)
     records.put(1, pool_tally(np.array([0.5]), 1, 1, Findings()))
     assert records.finished() == {1}
@@ -206,7 +208,7 @@ def test_faulty_blocks_are_left_unfinished_where_asked(path: str) -> None:
 
 def test_damaged_record_is_named(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
-    records = Records.of_stage(root, claim, "labels", faultless=True)
+    records = Records.of_stage(root, claim, "labels", on_invalid="raise")
     records.put(0, PoolTally.zero(1))
     file = Path(path) / records.key(0)
     content = bytearray(file.read_bytes())

@@ -25,8 +25,8 @@ from daskal.errors import MissingPathError, StorageError
 from daskal.inputs import blocks
 from daskal.storage import locations
 from tests.faultkit import free_port, moto_server
+from tests.inputs.test_sparse import as_csr
 from tests.problems import cast_labels, forbid_compute, make_problem
-from tests.test_sparse import as_csr
 
 KEY, SECRET = "AKIATESTKEY000000000", "not-to-be-shown-anywhere"
 PROBLEM = make_problem(9, num_examples=120, num_annotators=7, num_classes=3, pool=90)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import LocalStore, MemoryStore
 
-from daskal.storage import transfers
+from daskal.storage import loops, transfers
 
 
 def make_array(store, shape=(40, 6), chunks=(7, 3), **options):
@@ -141,7 +141,7 @@ def test_what_is_meant_for_other_threads_is_run_here():
     async def where():
         return await asyncio.to_thread(threading.get_ident)
 
-    assert transfers.run_here(where()) == threading.get_ident()
+    assert loops.run_here(where()) == threading.get_ident()
 
 
 def test_other_stores_are_left_to_zarr():

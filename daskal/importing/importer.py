@@ -30,7 +30,7 @@ from daskal.errors import ClusterError, InputError, InvalidDataError
 from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
 from daskal.importing.columns import Survey, as_column, listed, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
-from daskal.importing.votes_store import Appended, SortedVotes, VotesStore
+from daskal.importing.votes_store import CHANGED, Appended, SortedVotes, VotesStore
 from daskal.storage.locations import is_url, storage_errors
 
 Report = Callable[[str, int, int], None]
@@ -38,10 +38,6 @@ Report = Callable[[str, int, int], None]
 _FAN_IN = 8
 _BUCKETS = 16
 _PART_SHIFT = 40
-_CHANGED = (
-    "votes: the second read found other ids, labels or counts than the first. Expected votes that "
-    "stay the same while they are imported: store them first."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +182,6 @@ def import_votes(
             _check_end(end, store, num_examples, num_votes, on_duplicate)
             store.finish(
                 shape=(num_examples, num_annotators),
-                num_votes=end.num_votes,
                 num_classes=labels.num_classes,
                 classes=None if labels.names is None else list(labels.names),
             )
@@ -283,10 +278,10 @@ def _number_votes(
         chunks = [values.cast(index.type) for values in parsed if values is not None]
         values = pa.concat_arrays(chunks) if chunks else pa.array([], index.type)
         if len(values) < sum(map(len, parts)) or values.null_count:
-            raise InvalidDataError(_CHANGED)
+            raise InvalidDataError(CHANGED)
         places = positions(values, index)
         if (places < 0).any():
-            raise InvalidDataError(_CHANGED)
+            raise InvalidDataError(CHANGED)
         numbers[target] = places.astype(meta[target])
     numbers["code"] = labels.codes[numbers["code"]]
     if "order" in meta:
@@ -306,7 +301,7 @@ def _check_end(
             "surplus, or pass on_duplicate='last' to keep the last vote of each pair."
         )
     if end.num_rows != num_examples or (end.num_votes != num_votes and not end.repeated):
-        raise InvalidDataError(_CHANGED)
+        raise InvalidDataError(CHANGED)
 
 
 def _compute(

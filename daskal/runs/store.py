@@ -35,7 +35,6 @@ from daskal.storage.stores import (
     NoGroupError,
     consolidate,
     create_array,
-    names_under,
     require_group,
     update_attributes,
 )
@@ -103,7 +102,13 @@ def find(path: str, storage_options: Storage) -> dict[str, Any] | None:
     except NoGroupError:
         described = None
     except MissingPathError:
-        if not names_under(path, storage_options):
+        place = stores.local_path(path)
+        if place is not None and not place.exists():
+            return None
+        is_file = place is not None and place.is_file()
+        if not is_file and not list_keys(
+            stores.open_store(path, storage_options, read_only=True), ""
+        ):
             return None
         described = None
     if described is None:

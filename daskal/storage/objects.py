@@ -78,7 +78,7 @@ def list_names(store: Any) -> list[str]:
 
     async def collect() -> list[str]:
         forget_listings(store)
-        return [name async for name in store.list_dir("")]
+        return [name.rstrip("/").rsplit("/", 1)[-1] async for name in store.list_dir("")]
 
     return attempt_on(store, lambda: run_in_zarr(collect()), f"{store} cannot be listed")
 

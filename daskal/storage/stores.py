@@ -55,6 +55,7 @@ def names_under(path: str, storage_options: Storage) -> list[str] | None:
     place = local_path(path)
     if place is not None and not place.is_dir():
         return [place.name] if place.exists() else None
+    reach(path, storage_options)
     names = list_names(open_store(path, storage_options, read_only=True))
     return names if names or place is not None else None
 
@@ -97,6 +98,15 @@ def create_array(group: Any, name: str, **layout: Any) -> Any:
         group.store,
         lambda: group.create_array(name, overwrite=True, **layout),
         f"{name!r} of {group.store_path} cannot be created",
+    )
+
+
+def cut_array(array: Any, num_rows: int) -> None:
+    """Leave the first rows of an array, and remove the chunks of the others."""
+    attempt_on(
+        array.store,
+        lambda: array.resize((num_rows, *array.shape[1:])),
+        f"{array.store_path} cannot be cut to {num_rows:,} rows",
     )
 
 

@@ -27,6 +27,7 @@ from daskal.errors import (
 )
 from daskal.importing import files, importer, votes_store
 from daskal.importing.importer import import_votes
+from daskal.storage import transfers
 from tests import realdata
 
 
@@ -435,6 +436,24 @@ def test_sources_that_cannot_be_read(tmp_path, out):
     assert "pa55word" not in str(error.value)
 
 
+@pytest.mark.parametrize("on_duplicate", ["error", "last"])
+def test_votes_that_become_more_while_they_are_read(out, on_duplicate):
+    reads = []
+
+    def grow(part):
+        reads.append(len(part))
+        return part if len(reads) == 1 else pd.concat([part, table(("a", 3, 1), ("b", 5, 1))])
+
+    frame = dd.from_delayed([dask.delayed(grow, pure=False)(VOTES)], meta=VOTES)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(InvalidDataError, match="the second read found other"),
+    ):
+        import_votes(frame, out, on_duplicate=on_duplicate)
+    assert len(reads) == 2
+    assert not out.exists()
+
+
 def test_an_existing_store_is_kept_unless_told_otherwise(tmp_path, out):
     import_votes(VOTES, out)
     with pytest.raises(StoreExistsError, match="overwrite=True"):
@@ -474,18 +493,18 @@ def test_each_chunk_is_written_once(out, monkeypatch):
     monkeypatch.setattr(importer, "VOTES_PER_PART", 5)
     monkeypatch.setattr(files, "VOTES_PER_PART", 5)
     written = []
-    write = zarr.Array.__setitem__
+    write = transfers.write
 
-    def count(array, key, value):
+    def count(array, rows, values):
         if array.name.split("/")[-1] in ("data", "indices", "indptr"):
             chunk = array.chunks[0]
-            assert key.start % chunk == 0
-            assert key.stop % chunk == 0 or key.stop == array.shape[0]
-            chunks = range(key.start // chunk, -(-key.stop // chunk))
+            assert rows.start % chunk == 0
+            assert rows.stop % chunk == 0 or rows.stop == array.shape[0]
+            chunks = range(rows.start // chunk, -(-rows.stop // chunk))
             written.extend((array.name, number) for number in chunks)
-        write(array, key, value)
+        write(array, rows, values)
 
-    monkeypatch.setattr(zarr.Array, "__setitem__", count)
+    monkeypatch.setattr(transfers, "write", count)
     rng = np.random.default_rng(0)
     pairs = rng.permutation(40 * 6)[:100]
     votes = table(*((pair // 6, pair % 6, pair % 3) for pair in pairs.tolist()))

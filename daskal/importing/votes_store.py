@@ -74,7 +74,7 @@ class VotesStore:
         self, *, num_votes: int, num_classes: int, tasks: pa.Array, annotators: pa.Array
     ) -> None:
         """Make the group with its ids, and room for ``num_votes`` votes."""
-        group = self._group("w")
+        group = self._group("a")
         code = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
         sizes = {"data": num_votes, "indices": num_votes, "indptr": len(tasks) + 1}
         dtypes = {"data": code, "indices": np.int32, "indptr": np.int64}

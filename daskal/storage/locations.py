@@ -17,6 +17,8 @@ from daskal.storage.retries import is_busy, with_retries
 # Clients of object stores retry for minutes; whoever waits at the door is told sooner.
 OPEN_SECONDS = 20.0
 
+FILE_SCHEME = "file://"
+
 _TABLES = (
     "Votes in long format become a store with daskal.import_votes, a matrix with "
     "zarr.save_array('name.zarr', matrix)."
@@ -77,7 +79,11 @@ def reach(path: str, options: Mapping[str, Any] | None) -> None:
 def reach_file(path: str, options: Mapping[str, Any] | None) -> None:
     """Find out in time whether the storage behind a URL answers, whatever is stored there."""
     if is_url(path):
-        wait_for_answer(url_store(path, options).exists(""))
+        from zarr.abc.store import RangeByteRequest
+        from zarr.buffer import default_buffer_prototype
+
+        first = RangeByteRequest(0, 1)
+        wait_for_answer(url_store(path, options).get("", default_buffer_prototype(), first))
 
 
 def wait_for_answer(request: Coroutine[Any, Any, Any]) -> None:

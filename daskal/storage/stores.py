@@ -10,12 +10,10 @@ from urllib.request import url2pathname
 
 from daskal.errors import InputError, StorageError
 from daskal.options import Storage
-from daskal.storage.locations import is_url, options_for, reach, storage_errors
+from daskal.storage.locations import FILE_SCHEME, is_url, options_for, reach, storage_errors
 from daskal.storage.objects import attempt_on, list_names
 from daskal.storage.redaction import redacted
 from daskal.storage.retries import with_retries
-
-FILE_SCHEME = "file://"
 
 
 class NoGroupError(StorageError):

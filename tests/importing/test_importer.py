@@ -157,6 +157,31 @@ def test_votes_may_be_a_file(tmp_path, out, suffix):
     assert as_votes(out) == [("a", 5, 2), ("a", 7, 1), ("b", 3, 0), ("b", 7, 0)]
 
 
+@pytest.mark.parametrize("part_bytes", [1, 7, 20, 1000])
+def test_csv_is_read_in_parts(tmp_path, out, monkeypatch, part_bytes):
+    monkeypatch.setattr(files, "CSV_PART_BYTES", part_bytes)
+    votes = table(*((f"t{number:02}", number % 3, number % 2) for number in range(30)))
+    (tmp_path / "0.csv").write_text("")
+    votes[:11].to_csv(tmp_path / "1.csv", index=False)
+    votes[11:12].to_csv(tmp_path / "2.csv", index=False)
+    votes[12:][["label", "task", "annotator"]].to_csv(tmp_path / "3.csv", index=False)
+    import_votes(str(tmp_path / "*.csv"), out)
+    assert as_votes(out) == [tuple(vote) for vote in votes.itertuples(index=False)]
+
+
+def test_csv_of_nothing(tmp_path, out):
+    path = tmp_path / "votes.csv"
+    path.write_text("")
+    with pytest.raises(InputError, match=r"a line of column names in .*votes\.csv, got an empty"):
+        import_votes(path, out)
+    path.write_text("task,annotator,label\n")
+    with pytest.raises(InvalidDataError, match="at least one vote"):
+        import_votes(path, out)
+    path.write_text("task,annotator\n1,2\n")
+    with pytest.raises(InputError, match=r"no 'label' among 'task', 'annotator' in .*votes\.csv"):
+        import_votes(path, out)
+
+
 @pytest.mark.parametrize("form", ["folder", "glob", "list"])
 def test_votes_may_be_many_files(tmp_path, out, form):
     folder = tmp_path / "votes"

@@ -9,11 +9,14 @@ import pickle
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import fsspec
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
+from fsspec.implementations.local import LocalFileSystem
 
 import daskal
 from daskal.errors import (
@@ -344,6 +347,36 @@ def whole_traceback(error: BaseException) -> str:
     return "".join(texts)
 
 
+VOTES = pd.DataFrame({"task": [0, 1], "annotator": [0, 1], "label": [0, 1]})
+
+
+class Talkative(LocalFileSystem):
+    """A file system that asks to come back, then refuses, and says each time what it was given."""
+
+    protocol = "talkative"
+    cachable = False
+    asked = 0
+
+    def __init__(self, token: str = "", **options: Any) -> None:
+        super().__init__(auto_mkdir=True, **options)
+        self.token = token
+        self.storage_options = {**options, "token": token}
+
+    def refuse(self) -> NoReturn:
+        type(self).asked += 1
+        kind = ConnectionResetError if self.asked == 1 else PermissionError
+        raise kind(f"{self.token} was not taken")
+
+    def open(self, *args: Any, **options: Any) -> NoReturn:
+        self.refuse()
+
+    def cat_file(self, path: str, *args: Any, **options: Any) -> NoReturn:
+        raise FileNotFoundError(path)
+
+    def pipe_file(self, *args: Any, **options: Any) -> NoReturn:
+        self.refuse()
+
+
 @pytest.mark.parametrize("url", URLS)
 def test_errors_of_urls_hide_credentials(url: str, unseen: Any, tmp_path: Path) -> None:
     options = {"endpoint_url": NOBODY} if url.startswith("s3") else None
@@ -351,6 +384,9 @@ def test_errors_of_urls_hide_credentials(url: str, unseen: Any, tmp_path: Path) 
         lambda: daskal.score_unlabeled(url, storage_options=options),
         lambda: daskal.run(pred_probs_unlabeled=PROBS, out=url, storage_options=options),
         lambda: daskal.Run.open(url, storage_options=options),
+        lambda: daskal.import_votes(url, tmp_path / "votes.zarr", storage_options=options),
+        lambda: daskal.import_votes(VOTES, url, storage_options=options),
+        lambda: daskal.import_votes(VOTES, tmp_path / "v", tasks=url, storage_options=options),
     ]
     for call in calls:
         with pytest.raises(DaskalError) as caught:
@@ -370,9 +406,24 @@ def test_errors_hide_storage_options(unseen: Any, monkeypatch: pytest.MonkeyPatc
     unseen(str(refused.value))
 
 
-def test_nothing_a_run_leaves_behind_holds_credentials(unseen: Any) -> None:
-    import fsspec
+def test_a_secret_that_a_storage_repeats_is_not_shown(unseen: Any, tmp_path: Path) -> None:
+    """Not even one that is met in mid-import, or in the log of what is tried again."""
+    votes = tmp_path / "votes.csv"
+    VOTES.to_csv(votes, index=False)
+    fsspec.register_implementation("talkative", Talkative, clobber=True)
+    for given in (
+        {"votes": f"talkative://{votes}", "out": tmp_path / "out.zarr"},
+        {"votes": VOTES, "out": f"talkative://{tmp_path}/out.zarr"},
+        {"votes": VOTES, "out": tmp_path / "o", "tasks": f"talkative://{votes}"},
+    ):
+        Talkative.asked = 0
+        with pytest.raises(StorageError, match="was not taken") as caught:
+            daskal.import_votes(**given, storage_options={"token": SECRET})
+        assert Talkative.asked > 1
+        unseen(whole_traceback(caught.value))
 
+
+def test_nothing_a_run_leaves_behind_holds_credentials(unseen: Any) -> None:
     url = f"memory://user:{SECRET}@host/out.zarr"
     store = fsspec.filesystem("memory")
     try:

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import ctypes
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -71,10 +72,9 @@ def active_client() -> Any | None:
 
 def in_task() -> bool:
     """Return whether this is a task on a distributed worker."""
-    from distributed import worker
-
     # A thread of a worker has the key of the task that it runs.
-    return getattr(worker.thread_state, "key", None) is not None
+    state: Any = importlib.import_module("distributed.worker").__dict__["thread_state"]
+    return getattr(state, "key", None) is not None
 
 
 @contextlib.contextmanager

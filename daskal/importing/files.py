@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 import itertools
 import math
 import os
@@ -11,22 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import dask.dataframe as dd
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zarr
 from dask.base import compute, is_dask_collection
 from dask.delayed import Delayed, delayed
+from fsspec.utils import read_block
 
 from daskal.errors import InputError, MissingPathError
 from daskal.importing.columns import as_ids
-from daskal.storage.locations import check_stored, is_url, storage_errors
+from daskal.storage.files import find_files, is_glob, open_file_system, read_file
+from daskal.storage.locations import check_stored, is_url, open_zarr, options_for, storage_errors
 from daskal.storage.redaction import redacted
+from daskal.storage.retries import with_retries
+from daskal.storage.tables import Column, member
 
 VOTES_PER_PART = 1_000_000
 """Votes a task sorts at once: some 30 MB, and few enough parts that each may probe all ids."""
+
+CSV_PART_BYTES = 32 * 2**20
+"""Bytes of a CSV file that a task reads at once."""
+
+HEADER_BYTES = 2**16
+"""Bytes of a CSV file to fetch at once until its first line ends."""
 
 _CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
@@ -74,13 +84,13 @@ def open_votes(
         parts = _with_columns(votes, columns).to_delayed()
         return Source(parts, columns, False, "a Dask DataFrame")
     paths = _as_paths(votes)
-    options = dict(storage_options or {}) if is_url(paths[0]) else None
     where = ", ".join(map(redacted, paths))
     with storage_errors("read votes from", where, storage_options):
-        if not paths[0].lower().endswith(_CSV_SUFFIXES):
-            return Source(_open_parquet(paths, columns, options or {}), columns, False, where)
-        frame = _with_columns(_open_csv(paths, options), columns)
-        return Source(frame.to_delayed(), columns, True, where)
+        file_system, _ = open_file_system(paths[0], storage_options)
+        files = [file for path in paths for file in find_files(file_system, path)]
+        untyped = paths[0].lower().endswith(_CSV_SUFFIXES)
+        open_files = _open_csv if untyped else _open_parquet
+        return Source(open_files(file_system, files, columns), columns, untyped, where)
 
 
 def open_tasks(tasks: Any, task: str, storage_options: Mapping[str, Any] | None) -> Ids:
@@ -107,54 +117,31 @@ def _as_paths(votes: Any) -> list[str]:
     paths = [os.fspath(path) for path in many]
     for path in paths:
         # Dask takes a folder that is not there for one without files.
-        if not is_url(path) and not _is_glob(path) and not Path(path).exists():
+        if not is_url(path) and not is_glob(path) and not Path(path).exists():
             raise MissingPathError(
                 f"cannot read votes from {redacted(path)}: nothing is stored there. Check the path."
             )
     return paths
 
 
-def _is_glob(path: str) -> bool:
-    return any(sign in path for sign in "*?[")
-
-
-def _open_parquet(
-    paths: Sequence[str], columns: Sequence[str], options: dict[str, Any]
-) -> list[Delayed]:
+def _open_parquet(file_system: Any, files: Sequence[str], columns: Sequence[str]) -> list[Delayed]:
     # Not Dask's reader: it decides by compressed size, and turns ids beside a null into floats.
-    filesystem, _ = fsspec.core.url_to_fs(paths[0], **options)
-    files = [file for path in paths for file in _files(filesystem, path)]
-    footers = compute(*(delayed(_read_footer)(filesystem, file) for file in files))
+    footers = compute(*(delayed(_read_footer)(file_system, file) for file in files))
     parts = []
     for file, (names, group_sizes) in zip(files, footers, strict=True):
         _check_columns(names, columns, f" in {file}")
         for groups in _neighbours(group_sizes):
-            parts.append(delayed(_read_parquet)(filesystem, file, groups, columns))
+            parts.append(delayed(_read_parquet)(file_system, file, groups, columns))
     return parts
 
 
-def _files(filesystem: Any, path: str) -> list[str]:
-    root = filesystem._strip_protocol(path)
-    if _is_glob(path):
-        found = filesystem.glob(root)
-    elif filesystem.isdir(root):
-        found = [
-            file
-            for file in filesystem.find(root)
-            if not any(part.startswith(("_", ".")) for part in file[len(root) :].split("/"))
-        ]
-    else:
-        return [root]
-    if not found:
-        raise MissingPathError(f"votes: there is no file under {redacted(path)}. Check the path.")
-    return sorted(found)
-
-
-def _read_footer(filesystem: Any, file: str) -> tuple[list[str], list[int]]:
-    with filesystem.open(file) as opened:
+def _read_footer(file_system: Any, file: str) -> tuple[list[str], list[int]]:
+    def read(opened: Any) -> tuple[list[str], list[int]]:
         footer = pq.ParquetFile(opened)
         sizes = [footer.metadata.row_group(i).num_rows for i in range(footer.num_row_groups)]
         return list(footer.schema_arrow.names), sizes
+
+    return read_file("votes", file_system, file, read)
 
 
 def _neighbours(group_sizes: Sequence[int]) -> Iterator[list[int]]:
@@ -170,28 +157,86 @@ def _neighbours(group_sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _read_parquet(
-    filesystem: Any, file: str, groups: Sequence[int], columns: Sequence[str]
+    file_system: Any, file: str, groups: Sequence[int], columns: Sequence[str]
 ) -> pd.DataFrame:
-    with filesystem.open(file) as opened:
-        table = pq.ParquetFile(opened).read_row_groups(list(groups), columns=list(columns))
+    def read(opened: Any) -> pa.Table:
+        return pq.ParquetFile(opened).read_row_groups(list(groups), columns=list(columns))
+
+    table = read_file("votes", file_system, file, read)
     # Without the pandas metadata an id kept as the pandas index is a column like any other.
     frame = table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
     return frame[list(columns)]
 
 
-def _open_csv(paths: Sequence[str], options: dict[str, Any] | None) -> Any:
+def _open_csv(file_system: Any, files: Sequence[str], columns: Sequence[str]) -> list[Delayed]:
+    # Not Dask's reader: what of a file cannot be read for the moment is not read again there.
+    parts = []
+    headers = compute(*(delayed(_read_header)(file_system, file) for file in files))
+    for file, (header, size) in zip(files, headers, strict=True):
+        if not header:
+            continue
+        separator = _separator(file)
+        names = list(_parse_csv(header, separator).columns)
+        _check_columns(names, columns, f" in {file}")
+        # Nobody can begin in the midst of what is compressed.
+        count = 1 if _is_compressed(file) else max(1, size // CSV_PART_BYTES)
+        edges = np.linspace(0, size, count + 1).astype(np.int64).tolist()
+        for start, stop in itertools.pairwise(edges):
+            place = None if count == 1 else (start, stop - start)
+            parts.append(delayed(_read_csv)(file_system, file, place, header, separator, columns))
+    if not parts:
+        raise InputError(
+            f"votes: expected a line of column names in {files[0]}, got an empty file."
+        )
+    return parts
+
+
+def _separator(file: str) -> str:
+    return "\t" if ".tsv" in file.lower() else ","
+
+
+def _is_compressed(file: str) -> bool:
+    return not file.lower().endswith((".csv", ".tsv"))
+
+
+def _read_header(file_system: Any, file: str) -> tuple[bytes, int]:
+    """Read the line of column names; return it with the size of the file as it is stored."""
+
+    def read(opened: Any) -> tuple[bytes, int]:
+        return opened.readline(), file_system.size(file)
+
+    return read_file("votes", file_system, file, read, compression="infer", block_size=HEADER_BYTES)
+
+
+def _read_csv(
+    file_system: Any,
+    file: str,
+    place: tuple[int, int] | None,
+    header: bytes,
+    separator: str,
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Read a file, or the lines that begin in a place given as its first byte and its length."""
+
+    def read(opened: Any) -> bytes:
+        content: bytes = opened.read() if place is None else read_block(opened, *place, b"\n")
+        return content
+
+    content = read_file("votes", file_system, file, read, compression="infer")
+    if place is not None and place[0] > 0:
+        content = header + content
+    return _parse_csv(content, separator)[list(columns)]
+
+
+def _parse_csv(content: bytes, separator: str) -> pd.DataFrame:
     # Types guessed from each block would differ between blocks: all is text until all is known.
     # Only an empty field is missing: "None" or "NA" may be a class or an id.
-    compressed = not all(path.lower().endswith((".csv", ".tsv")) for path in paths)
-    return dd.read_csv(
-        list(paths),
-        dtype=str,
+    return pd.read_csv(
+        io.BytesIO(content),
+        dtype="string[pyarrow]",
         keep_default_na=False,
         na_values=[""],
-        sep="\t" if ".tsv" in paths[0].lower() else ",",
-        blocksize=None if compressed else "32MiB",
-        compression="infer",
-        storage_options=options,
+        sep=separator,
     )
 
 
@@ -216,27 +261,29 @@ def _check_columns(names: Sequence[str], columns: Sequence[str], where: str) -> 
 def _load_tasks(
     path: str, task: str, storage_options: Mapping[str, Any] | None
 ) -> tuple[Any, bool]:
-    options = dict(storage_options or {}) if is_url(path) else None
+    file_system, root = open_file_system(path, storage_options)
     lower = path.lower()
     if lower.endswith(".npy"):
-        with fsspec.open(path, "rb", **(options or {})) as file:
-            return np.load(file, allow_pickle=False), False
+        load = functools.partial(np.load, allow_pickle=False)
+        return read_file("tasks", file_system, root, load), False
     if lower.endswith(_CSV_SUFFIXES):
-        separator = "\t" if ".tsv" in lower else ","
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            sep=separator,
-            storage_options=options,
+        content = read_file(
+            "tasks", file_system, root, lambda file: file.read(), compression="infer"
         )
-        return _task_column(frame, task, path), True
+        return _task_column(_parse_csv(content, _separator(lower)), task, path), True
+    doing = f"reading tasks from {redacted(path)!r}"
     if not lower.endswith((".parquet", ".pq")):
-        filesystem, root = fsspec.core.url_to_fs(path, **(options or {}))
-        if any(filesystem.exists(f"{root}/{name}") for name in ZARR_FILES):
-            return _zarr_tasks(path, task, options), False
-    frame = pd.read_parquet(path, storage_options=options)
+        stored = with_retries(
+            lambda: any(file_system.exists(f"{root}/{name}") for name in ZARR_FILES),
+            doing,
+            storage_options,
+        )
+        if stored:
+            return _zarr_tasks(path, task, storage_options), False
+    options = options_for(path, storage_options)
+    frame = with_retries(
+        lambda: pd.read_parquet(path, storage_options=options), doing, storage_options
+    )
     if frame.index.name == task:
         frame = frame.reset_index()
     return _task_column(frame, task, path), False
@@ -253,18 +300,18 @@ def _task_column(frame: pd.DataFrame, task: str, path: str) -> Any:
     )
 
 
-def _zarr_tasks(path: str, task: str, options: dict[str, Any] | None) -> Any:
-    node: Any = zarr.open(path, mode="r", storage_options=options)
-    if isinstance(node, zarr.Group):
-        names = [name for name in (task, "tasks") if name in node]
-        if not names:
+def _zarr_tasks(path: str, task: str, storage_options: Mapping[str, Any] | None) -> Any:
+    node = open_zarr("tasks", path, storage_options)
+    if not hasattr(node, "chunks"):
+        found = (member(node, name) for name in (task, "tasks"))
+        node = next((array for array in found if array is not None), None)
+        if node is None:
             raise InputError(
                 f"tasks ({redacted(path)}): expected a Zarr array, or a group with an array "
                 f"{task!r} or 'tasks', got a group without either."
             )
-        node = node[names[0]]
     check_stored("tasks", node)
-    return _readable(node[:])
+    return _readable(Column(node)[:])
 
 
 def _readable(values: Any) -> Any:

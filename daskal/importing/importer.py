@@ -27,16 +27,12 @@ from daskal.errors import InputError, InvalidDataError
 from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
 from daskal.importing.columns import Survey, as_column, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
-from daskal.importing.votes_store import Appended, SortedVotes, VotesStore
+from daskal.importing.votes_store import CHANGED, Appended, SortedVotes, VotesStore
 from daskal.storage.locations import is_url, storage_errors
 from daskal.text import listed
 
 BUCKETS = 16
 PART_SHIFT = 40
-CHANGED = (
-    "votes: the second read found other ids, labels or counts than the first. Expected votes that "
-    "stay the same while they are imported: store them first."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +177,6 @@ def import_votes(
             check_end(end, store, num_examples, num_votes, on_duplicate)
             store.finish(
                 shape=(num_examples, num_annotators),
-                num_votes=end.num_votes,
                 num_classes=labels.num_classes,
                 classes=None if labels.names is None else list(labels.names),
             )

@@ -8,23 +8,37 @@ Members of the group: ``data`` (class codes), ``indices`` (annotators, ascending
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import zarr
 
-from daskal.errors import StoreExistsError
+from daskal.errors import InvalidDataError, StoreExistsError
 from daskal.importing.columns import EXAMPLES
 from daskal.importing.files import ZARR_FILES
-from daskal.storage.locations import is_url
+from daskal.storage.objects import remove
 from daskal.storage.redaction import redacted
+from daskal.storage.stores import (
+    create_array,
+    cut_array,
+    names_under,
+    open_group,
+    open_store,
+    update_attributes,
+)
+from daskal.storage.tables import Column, member
+from daskal.storage.transfers import write_rows
 
 CHUNK = 2**18
 """Elements a chunk: 1 MiB of annotators, so that a block of rows decodes little beyond itself."""
+
+CHANGED = (
+    "votes: the second read found other ids, labels or counts than the first. Expected votes that "
+    "stay the same while they are imported: store them first."
+)
 
 _NEVER_WRITTEN = -1
 _LOW_HALF = 2**32 - 1
@@ -35,20 +49,19 @@ class VotesStore:
     """Where the group is kept: small, and able to travel to every worker."""
 
     url: str
-    options: dict[str, Any] | None = dataclasses.field(repr=False)
+    options: Mapping[str, Any] | None = dataclasses.field(repr=False)
 
     def refuse_existing(self, *, overwrite: bool) -> None:
         """Raise `StoreExistsError` if something is there that may not be replaced."""
-        filesystem, root = self._filesystem()
-        if not filesystem.exists(root):
+        names = names_under(self.url, self.options)
+        if names is None:
             return
         if not overwrite:
             raise StoreExistsError(
                 f"{redacted(self.url)} exists already.",
                 advice="Choose another path, or pass {overwrite=True}.",
             )
-        members = filesystem.ls(root, detail=False) if filesystem.isdir(root) else [root]
-        if members and not any(filesystem.exists(f"{root}/{name}") for name in ZARR_FILES):
+        if names and not set(names) & set(ZARR_FILES):
             raise StoreExistsError(
                 f"{redacted(self.url)} is no Zarr store, so that",
                 advice="{overwrite=True} would delete something else. Choose another path, or "
@@ -57,24 +70,21 @@ class VotesStore:
 
     def remove(self) -> None:
         """Delete whatever is there."""
-        filesystem, root = self._filesystem()
-        if filesystem.exists(root):
-            filesystem.rm(root, recursive=True)
+        remove(open_store(self.url, self.options, read_only=False), "")
 
     def create(
         self, *, num_votes: int, num_classes: int, tasks: pa.Array, annotators: pa.Array
     ) -> None:
         """Make the group with its ids, and room for ``num_votes`` votes."""
-        group = zarr.open_group(
-            self.url, mode="w-", zarr_format=3, storage_options=self._zarr_options()
-        )
+        group = self._group("a")
         code = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
         sizes = {"data": num_votes, "indices": num_votes, "indptr": len(tasks) + 1}
         dtypes = {"data": code, "indices": np.int32, "indptr": np.int64}
         for name, size in sizes.items():
             # A fill value no vote has: Zarr leaves out chunks that hold nothing but it, and a
             # chunk of votes for class 0 shall be there.
-            group.create_array(
+            create_array(
+                group,
                 name,
                 shape=(size,),
                 chunks=(min(CHUNK, size),),
@@ -86,13 +96,15 @@ class VotesStore:
 
     def read_ids(self, name: str) -> pa.Array:
         """Read back the ids ``"tasks"`` or ``"annotators"``."""
-        array = self._array(name)
-        if array.dtype.kind in "iu":
-            return pa.array(array[:])
+        array = member(self._group("r"), name)
+        assert array is not None
+        ids = Column(array)
+        if ids.dtype.kind in "iu":
+            return pa.array(ids[:])
         # By chunks: a Python object for every id at once would take ten times the ids' memory.
         (step,) = array.chunks
         parts = [
-            pa.array(array[start : start + step].astype(object), pa.large_string())
+            pa.array(ids[start : start + step].astype(object), pa.large_string())
             for start in range(0, array.shape[0], step)
         ]
         return pa.concat_arrays(parts)
@@ -112,15 +124,22 @@ class VotesStore:
         # `indptr` has one element more than rows: it begins as the tail of `Appended.nothing`.
         done["indptr"] += 1
         tails: dict[str, npt.NDArray[Any]] = {}
+        group = self._group("r+")
         for name, values in fresh.items():
-            array = self._array(name)
+            array = member(group, name)
+            assert array is not None
             tail = before.tails[name]
             pending = np.concatenate([tail, values.astype(array.dtype)])
             (chunk,) = array.chunks
             whole = len(pending) if last else len(pending) // chunk * chunk
+            start = done[name] - len(tail)
+            if start + whole > array.shape[0]:
+                raise InvalidDataError(CHANGED)
+            if last and start + whole < array.shape[0]:
+                # Votes that were replaced by later ones left room.
+                cut_array(array, start + whole)
             if whole:
-                start = done[name] - len(tail)
-                array[start : start + whole] = pending[:whole]
+                write_rows(array, start, start + whole, pending[:whole])
             # A view would keep the whole range alive while the next one waits for its tail.
             tails[name] = pending[whole:].copy()
         return Appended(
@@ -131,35 +150,20 @@ class VotesStore:
             tails,
         )
 
-    def finish(self, *, shape: tuple[int, int], num_votes: int, **attributes: Any) -> None:
-        """Cut the arrays to the votes that were kept, and mark the group as complete."""
-        group = self._group()
-        for name in ("data", "indices"):
-            if self._array(name).shape != (num_votes,):
-                self._array(name).resize((num_votes,))
-        group.attrs.update(
+    def finish(self, *, shape: tuple[int, int], **attributes: Any) -> None:
+        """Mark the group as complete."""
+        update_attributes(
+            self._group("r+"),
             {
                 "encoding-type": "csr_matrix",
                 "encoding-version": "0.1.0",
                 "shape": list(shape),
                 "daskal": attributes,
-            }
+            },
         )
 
-    def _group(self) -> zarr.Group:
-        return zarr.open_group(self.url, mode="r+", storage_options=self._zarr_options())
-
-    def _array(self, name: str) -> Any:
-        return self._group()[name]
-
-    def _zarr_options(self) -> dict[str, Any] | None:
-        return self.options if is_url(self.url) else None
-
-    def _filesystem(self) -> tuple[Any, str]:
-        filesystem, root = fsspec.core.url_to_fs(self.url, **(self._zarr_options() or {}))
-        # Zarr writes through a filesystem object of its own, behind this one's listings.
-        filesystem.invalidate_cache()
-        return filesystem, root
+    def _group(self, mode: str) -> Any:
+        return open_group("the store of votes", self.url, mode, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,9 +230,10 @@ class Appended:
         return cls(0, 0, 0, (), tails)
 
 
-def _write_ids(group: zarr.Group, name: str, ids: pa.Array) -> None:
+def _write_ids(group: Any, name: str, ids: pa.Array) -> None:
     text = pa.types.is_large_string(ids.type)
-    array = group.create_array(
+    array = create_array(
+        group,
         name,
         shape=(len(ids),),
         chunks=(min(CHUNK, len(ids)),),
@@ -240,4 +245,4 @@ def _write_ids(group: zarr.Group, name: str, ids: pa.Array) -> None:
     )
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        array[start : start + len(part)] = part.to_numpy(zero_copy_only=False)
+        write_rows(array, start, start + len(part), part.to_numpy(zero_copy_only=False))

@@ -17,6 +17,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import redacted
 
 # What an input is known by, as plain values that JSON holds.
@@ -46,15 +47,8 @@ def lazy_identity(array: da.Array) -> Identity:
 
 def stored_identity(array: Any) -> Identity:
     """Return the URL and the metadata of a Zarr array."""
-    from zarr.buffer import cpu
-
-    metadata: Identity = {}
-    for key, content in array.metadata.to_buffer_dict(cpu.buffer_prototype).items():
-        if key != ".zattrs":
-            metadata.update(json.loads(content.to_bytes()))
-    metadata.pop("attributes", None)
     url = store_url(array.store)
-    return {"url": f"{url}/{array.path}" if array.path else url, **metadata}
+    return {"url": f"{url}/{array.path}" if array.path else url, **stored_metadata(array)}
 
 
 def stored_identities(shape: Sequence[int], arrays: Mapping[str, Any]) -> Identity:

@@ -22,6 +22,7 @@ from daskal.runs import store
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
 from daskal.runs.tables import section_ids, stored_batch
+from daskal.storage import tables
 from daskal.storage.redaction import redacted
 from daskal.text import Summarized
 from daskal.version import __version__
@@ -38,10 +39,10 @@ def read_contents(path: str, root: Any) -> Contents:
             advice="Continue it with {resume=True (daskal score --resume)}.",
         )
     text = store.read_estimate(root)
-    histograms = store.read_table(root, "histograms")
+    histograms = tables.read_table(root, "histograms")
     assert histograms is not None
     estimate = None if text is None else Estimate.from_json(text)
-    classes = store.read_table(root, "classes", ("given", "consensus", "num_votes"))
+    classes = tables.read_table(root, "classes", ("given", "consensus", "num_votes"))
     if classes is not None and estimate is not None:
         codes = classes[["given", "consensus"]].to_numpy()
         if not ((codes >= 0) & (codes < estimate.num_classes)).all():
@@ -53,7 +54,7 @@ def read_contents(path: str, root: Any) -> Contents:
         path=path,
         attrs=attrs,
         estimate=estimate,
-        annotators=store.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
+        annotators=tables.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
         classes=classes,
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
@@ -141,7 +142,7 @@ class Run(Summarized):
 
     def finished_rows(self, section: str) -> list[tuple[int, int]]:
         """Ranges of rows of ``"labeled"`` or ``"unlabeled"`` whose scores are stored."""
-        array = store.member(self.root, f"{section}/score")
+        array = tables.member(self.root, f"{section}/score")
         if array is None:
             return []
         num_rows, step = array.shape[0], array.chunks[0]
@@ -190,11 +191,11 @@ class Run(Summarized):
         return lines
 
     def _scores(self, section: str) -> da.Array | None:
-        array = store.member(self.root, f"{section}/score")
+        array = tables.member(self.root, f"{section}/score")
         if array is None:
             return None
-        with store.reading(self.root, section):
-            return da.from_array(store.Column(array), chunks=array.chunks, name=False)
+        with tables.reading(self.root, section):
+            return da.from_array(tables.Column(array), chunks=array.chunks, name=False)
 
     @property
     def scores(self) -> da.Array | None:
@@ -213,7 +214,7 @@ class Run(Summarized):
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
         """One row an annotator, the worst first."""
-        table = store.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
+        table = tables.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
@@ -255,7 +256,7 @@ class Run(Summarized):
             unlabeled_ids=self.ids("unlabeled"),
             max_relabel_fraction=max_relabel_fraction,
             exclude=exclude,
-            num_annotations=store.member(self.root, "labeled/num_annotations"),
+            num_annotations=tables.member(self.root, "labeled/num_annotations"),
             max_annotations=max_annotations,
         )
 
@@ -291,5 +292,5 @@ class Run(Summarized):
         >>> "What to label next" in page.html
         True
         """
-        with store.reading(self.root, "what the report shows"):
+        with tables.reading(self.root, "what the report shows"):
             return make_page(read_contents(self.path, self.root), out)

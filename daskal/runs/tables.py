@@ -19,8 +19,9 @@ from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
 from daskal.method.values import Floats
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
-from daskal.runs import store
 from daskal.runs.inputs import RunInputs
+from daskal.storage.stores import update_attributes
+from daskal.storage.tables import member, read_table, write_column, write_table
 
 # Attribute of stored ids that are text but stand for something else.
 ID_KIND = "daskal_kind"
@@ -30,7 +31,7 @@ def section_ids(root: Any) -> dict[str, StoredIds | None]:
     """Return the stored ids of the labeled examples and of the pool, None where there are none."""
     found = {}
     for pool in (LABELED, UNLABELED):
-        array = store.member(root, f"{pool}/example")
+        array = member(root, f"{pool}/example")
         kind = None if array is None else array.attrs.get(ID_KIND)
         found[pool] = None if array is None else StoredIds(array, kind)
     return found
@@ -47,12 +48,12 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
         texts = np.full(len(batch), "", dtype=object)
         texts[known] = plain_texts(as_index(batch["id"][known].tolist()))
         columns["id"] = texts
-    store.write_table(root, "batch", columns, "rank")
+    write_table(root, "batch", columns, "rank")
 
 
 def stored_batch(root: Any) -> pd.DataFrame:
     """Return the batch of a store, ids as the examples have them."""
-    table = store.read_table(root, "batch", ("rank", "pool", "row", "score"))
+    table = read_table(root, "batch", ("rank", "pool", "row", "score"))
     assert table is not None
     table = table[[name for name in COLUMNS if name in table]]
     table = table.sort_values("rank", ignore_index=True)
@@ -79,9 +80,10 @@ def write_ids(root: Any, given: RunInputs) -> None:
     """Store the examples' ids where they are known, and what their texts stand for."""
     for section, ids in given.ids.items():
         storable = StorableIds(ids)
-        store.write_column(root[section], "example", storable, "example")
-        if storable.text_kind is not None:
-            root[section]["example"].attrs[ID_KIND] = storable.text_kind
+        kind = {} if storable.text_kind is None else {ID_KIND: storable.text_kind}
+        write_column(
+            root[section], "example", storable, dimension_names=("example",), attributes=kind
+        )
 
 
 def annotator_columns(
@@ -117,12 +119,13 @@ def write_tables(
         assert estimate is not None
         if estimate.class_names is not None:
             # What the codes stand for, for whoever reads the store.
-            root["labeled/consensus_label"].attrs["classes"] = list(estimate.class_names)
+            column = root["labeled/consensus_label"]
+            update_attributes(column, {"classes": list(estimate.class_names)})
         assert given.labeled is not None
         columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
-        store.write_table(root, "annotators", columns, "annotator")
+        write_table(root, "annotators", columns, "annotator")
         given_class, consensus = np.divmod(labeled.classes.keys, estimate.num_classes)
-        store.write_table(
+        write_table(
             root,
             "classes",
             {"given": given_class, "consensus": consensus, "num_votes": labeled.classes.counts[0]},
@@ -134,7 +137,7 @@ def write_tables(
         histograms["consensus_quality_score"] = labeled.quality
     if unlabeled is not None:
         histograms["unlabeled_score"] = unlabeled.histogram
-    store.write_table(root, "histograms", histograms, "bin")
+    write_table(root, "histograms", histograms, "bin")
     batch = selection.rank(
         batch_size,
         None if labeled is None else labeled.scores.smallest,

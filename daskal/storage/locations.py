@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
+from daskal.storage.loops import run_in_zarr
+from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import explain, redacted, showable
+from daskal.storage.retries import is_busy, with_retries
 
 # Clients of object stores retry for minutes; whoever waits at the door is told sooner.
 OPEN_SECONDS = 20.0
+
+FILE_SCHEME = "file://"
 
 _TABLES = (
     "Votes in long format become a store with {daskal.import_votes}, a matrix with "
@@ -65,21 +69,39 @@ def options_for(path: str, options: Mapping[str, Any] | None) -> dict[str, Any] 
 
 
 def reach(path: str, options: Mapping[str, Any] | None) -> None:
-    """Find out in time whether the store behind a URL answers, and lets us in.
+    """Find out in time whether the store behind a URL answers, and lets us in."""
+    if is_url(path):
+        from zarr.buffer import default_buffer_prototype
+
+        wait_for_answer(url_store(path, options).get("zarr.json", default_buffer_prototype()))
+
+
+def reach_file(path: str, options: Mapping[str, Any] | None) -> None:
+    """Find out in time whether the storage behind a URL answers, whatever is stored there."""
+    if is_url(path):
+        from zarr.abc.store import RangeByteRequest
+        from zarr.buffer import default_buffer_prototype
+
+        first = RangeByteRequest(0, 1)
+        wait_for_answer(url_store(path, options).get("", default_buffer_prototype(), first))
+
+
+def wait_for_answer(request: Coroutine[Any, Any, Any]) -> None:
+    """Wait for the answer to a request, but not as long as clients of object stores would.
 
     One request alone: of several that Zarr has under way, one that fails leaves the others
-    retrying, and complaining when the program ends.
+    retrying, and complaining when the program ends. An endpoint that is busy has answered: what
+    is asked of it next is asked again.
     """
-    if not is_url(path):
-        return
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
 
     async def ask() -> None:
-        request = url_store(path, options).get("zarr.json", default_buffer_prototype())
         await asyncio.wait_for(request, OPEN_SECONDS)
 
-    sync(ask())
+    try:
+        run_in_zarr(ask())
+    except Exception as error:
+        if not is_busy(error):
+            raise
 
 
 def url_store(path: str, options: Mapping[str, Any] | None) -> Any:
@@ -110,7 +132,10 @@ def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
         if not is_url(path):
             return open_local(name, path)
         reach(path, options)
-        return zarr.open(url_store(path, options), mode="r")
+        store = url_store(path, options)
+        return with_retries(
+            lambda: zarr.open(store, mode="r"), f"opening {redacted(path)!r}", options
+        )
 
 
 def open_local(name: str, path: str) -> Any:
@@ -169,14 +194,9 @@ def check_stored(name: str, array: Any) -> None:
 
 def codec_names(array: Any) -> Iterator[str]:
     """Names of the codecs in an array's metadata, of codecs in codecs too."""
-    from zarr.core.buffer import default_buffer_prototype
-
-    # As it is stored: in memory, versions of Zarr differ.
-    for content in array.metadata.to_buffer_dict(default_buffer_prototype()).values():
-        metadata = json.loads(content.to_bytes())
-        # Attributes, which come along, may be anything.
-        for key in ("codecs", "filters", "compressor") if isinstance(metadata, Mapping) else ():
-            yield from names_in(metadata.get(key))
+    metadata = stored_metadata(array)
+    for key in ("codecs", "filters", "compressor"):
+        yield from names_in(metadata.get(key))
 
 
 def names_in(codecs: Any) -> Iterator[str]:

@@ -2,69 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from daskal.errors import StorageError
-from daskal.storage.redaction import explain, redacted, showable
-from daskal.storage.retries import with_retries
+from daskal.storage.loops import run_in_zarr
+from daskal.storage.retries import attempt
 
 Result = TypeVar("Result")
 
+# Ends the name of what Zarr's local store has not finished writing.
+PARTIAL = ".partial"
 
-def attempt(operation: Callable[[], Result], what: str) -> Result:
-    """Return what a storage operation returns; its error as a :class:`StorageError`."""
-    what = redacted(what)
-    try:
-        return with_retries(operation, what)
-    except Exception as error:
-        raise StorageError(f"{what}: {explain(error)}") from showable(error)
+
+def options_of(store: Any) -> Mapping[str, Any] | None:
+    """Return the storage options that a store was opened with: no error may show their secrets."""
+    file_system = getattr(store, "fs", None)
+    # One that is not asynchronous by itself is wrapped in one that is.
+    file_system = getattr(file_system, "sync_fs", file_system)
+    return getattr(file_system, "storage_options", None)
+
+
+def attempt_on(store: Any, operation: Callable[[], Result], what: str) -> Result:
+    """Return what an operation on a store returns, tried again where it fails for the moment."""
+    return attempt(operation, what, options_of(store))
 
 
 def put_bytes(store: Any, key: str, content: bytes) -> None:
     """Write one object of the store whole."""
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
+    from zarr.buffer import default_buffer_prototype
 
     buffer = default_buffer_prototype().buffer.from_bytes(content)
-    attempt(lambda: sync(store.set(key, buffer)), f"{key} of {store} cannot be written")
+    attempt_on(
+        store,
+        lambda: run_in_zarr(store.set(key, buffer)),
+        f"{key} of {store} cannot be written",
+    )
 
 
 def get_bytes(store: Any, key: str) -> bytes | None:
-    """One object of the store, None where there is none."""
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
+    """Return one object of the store, None where there is none."""
+    from zarr.buffer import default_buffer_prototype
 
     prototype = default_buffer_prototype()
-    found = attempt(lambda: sync(store.get(key, prototype)), f"{key} of {store} cannot be read")
+    found = attempt_on(
+        store,
+        lambda: run_in_zarr(store.get(key, prototype)),
+        f"{key} of {store} cannot be read",
+    )
     return None if found is None else found.to_bytes()
 
 
+def forget_listings(store: Any) -> None:
+    """Have the next listing asked of the storage: other workers write, too."""
+    file_system = getattr(store, "fs", None)
+    if file_system is not None:
+        file_system.invalidate_cache()
+
+
 def list_keys(store: Any, prefix: str) -> list[str]:
-    """Keys of the store's objects below a prefix, but for what an interrupted write left."""
-    from zarr.core.sync import sync
+    """Return the keys below a prefix, but for what an interrupted write left."""
 
     async def collect() -> list[str]:
+        forget_listings(store)
         return [key async for key in store.list_prefix(prefix)]
 
-    keys = attempt(lambda: sync(collect()), f"{prefix!r} of {store} cannot be listed")
-    return [key for key in keys if not key.endswith(".partial")]
+    keys = attempt_on(
+        store, lambda: run_in_zarr(collect()), f"{prefix!r} of {store} cannot be listed"
+    )
+    return [key for key in keys if not key.endswith(PARTIAL)]
+
+
+def list_names(store: Any) -> list[str]:
+    """Return the names of what is directly under the root of a store."""
+
+    async def collect() -> list[str]:
+        forget_listings(store)
+        return [name.rstrip("/").rsplit("/", 1)[-1] async for name in store.list_dir("")]
+
+    return attempt_on(store, lambda: run_in_zarr(collect()), f"{store} cannot be listed")
 
 
 def remove(store: Any, prefix: str) -> None:
     """Remove every object below a prefix."""
-    from zarr.core.sync import sync
 
-    attempt(lambda: sync(store.delete_dir(prefix)), f"{prefix!r} of {store} cannot be removed")
+    async def delete() -> None:
+        forget_listings(store)
+        await store.delete_dir(prefix)
+
+    attempt_on(store, lambda: run_in_zarr(delete()), f"{prefix!r} of {store} cannot be removed")
 
 
 def remove_key(store: Any, key: str) -> None:
     """Remove one object."""
-    from zarr.core.sync import sync
+    attempt_on(store, lambda: run_in_zarr(store.delete(key)), f"{key} of {store} cannot be removed")
 
-    attempt(lambda: sync(store.delete(key)), f"{key} of {store} cannot be removed")
+
+def remove_partial(store: Any) -> None:
+    """Remove what writes to a local disk left behind when they were killed."""
+    directory = getattr(store, "root", None)
+    if directory is not None:
+        for litter in directory.rglob(f"*{PARTIAL}"):
+            litter.unlink(missing_ok=True)
 
 
 def join_key(root: Any, key: str) -> str:
-    """Key of an object beside the group's metadata."""
+    """Return the key of an object beside the group's metadata."""
     return f"{root.path}/{key}" if root.path else key
+
+
+def stored_metadata(array: Any) -> dict[str, Any]:
+    """Return the metadata of an array as they are stored, in either format; no attributes."""
+    from zarr.buffer import default_buffer_prototype
+
+    metadata: dict[str, Any] = {}
+    # As they are stored: in memory, versions of Zarr differ.
+    for key, content in array.metadata.to_buffer_dict(default_buffer_prototype()).items():
+        if key != ".zattrs":
+            metadata.update(json.loads(content.to_bytes()))
+    metadata.pop("attributes", None)
+    return metadata

@@ -6,10 +6,11 @@ import errno
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from daskal.storage.redaction import explain
+from daskal.errors import StorageError
+from daskal.storage.redaction import explain, showable, without_secrets
 
 logger = logging.getLogger("daskal")
 
@@ -89,12 +90,17 @@ def http_status(error: BaseException) -> tuple[int | None, str | None]:
     return (status if isinstance(status, int) else None), None
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether the endpoint answered, and its answer was to come back later."""
+    answers = [http_status(found) for found in causes(error)]
+    return any(status in TRANSIENT_STATUS or code in TRANSIENT_CODES for status, code in answers)
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may well succeed in a moment."""
+    if is_busy(error):
+        return True
     for found in causes(error):
-        status, code = http_status(found)
-        if status in TRANSIENT_STATUS or code in TRANSIENT_CODES:
-            return True
         names = {kind.__name__ for kind in type(found).__mro__}
         if names & TRANSIENT_NAMES or isinstance(found, TimeoutError | ConnectionError):
             return True
@@ -103,10 +109,12 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def with_retries(operation: Callable[[], Result], what: str) -> Result:
+def with_retries(
+    operation: Callable[[], Result], what: str, options: Mapping[str, Any] | None = None
+) -> Result:
     """Return what the operation returns, tried again while its error is transient.
 
-    ``what`` names the operation in the log.
+    ``what`` names the operation in the log, which shows no secret of the storage ``options``.
     """
     for attempt in range(1, ATTEMPTS):
         try:
@@ -118,11 +126,25 @@ def with_retries(operation: Callable[[], Result], what: str) -> Result:
             wait = FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
             logger.warning(
                 "%s: %s; attempt %d of %d, next one in %.1f s",
-                what,
-                explain(error),
+                without_secrets(what, options),
+                explain(error, options),
                 attempt,
                 ATTEMPTS,
                 wait,
             )
             time.sleep(wait)
     return operation()
+
+
+def attempt(
+    operation: Callable[[], Result], what: str, options: Mapping[str, Any] | None = None
+) -> Result:
+    """Return what the operation returns, tried again; its error as a :class:`StorageError`.
+
+    ``what`` says in the error what cannot be done.
+    """
+    try:
+        return with_retries(operation, what, options)
+    except Exception as error:
+        what = without_secrets(what, options)
+        raise StorageError(f"{what}: {explain(error, options)}") from showable(error, options)

@@ -8,61 +8,19 @@ them either, but from storage that answers late: there, many chunks have to be i
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar, TypeVarTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+
+from daskal.storage.loops import in_event_loop, run_here
+from daskal.storage.objects import attempt_on
 
 # Chunks are read together up to so many bytes: all that are asked for at once are held at once, as
 # stored and decoded, and what they take beyond what the allocator keeps has to be fetched from the
 # system page by page. That took as long as decoding (measured).
 PIECE_BYTES = 8 * 2**20
-
-# Zarr has so many chunks of an array in flight at once.
-ZARR_CONCURRENCY = 10
-
-Arguments = TypeVarTuple("Arguments")
-Result = TypeVar("Result")
-
-
-class CallersLoop(asyncio.SelectorEventLoop):
-    """An event loop that does the work meant for other threads itself."""
-
-    def run_in_executor(
-        self, executor: Any, func: Callable[[*Arguments], Result], *args: *Arguments
-    ) -> asyncio.Future[Result]:
-        """Run a function now; return a future that is done."""
-        future: asyncio.Future[Result] = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def run_here(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine, and all that it would have other threads do, in this thread."""
-    loop = CallersLoop()
-    try:
-        return loop.run_until_complete(work)
-    finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.close()
-
-
-def in_event_loop() -> bool:
-    """Whether this thread runs an event loop already, as a notebook's does."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def is_local(array: Any) -> bool:
@@ -107,8 +65,12 @@ async def read_pieces(array: Any, rows: slice) -> np.ndarray[Any, Any]:
 
 def most_at_once(array: Any, axis: int = 0) -> int:
     """Bytes of the chunks that are in flight at most while a block is read, decoded."""
+    import zarr
+
     unit = array.shards or array.chunks
-    flying = ZARR_CONCURRENCY * math.prod(unit) * array.dtype.itemsize
+    # So many chunks of an array Zarr has in flight at once; all of them where there is no limit.
+    concurrency = zarr.config.get("async.concurrency")
+    flying = (concurrency or array.nchunks) * math.prod(unit) * array.dtype.itemsize
     if is_local(array) and axis == 0:
         across = unit[0] * math.prod(array.shape[1:]) * array.dtype.itemsize
         return int(max(PIECE_BYTES, min(flying, across)))
@@ -131,3 +93,14 @@ def write(array: Any, rows: slice, values: Any) -> None:
         run_here(array.async_array.setitem((rows,), values))
     else:
         array[rows] = values
+
+
+def write_rows(array: Any, start: int, stop: int, values: Any) -> None:
+    """Write rows ``start:stop``, which are whole chunks, trying again where storage fails."""
+    assert start % array.chunks[0] == 0
+    assert stop % array.chunks[0] == 0 or stop == array.shape[0]
+    attempt_on(
+        array.store,
+        lambda: write(array, slice(start, stop), values),
+        f"rows {start:,} to {stop:,} of {array.store_path} cannot be written",
+    )

@@ -28,6 +28,7 @@ from daskal.errors import (
 )
 from daskal.importing import files, importer, votes_store
 from daskal.importing.importer import import_votes
+from daskal.storage import transfers
 from tests import realdata
 
 
@@ -155,6 +156,31 @@ def test_votes_may_be_a_file(tmp_path, out, suffix):
         VOTES.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
     import_votes(path, out)
     assert as_votes(out) == [("a", 5, 2), ("a", 7, 1), ("b", 3, 0), ("b", 7, 0)]
+
+
+@pytest.mark.parametrize("part_bytes", [1, 7, 20, 1000])
+def test_csv_is_read_in_parts(tmp_path, out, monkeypatch, part_bytes):
+    monkeypatch.setattr(files, "CSV_PART_BYTES", part_bytes)
+    votes = table(*((f"t{number:02}", number % 3, number % 2) for number in range(30)))
+    (tmp_path / "0.csv").write_text("")
+    votes[:11].to_csv(tmp_path / "1.csv", index=False)
+    votes[11:12].to_csv(tmp_path / "2.csv", index=False)
+    votes[12:][["label", "task", "annotator"]].to_csv(tmp_path / "3.csv", index=False)
+    import_votes(str(tmp_path / "*.csv"), out)
+    assert as_votes(out) == [tuple(vote) for vote in votes.itertuples(index=False)]
+
+
+def test_csv_of_nothing(tmp_path, out):
+    path = tmp_path / "votes.csv"
+    path.write_text("")
+    with pytest.raises(InputError, match=r"a line of column names in .*votes\.csv, got an empty"):
+        import_votes(path, out)
+    path.write_text("task,annotator,label\n")
+    with pytest.raises(InvalidDataError, match="at least one vote"):
+        import_votes(path, out)
+    path.write_text("task,annotator\n1,2\n")
+    with pytest.raises(InputError, match=r"no 'label' among 'task', 'annotator' in .*votes\.csv"):
+        import_votes(path, out)
 
 
 @pytest.mark.parametrize("form", ["folder", "glob", "list"])
@@ -441,6 +467,24 @@ def test_sources_that_cannot_be_read(tmp_path, out):
     assert "pa55word" not in str(error.value)
 
 
+@pytest.mark.parametrize("on_duplicate", ["error", "last"])
+def test_votes_that_become_more_while_they_are_read(out, on_duplicate):
+    reads = []
+
+    def grow(part):
+        reads.append(len(part))
+        return part if len(reads) == 1 else pd.concat([part, table(("a", 3, 1), ("b", 5, 1))])
+
+    frame = dd.from_delayed([dask.delayed(grow, pure=False)(VOTES)], meta=VOTES)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(InvalidDataError, match="the second read found other"),
+    ):
+        import_votes(frame, out, on_duplicate=on_duplicate)
+    assert len(reads) == 2
+    assert not out.exists()
+
+
 def test_an_existing_store_is_kept_unless_told_otherwise(tmp_path, out):
     import_votes(VOTES, out)
     with pytest.raises(StoreExistsError, match="overwrite=True"):
@@ -480,18 +524,18 @@ def test_each_chunk_is_written_once(out, monkeypatch):
     monkeypatch.setattr(importer, "VOTES_PER_PART", 5)
     monkeypatch.setattr(files, "VOTES_PER_PART", 5)
     written = []
-    write = zarr.Array.__setitem__
+    write = transfers.write
 
-    def count(array, key, value):
+    def count(array, rows, values):
         if array.name.split("/")[-1] in ("data", "indices", "indptr"):
             chunk = array.chunks[0]
-            assert key.start % chunk == 0
-            assert key.stop % chunk == 0 or key.stop == array.shape[0]
-            chunks = range(key.start // chunk, -(-key.stop // chunk))
+            assert rows.start % chunk == 0
+            assert rows.stop % chunk == 0 or rows.stop == array.shape[0]
+            chunks = range(rows.start // chunk, -(-rows.stop // chunk))
             written.extend((array.name, number) for number in chunks)
-        write(array, key, value)
+        write(array, rows, values)
 
-    monkeypatch.setattr(zarr.Array, "__setitem__", count)
+    monkeypatch.setattr(transfers, "write", count)
     rng = np.random.default_rng(0)
     pairs = rng.permutation(40 * 6)[:100]
     votes = table(*((pair // 6, pair % 6, pair % 3) for pair in pairs.tolist()))

@@ -24,6 +24,7 @@ from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.runs import store
 from daskal.runs.records import Records, decode, encode
 from daskal.runs.store import Section, SectionWriter
+from daskal.storage.tables import write_table
 
 SECTION = Section("unlabeled", UNLABELED_COLUMNS, 10, 4)
 
@@ -53,7 +54,7 @@ def test_create_replaces_what_was_there(path: str) -> None:
     root, claim = store.create(path, [SECTION], {}, None)
     SectionWriter(root["unlabeled"], claim).write(0, 10, {"score": np.ones(10)})
     store.write_estimate(root, "{}")
-    store.write_table(root, "batch", {"rank": np.arange(3)}, "rank")
+    write_table(root, "batch", {"rank": np.arange(3)}, "rank")
     labeled = Section("labeled", LABELED_COLUMNS, 6, 6)
     root, _ = store.create(path, [labeled], {}, None)
     assert sorted(root) == ["labeled"]
@@ -152,7 +153,7 @@ def test_finish_is_one_object(path: str, monkeypatch: pytest.MonkeyPatch) -> Non
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "set_attrs", stop)
+        patched.setattr(store, "describe_as", stop)
         with pytest.raises(KeyboardInterrupt):
             store.finish(root, {"num": 3})
     with pytest.raises(UnfinishedStoreError):

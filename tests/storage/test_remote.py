@@ -16,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import s3fs
 import zarr
@@ -23,8 +24,9 @@ import zarr
 import daskal
 from daskal.errors import MissingPathError, StorageError
 from daskal.inputs import blocks
-from daskal.storage import locations
+from daskal.storage import locations, retries
 from tests.faultkit import free_port, moto_server
+from tests.flakyproxy import flaky_proxy
 from tests.inputs.test_sparse import as_csr
 from tests.problems import cast_labels, forbid_compute, make_problem
 
@@ -273,3 +275,84 @@ def test_a_store_nobody_answers_for() -> None:
         daskal.run(
             pred_probs_unlabeled=PROBLEM.pool, out="s3://b/out.zarr", storage_options=options
         )
+
+
+# --- importing --------------------------------------------------------------------------------
+
+VOTES = pd.DataFrame(
+    [(task, annotator, task % 3) for task in range(40) for annotator in (task % 5, 5 + task % 4)],
+    columns=["task", "annotator", "label"],
+)
+
+
+def objects(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
+@pytest.mark.parametrize(("refuse_every", "client_attempts"), [(5, 5), (13, 1)])
+def test_an_import_gets_over_refused_requests(
+    s3: Endpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    refuse_every: int,
+    client_attempts: int,
+) -> None:
+    """Also where the endpoint's client does not ask again, and daskal alone does.
+
+    What it tries again is a whole operation, such as to create an array, of up to ten requests.
+    """
+    out = f"{kind}-{refuse_every}.zarr"
+    write = VOTES.to_parquet if kind == "parquet" else VOTES.to_csv
+    write(tmp_path / f"votes.{kind}", index=False)
+    np.save(tmp_path / "tasks.npy", np.arange(40)[::-1])
+    daskal.import_votes(
+        tmp_path / f"votes.{kind}", tmp_path / "local.zarr", tasks=tmp_path / "tasks.npy"
+    )
+    files = s3fs.S3FileSystem(**s3.options, skip_instance_cache=True)
+    for name in (f"votes.{kind}", "tasks.npy"):
+        files.put(str(tmp_path / name), f"crowd/in/{name}")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", client_attempts)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.001)
+    with flaky_proxy(s3.url, refuse_every=refuse_every, drop_every=0) as proxy:
+        options = {
+            **Endpoint(proxy.url).options,
+            "config_kwargs": {"retries": {"max_attempts": 0}},
+        }
+        for overwrite in (False, True):
+            daskal.import_votes(
+                f"s3://crowd/in/votes.{kind}",
+                f"s3://crowd/{out}",
+                tasks="s3://crowd/in/tasks.npy",
+                overwrite=overwrite,
+                storage_options=options,
+            )
+        assert proxy.refused >= 10
+    files.invalidate_cache()
+    files.get(f"crowd/{out}", str(tmp_path / "copy.zarr"), recursive=True)
+    assert objects(tmp_path / "copy.zarr") == objects(tmp_path / "local.zarr")
+
+
+def test_what_forbids_an_import_is_told_without_secrets(
+    s3: Endpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    VOTES.to_parquet(tmp_path / "votes.parquet")
+    files = s3fs.S3FileSystem(**s3.options, skip_instance_cache=True)
+    files.put(str(tmp_path / "votes.parquet"), "crowd/in/forbidden.parquet")
+    with flaky_proxy(s3.url, refuse_every=0, drop_every=0) as proxy:
+        options = Endpoint(proxy.url).options
+        proxy.forbid = True
+        for votes, tasks, out in (
+            ("s3://crowd/in/forbidden.parquet", None, tmp_path / "out.zarr"),
+            (VOTES, "s3://crowd/in/tasks.npy", tmp_path / "out.zarr"),
+            (VOTES, None, "s3://crowd/forbidden.zarr"),
+        ):
+            start = time.monotonic()
+            with pytest.raises(StorageError, match=r"s3://crowd/.*PermissionError") as caught:
+                daskal.import_votes(votes, out, tasks=tasks, storage_options=options)
+            assert time.monotonic() - start < locations.OPEN_SECONDS
+            told = f"{caught.value}{caught.value.__cause__}{caplog.text}"
+            assert SECRET not in told
+            assert KEY not in told

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import LocalStore, MemoryStore
 
-from daskal.storage import transfers
+from daskal.storage import loops, transfers
 
 
 def make_array(store, shape=(40, 6), chunks=(7, 3), **options):
@@ -109,6 +109,13 @@ def test_bytes_in_flight(tmp_path):
     assert most(tmp_path, chunks=(1000, 600), shards=(50_000, 600)) == 50 * chunk
 
 
+@pytest.mark.parametrize(("setting", "num_chunks"), [(3, 3), (64, 64), (None, 100)])
+def test_as_many_chunks_are_in_flight_as_zarr_is_told(setting, num_chunks):
+    array = zarr.create_array(MemoryStore(), shape=(1000, 8), chunks=(10, 8), dtype="f4")
+    with zarr.config.set({"async.concurrency": setting}):
+        assert transfers.most_at_once(array) == num_chunks * 10 * 8 * 4
+
+
 class ThreadsNoted(LocalStore):
     """A local store that notes which threads ask for chunks."""
 
@@ -141,7 +148,7 @@ def test_what_is_meant_for_other_threads_is_run_here():
     async def where():
         return await asyncio.to_thread(threading.get_ident)
 
-    assert transfers.run_here(where()) == threading.get_ident()
+    assert loops.run_here(where()) == threading.get_ident()
 
 
 def test_other_stores_are_left_to_zarr():

@@ -90,4 +90,4 @@ def labels_source(array: Any) -> Source:
         return sparse.sparse_lazy_source("labels", array)
     if isinstance(array, np.ndarray) and array.dtype == object:
         array = frame_values("labels", pd.DataFrame(array))
-    return make_source("labels", array, row_axis=0)
+    return make_source("labels", array, row_axis=0, holds_labels=True)

@@ -19,6 +19,7 @@ from daskal.inputs.compressed_rows import (
 )
 from daskal.method.values import SparseLabels
 from daskal.storage import transfers
+from daskal.storage.missing import check_chunks
 from daskal.storage.redaction import explain, redacted, showable
 from daskal.storage.retries import with_retries
 
@@ -98,10 +99,14 @@ class StoredReader:
     name: str
     array: Any
     row_axis: int
+    holds_labels: bool = False
 
     def __call__(self, argument: Any, start: int, stop: int) -> Any:
         """Return rows ``start:stop``."""
-        return read_part(self.name, "rows", self.array, slice(start, stop), self.row_axis)
+        rows = read_part(self.name, "rows", self.array, slice(start, stop), self.row_axis)
+        if self.holds_labels:
+            check_chunks(self.name, self.array, start, rows)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,8 @@ class StoredRowsReader:
         votes = slice(int(offsets[0]), int(offsets[-1]))
         annotators = read_part(self.name, "votes", indices, votes)
         classes = read_part(self.name, "votes", data, votes)
+        for array, values in ((indices, annotators), (data, classes)):
+            check_chunks(f"votes of {self.name}", array, votes.start, values)
         return Rows(offsets, annotators, classes).ordered(self.num_annotators)
 
 

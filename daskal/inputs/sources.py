@@ -119,7 +119,7 @@ def cut_views(array: np.ndarray[Any, Any], row_axis: int, edges: Sequence[int]) 
 # --- stored -----------------------------------------------------------------------------------
 
 
-def stored_source(name: str, array: Any, row_axis: int) -> Source:
+def stored_source(name: str, array: Any, row_axis: int, *, holds_labels: bool = False) -> Source:
     """Return the source of a Zarr array; each task reads its rows."""
     shape, dtype = tuple(array.shape), np.dtype(array.dtype)
     return Source(
@@ -129,7 +129,7 @@ def stored_source(name: str, array: Any, row_axis: int) -> Source:
         dtype=dtype,
         row_axis=row_axis,
         row_bytes=dense_row_bytes(shape, dtype, row_axis),
-        reader=StoredReader(name, array, row_axis),
+        reader=StoredReader(name, array, row_axis, holds_labels),
         cut=cut_nothing,
         identity=partial(stored_identity, array),
         # Inner chunks where the array is sharded.
@@ -189,13 +189,13 @@ def cut_lazy(array: da.Array, row_axis: int, edges: Sequence[int]) -> Cut:
     return Cut(keys, [array])
 
 
-def make_source(name: str, array: Any, row_axis: int) -> Source:
+def make_source(name: str, array: Any, row_axis: int, *, holds_labels: bool = False) -> Source:
     """Return the source of a dense array."""
     if isinstance(array, np.ndarray):
         return memory_source(name, array, row_axis)
     if isinstance(array, da.Array):
         return lazy_source(name, array, row_axis)
-    return stored_source(name, array, row_axis)
+    return stored_source(name, array, row_axis, holds_labels=holds_labels)
 
 
 # --- in another order -------------------------------------------------------------------------

@@ -47,11 +47,11 @@ class Crowd:
     Attributes
     ----------
     num_examples, num_unlabeled : int
-        N, the labelled examples, and U, the pool.
+        N, the labeled examples, and U, the pool.
     num_annotators, num_classes : int
         M and K.
     labels_per_example : int
-        Mean number of labels of a labelled example, each with at least one.
+        Mean number of labels of a labeled example, each with at least one.
     model_accuracy : float
         Share of the examples on which the model's most probable class is the true one.
     seed : int

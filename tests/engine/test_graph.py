@@ -88,7 +88,8 @@ def test_a_sliced_table_reads_its_own_blocks_alone(tmp_path: Path) -> None:
     table = daskal.label_quality(labels, probs, estimate)
     assert table.npartitions == 3
     with dask.config.set(scheduler="synchronous"):
-        assert len(table.partitions[1].compute()) == ROWS
+        # Dask 2025.3 takes a table's graph as it is; lazy values are culled by every release.
+        assert len(table.partitions[1].to_delayed()[0].compute()) == ROWS
     assert store.reads() == {"c/1/0": 1}
 
 

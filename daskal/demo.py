@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import zarr
 
 from daskal.engine.progress import ProgressCallback
 from daskal.engine.reduction import reduce_calls
 from daskal.errors import InputError, StoreExistsError
 from daskal.method.values import Floats, Ints
+from daskal.storage import transfers
+from daskal.storage.locations import open_zarr
+from daskal.storage.stores import create_root_array, open_group, open_root_array
 
 Random = np.random.Generator
 
@@ -183,14 +185,16 @@ def make_chunk(start: int, stop: int, *, crowd: Crowd, section: str, folder: str
     random = np.random.default_rng([crowd.seed, 1 if section == "labeled" else 2, start])
     truth = random.integers(0, crowd.num_classes, stop - start)
     probs = draw_probs(crowd, random, truth)
-    root = Path(folder)
-    zarr.open_array(root / "truth.zarr" / section, mode="r+")[start:stop] = truth
+
+    def write(name: str, rows: np.ndarray[Any, Any]) -> None:
+        transfers.write_rows(open_root_array(str(Path(folder) / name), None), start, stop, rows)
+
+    write(f"truth.zarr/{section}", truth)
     if section == "labeled":
-        zarr.open_array(root / "pred_probs.zarr", mode="r+")[start:stop] = probs
-        labels = draw_votes(crowd, random, truth)
-        zarr.open_array(root / "labels.zarr", mode="r+")[start:stop] = labels
+        write("pred_probs.zarr", probs)
+        write("labels.zarr", draw_votes(crowd, random, truth))
     else:
-        zarr.open_array(root / "unlabeled.zarr", mode="r+")[start:stop] = probs
+        write("unlabeled.zarr", probs)
     return stop - start
 
 
@@ -209,7 +213,7 @@ def prepare(crowd: Crowd, folder: Path) -> None:
     (folder / MARKER).write_text(json.dumps(asdict(crowd), indent=2) + "\n", encoding="utf-8")
     for name in ARRAYS:
         shutil.rmtree(folder / name, ignore_errors=True)
-    zarr.create_group(folder / "truth.zarr")
+    open_group("the true classes", str(folder / "truth.zarr"), "w", None)
     labels = label_dtype(crowd.num_classes)
     for name, section, columns, dtype in (
         ("labels.zarr", "labeled", crowd.num_annotators, labels),
@@ -219,8 +223,9 @@ def prepare(crowd: Crowd, folder: Path) -> None:
         ("truth.zarr/unlabeled", "unlabeled", None, labels),
     ):
         rest = () if columns is None else (columns,)
-        zarr.create_array(
-            folder / name,
+        create_root_array(
+            str(folder / name),
+            None,
             shape=(crowd.rows(section), *rest),
             chunks=(crowd.chunk_rows(section), *rest),
             dtype=dtype,
@@ -277,7 +282,7 @@ def tally_chunk(start: int, stop: int, *, section: str, folder: str) -> Ints:
     root, rows = Path(folder), slice(start, stop)
 
     def read(name: str) -> Any:
-        return zarr.open_array(root / name, mode="r")[rows]
+        return transfers.read(open_zarr(name, str(root / name), None), rows)
 
     if section == "labeled":
         given = read("scores.zarr/labeled/consensus_label")

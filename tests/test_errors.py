@@ -132,11 +132,11 @@ def test_nothing_to_score_is_no_error() -> None:
     assert len(daskal.next_batch(np.empty(0), size=3)) == 0
 
 
-def test_columns_without_annotators_leave_the_pools_score() -> None:
+@pytest.mark.parametrize("columns", [0, 2])
+def test_fewer_columns_without_names_are_nobodys(columns: int) -> None:
     estimate = daskal.estimate(LABELS, PROBS)
-    with pytest.warns(daskal.DataWarning, match="taken for the first 0 of the estimate's 3"):
-        scores = daskal.score_labeled(LABELS[:, :0], PROBS, estimate).compute()
-    np.testing.assert_array_equal(scores, daskal.score_unlabeled(PROBS, estimate))
+    with pytest.raises(InputError, match=f"the 3 annotators of the estimate, got {columns}"):
+        daskal.score_labeled(LABELS[:, :columns], PROBS, estimate)
 
 
 # --- bad rows ---------------------------------------------------------------------------------
@@ -325,8 +325,8 @@ def test_a_run_reports_rows_left_out(tmp_path: Any) -> None:
         (LABELS, PROBS[:, :1], "np.column_stack|columns 1 - p and p"),
         (LABELS, PROBS[:, 0], "np.column_stack"),
         (LABELS[:, 0], PROBS, "labels.reshape"),
-        (np.tile(LABELS, (5, 1)), np.tile(PROBS, (5, 1)).T, "pred_probs seems to be turned round"),
-        (np.tile(LABELS, (5, 1)).T, np.tile(PROBS, (5, 1)), "labels seems to be turned round"),
+        (np.tile(LABELS, (5, 1)), np.tile(PROBS, (5, 1)).T, "pred_probs seems to be transposed"),
+        (np.tile(LABELS, (5, 1)).T, np.tile(PROBS, (5, 1)), "labels seems to be transposed"),
         (LABELS, np.stack([PROBS, PROBS], axis=1).repeat(2, axis=0)[:4], "Models come first"),
         (LABELS[:0], PROBS[:0], "at least one vote, got none in 0 rows"),
         (LABELS[:, :0], PROBS, "at least one vote, got none in 4 rows"),
@@ -432,8 +432,12 @@ def test_an_estimate_that_does_not_fit() -> None:
         with pytest.raises(EstimateError, match=words):
             daskal.score_unlabeled(probs, estimate)
     named = daskal.estimate(LABELS, pd.DataFrame(PROBS, columns=["x", "y", "z"]))
-    with pytest.raises(EstimateError, match="classes in the estimate's order"):
-        daskal.score_unlabeled(pd.DataFrame(PROBS, columns=["z", "y", "x"]), named)
+    with pytest.raises(EstimateError, match="alone has 'w'"):
+        daskal.score_unlabeled(pd.DataFrame(PROBS, columns=["w", "y", "x"]), named)
+    turned = pd.DataFrame(PROBS, columns=["x", "y", "z"])[["z", "y", "x"]]
+    np.testing.assert_array_equal(
+        daskal.score_unlabeled(turned, named), daskal.score_unlabeled(PROBS, named)
+    )
 
 
 def test_a_run_refuses_a_pool_of_another_model(tmp_path: Any) -> None:

@@ -18,11 +18,6 @@ def test_counts() -> None:
     assert text.plural(2, "class", "classes") == "2 classes"
 
 
-def test_lists_of_numbers() -> None:
-    assert text.listed([1.0, 2.5], 2) == "1.00, 2.50"
-    assert text.listed([1, 2, 3, 4], 0) == "1, 2, 3, …"
-
-
 def test_summary_table_escapes_names_and_values() -> None:
     made = text.summary_table(HOSTILE, [(HOSTILE, HOSTILE)])
     assert "<script" not in made

@@ -36,7 +36,11 @@ class Tile(NamedTuple):
 
 def overview(contents: Contents) -> dict[str, Any]:
     """Return the run in one line and in a few numbers."""
-    return {"line": run_in_a_line(contents), "tiles": tiles(contents)}
+    return {
+        "line": run_in_a_line(contents),
+        "tiles": tiles(contents),
+        "warnings": [] if contents.estimate is None else list(contents.estimate.warnings),
+    }
 
 
 def run_in_a_line(contents: Contents) -> str:
@@ -249,8 +253,14 @@ INPUT_FLAGS = {
     "labels": "--labels",
     "pred_probs": "--pred-probs",
     "pred_probs_unlabeled": "--unlabeled",
+    "labeled_ids": "--labeled-ids",
+    "unlabeled_ids": "--unlabeled-ids",
 }
-OPTION_FLAGS = {"convention": "--convention", "batch_size": "--batch-size"}
+OPTION_FLAGS = {
+    "convention": "--convention",
+    "batch_size": "--batch-size",
+    "on_invalid": "--on-invalid",
+}
 # How a store describes an input that was an object in memory.
 IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
 

@@ -81,6 +81,28 @@ def open_group(what: str, path: str, mode: Any, storage_options: Storage, **opti
             ) from error
 
 
+def create_root_array(path: str, storage_options: Storage, **layout: Any) -> Any:
+    """Return a new array that is a store of its own."""
+    import zarr
+
+    store = open_store(path, storage_options, read_only=False)
+    return attempt_on(
+        store,
+        lambda: zarr.create_array(store, overwrite=True, zarr_format=3, **layout),
+        f"{redacted(path)!r} cannot be created",
+    )
+
+
+def open_root_array(path: str, storage_options: Storage) -> Any:
+    """Return an array that is a store of its own, to be written to."""
+    import zarr
+
+    store = open_store(path, storage_options, read_only=False)
+    return attempt_on(
+        store, lambda: zarr.open_array(store, mode="r+"), f"{redacted(path)!r} cannot be opened"
+    )
+
+
 def require_group(root: Any, name: str) -> Any:
     """Return a group of a store, new where there is none."""
     return attempt_on(

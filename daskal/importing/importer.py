@@ -13,7 +13,6 @@ import operator
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +27,8 @@ from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, ro
 from daskal.importing.columns import Survey, as_column, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
 from daskal.importing.votes_store import CHANGED, Appended, SortedVotes, VotesStore
-from daskal.storage.locations import is_url, storage_errors
+from daskal.storage.locations import storage_errors
+from daskal.storage.places import refuse_sources_under
 from daskal.text import listed
 
 BUCKETS = 16
@@ -96,8 +96,8 @@ def import_votes(
         One row a vote: the path or URL of Parquet (a file, a folder, a glob) or CSV (``.csv``,
         ``.tsv``, compressed too), a list of such paths, a pandas DataFrame or a Dask DataFrame.
     out
-        Path or URL of the store to make. Where ``overwrite`` replaces one, the old one is deleted
-        once the new votes have been surveyed.
+        Path or URL of the store to make. Where ``overwrite`` replaces one, the old one stays until
+        the new one is whole; in object storage, until the new votes have been surveyed.
     task, annotator, label
         Names of the three columns. Ids are whole numbers or text; any other single type is kept as
         its text. In CSV, a column where all values are written as whole numbers holds numbers.
@@ -113,7 +113,8 @@ def import_votes(
         What to do where an annotator has several votes on a task: raise, or keep the last one in
         the order of the source.
     overwrite
-        Replace a store that is there.
+        Replace an earlier import, and nothing else: neither what was put beside its arrays nor
+        votes or tasks that lie under ``out``.
     storage_options
         Options for fsspec, used for every URL among ``votes``, ``tasks`` and ``out``; never stored.
     progress
@@ -130,11 +131,12 @@ def import_votes(
     Raises
     ------
     InputError
-        If columns are missing, or ids or classes given do not fit the votes.
+        If columns are missing, ids or classes given do not fit the votes, or votes or tasks lie
+        under ``out``.
     InvalidDataError
         If ids or labels are missing, of mixed types, unknown, or pairs are repeated.
     StoreExistsError
-        If ``out`` exists and ``overwrite`` is false, or is something else than a Zarr store.
+        If ``out`` exists and ``overwrite`` is false, or holds anything that no import made.
     MissingPathError, StorageError
         If a path or URL cannot be read or written.
 
@@ -150,13 +152,16 @@ def import_votes(
     if on_duplicate not in ("error", "last"):
         raise InputError(f"on_duplicate: expected 'error' or 'last', got {on_duplicate!r}.")
     path = os.fspath(out)
-    store = VotesStore(
-        path if is_url(path) else str(Path(path).absolute()), dict(storage_options or {})
-    )
+    store = VotesStore.under(path, dict(storage_options or {}))
+    made = store.successor()
     with storage_errors("write votes to", path, storage_options):
         store.refuse_existing(overwrite=overwrite)
+        made.refuse_existing(overwrite=overwrite)
     source = open_votes(votes, (task, annotator, label), storage_options)
     given = None if tasks is None else open_tasks(tasks, task, storage_options)
+    if overwrite:
+        origins = {"votes": source.origin, "tasks": None if given is None else given.origin}
+        refuse_sources_under(out, origins)
 
     with storage_errors("read votes from", source.where, storage_options):
         survey = survey_votes(source, progress)
@@ -167,23 +172,24 @@ def import_votes(
     num_votes, num_examples, num_annotators = survey.num_votes, len(rows), len(people)
 
     with storage_errors("import votes into", path, storage_options):
-        store.remove()
+        made.remove()
         try:
-            store.create(
+            made.create(
                 num_votes=num_votes, num_classes=labels.num_classes, tasks=rows, annotators=people
             )
             del survey, rows, people  # as long as the ids: not needed while the votes are sorted
-            end = append_votes(source, store, labels, counts, num_votes, on_duplicate, progress)
-            check_end(end, store, num_examples, num_votes, on_duplicate)
-            store.finish(
+            end = append_votes(source, made, labels, counts, num_votes, on_duplicate, progress)
+            check_end(end, made, num_examples, num_votes, on_duplicate)
+            made.finish(
                 shape=(num_examples, num_annotators),
                 num_classes=labels.num_classes,
                 classes=None if labels.names is None else list(labels.names),
             )
         except BaseException:
             with contextlib.suppress(Exception):  # what went wrong first is what counts
-                store.remove()
+                made.remove()
             raise
+        store.give_way(made)
     return ImportSummary(
         path,
         num_examples,

@@ -22,9 +22,14 @@ from fsspec.utils import read_block
 from daskal.errors import InputError, MissingPathError
 from daskal.importing.formats import (
     CSV,
+    HEAD_BYTES,
     NUMPY,
+    PACKED,
     UNKNOWN,
+    WIDE_TEXT,
+    ZIPPED,
     columns_of_folders,
+    foreign_by_head,
     kind_of_files,
     open_parquet,
     parse_csv,
@@ -210,6 +215,9 @@ def _open_csv(file_system: Any, files: Sequence[str], columns: Sequence[str]) ->
     for file, (header, size), given in zip(files, headers, folders, strict=True):
         if not header:
             continue
+        foreign = foreign_by_head(header[:HEAD_BYTES])
+        if foreign in (PACKED, WIDE_TEXT, ZIPPED):
+            raise refusal("votes", file, foreign)
         names = list(parse_csv(header, separator_of(file)).columns)
         fixed = {name: given[name] for name in given if name not in names}
         _check_columns([*names, *fixed], columns, f" in {file}")

@@ -36,11 +36,11 @@ class Foreign(NamedTuple):
     advice: str
 
 
-AS_FRAME = "pandas.{}(path) makes a DataFrame with those columns, which can be passed instead."
+AS_FRAME = "pandas.{}(path) makes a DataFrame, which can be passed instead."
 JSON = Foreign(
     "JSON",
-    "JSON is not read: pandas.read_json(path), with lines=True where each line is an object of its "
-    "own, makes a DataFrame with those columns, which can be passed instead.",
+    "pandas.read_json(path), with lines=True where each line is an object of its own, makes a "
+    "DataFrame, which can be passed instead.",
 )
 EXCEL = Foreign("an Excel workbook", AS_FRAME.format("read_excel"))
 FEATHER = Foreign("Feather, or another Arrow file", AS_FRAME.format("read_feather"))
@@ -50,7 +50,7 @@ TEXT = Foreign("text", "Name it .csv where commas separate its columns, .tsv whe
 PACKED = Foreign("compressed", "If it is CSV, name it .csv.gz, .csv.bz2, .csv.xz or .csv.zst.")
 WIDE_TEXT = Foreign("text in UTF-16", "Store it as UTF-8, with a name that ends in .csv or .tsv.")
 EMPTY = Foreign("empty", "Check the path.")
-UNKNOWN = Foreign("neither", "Store the table as Parquet or CSV, or pass a DataFrame.")
+UNKNOWN = Foreign("neither of them", "Store the table as Parquet or CSV, or pass a DataFrame.")
 
 BY_SUFFIX = {
     (".json", ".jsonl", ".ndjson"): JSON,

@@ -269,8 +269,8 @@ class Run(Summarized):
         ----------
         out : str or path, optional
             File to write the page to; of files that are there, only an earlier report is replaced.
-            Of more than 10,000 annotators the page lists the best and
-            the worst; a CSV of all of them is then written beside it.
+            Of more than 10,000 annotators the page lists the best and the worst; a CSV of all of
+            them is then written beside it.
 
         Returns
         -------

@@ -243,7 +243,7 @@ def test_ordered_categories_keep_their_order(tmp_path, form):
     if form == "dask":
         votes = dd.from_pandas(votes, npartitions=2)
     elif form == "parquet":
-        dd.from_pandas(votes, npartitions=2).to_parquet(tmp_path / "v")
+        dd.from_pandas(votes, npartitions=2).to_parquet(tmp_path / "v", write_index=False)
         votes = tmp_path / "v"
     summary, said = imported(votes, tmp_path / "o.zarr", tasks=[0, 1, 2])
     assert summary.classes == ("low", "medium", "high")

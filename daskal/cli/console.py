@@ -321,6 +321,8 @@ def show_import(output: Console, made: ImportSummary) -> None:
         ("classes", made.num_classes),
     ):
         table.add_row(name, f"{count:,}")
+    table.add_row("order of tasks", made.task_order)
+    table.add_row("order of classes", made.class_order)
     if made.classes is not None:
         table.add_row("their order", escape(listed(made.classes, most=SHOWN_CLASSES)))
     print_section(output, "Imported", table)

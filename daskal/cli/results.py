@@ -16,6 +16,9 @@ from daskal.cli.options import (
     reports_errors,
     storage_option,
 )
+from daskal.errors import InputError
+from daskal.storage.places import place_of_path
+from daskal.storage.redaction import redacted
 
 
 @click.command()
@@ -65,6 +68,11 @@ def batch(
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Choose the examples to label next from a result store, lowest score first."""
+    if out is not None and place_of_path(out) in map(place_of_path, exclude):
+        raise InputError(
+            f"--out: expected a file of its own, got {redacted(out)!r}, which --exclude names too: "
+            "what it says is out for labeling would be lost. Choose another name."
+        )
     run = daskal.Run.open(store, storage_options=storage_options)
     import pandas as pd
 

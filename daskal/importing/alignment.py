@@ -14,37 +14,60 @@ import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
 from daskal.importing.columns import EXAMPLES, Tally, positions, whole_numbers
-from daskal.importing.files import Ids
-from daskal.names.naming import in_class_order
+from daskal.importing.tasks import Ids
+from daskal.names.naming import PLAIN_NUMBER, in_class_order
 from daskal.text import listed
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
 _WHOLE_LABEL = re.compile(r"-?[0-9]+(\.0*)?")
 _MAX_CODE = 2**31 - 2
 
+# How classes and tasks came to their order.
+AS_GIVEN = "as given"
+AS_CODES = "whole numbers as they are"
+AS_CATEGORIES = "as the ordered categories of the column"
+BY_VALUE = "sorted by value"
+AS_TEXT = "sorted as text"
+SORTED = (BY_VALUE, AS_TEXT)
+
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Every label met, the code of each, and the classes."""
+    """Every label met, the code of each, the classes, and how they came to their order."""
 
     values: pa.Array
     codes: npt.NDArray[np.int32]
     num_classes: int
     names: tuple[str, ...] | None
+    order: str
 
 
 def resolve_labels(
-    tally: Tally, classes: Sequence[Any] | None, name: str, *, untyped: bool
+    tally: Tally,
+    classes: Sequence[Any] | None,
+    name: str,
+    *,
+    untyped: bool,
+    categories: tuple[str, ...] | None = None,
 ) -> Labels:
-    """Give every label met its code; ``name`` is the column's, ``untyped`` says it came as text."""
+    """Give every label met its code.
+
+    ``name`` is the column's, ``untyped`` says it came as text, ``categories`` are in order.
+    """
     values: list[Any] = tally.values.to_pylist()
     if untyped:
         values = _typed_labels(values, name)
     whole = isinstance(values[0], int)
+    names: tuple[str, ...] | None
     if classes is not None:
-        names: tuple[str, ...] | None = _class_names(classes)
+        names, order = _class_names(classes), AS_GIVEN
+    elif whole:
+        names, order = None, AS_CODES
+    elif categories is not None:
+        names, order = categories, AS_CATEGORIES
     else:
-        names = None if whole else in_class_order(values)
+        names = in_class_order(values)
+        order = BY_VALUE if all(map(PLAIN_NUMBER.fullmatch, names)) else AS_TEXT
     # Numbers are codes unless the names themselves are numbers (ratings 1 to 5).
     if names is None or (whole and not any(_WHOLE_LABEL.fullmatch(given) for given in names)):
         codes = values
@@ -64,7 +87,7 @@ def resolve_labels(
             f"other labels ({listed(map(repr, shown))}).",
             advice="Name all classes in order with {classes=}, or drop those votes.",
         )
-    return Labels(tally.values, np.array(codes, dtype=np.int32), num_classes, names)
+    return Labels(tally.values, np.array(codes, dtype=np.int32), num_classes, names, order)
 
 
 def resolve_tasks(
@@ -95,6 +118,11 @@ def sorted_ids(tally: Tally, *, untyped: bool) -> tuple[pa.Array, npt.NDArray[np
     ids = tally.values if numbers is None else numbers
     order = pc.sort_indices(ids)
     return ids.take(order), tally.votes[order.to_numpy()]
+
+
+def order_of_ids(ids: pa.Array) -> str:
+    """Return how `sorted_ids` ordered them."""
+    return BY_VALUE if pa.types.is_integer(ids.type) else AS_TEXT
 
 
 def row_edges(counts: npt.NDArray[np.int64], votes: int) -> list[int]:

@@ -1,33 +1,45 @@
-"""Opening long-format votes and lists of task ids, wherever fsspec can reach them."""
+"""Opening long-format votes, wherever fsspec can reach them."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import io
 import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-from dask.base import compute, is_dask_collection
+from dask.base import compute
+from dask.dataframe.utils import UNKNOWN_CATEGORIES
 from dask.delayed import Delayed, delayed
 from fsspec.utils import read_block
 
 from daskal.errors import InputError, MissingPathError
-from daskal.importing.columns import as_ids
+from daskal.importing.formats import (
+    CSV,
+    HEAD_BYTES,
+    NUMPY,
+    PACKED,
+    UNKNOWN,
+    WIDE_TEXT,
+    ZIPPED,
+    columns_of_folders,
+    foreign_by_head,
+    kind_of_files,
+    open_parquet,
+    parse_csv,
+    refusal,
+    separator_of,
+    typed_columns_of_folders,
+)
 from daskal.storage.files import find_files, is_glob, open_file_system, read_file
-from daskal.storage.locations import check_stored, is_url, open_zarr, options_for, storage_errors
+from daskal.storage.locations import is_url, storage_errors
 from daskal.storage.redaction import redacted
-from daskal.storage.retries import with_retries
-from daskal.storage.tables import Column, member
 
 VOTES_PER_PART = 1_000_000
 """Votes a task sorts at once: some 30 MB, and few enough parts that each may probe all ids."""
@@ -38,21 +50,22 @@ CSV_PART_BYTES = 32 * 2**20
 HEADER_BYTES = 2**16
 """Bytes of a CSV file to fetch at once until its first line ends."""
 
-_CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")
-ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Votes in partitions (lazy pandas frames) in source order.
 
-    ``untyped`` says that every value was read as text, so that ``7`` may mean a number (CSV).
+    ``untyped`` says that every value was read as text, so that ``7`` may mean a number (CSV);
+    ``label_order`` are the labels in order where they are ordered categories; ``origin`` is what is
+    read, if that is stored somewhere.
     """
 
     parts: list[Delayed]
     columns: tuple[str, str, str]
     untyped: bool
     where: str
+    label_order: tuple[str, ...] | None = None
+    origin: Any = None
 
     def grouped(self, num_votes: int) -> list[list[Delayed]]:
         """Join neighbouring small partitions, to about `VOTES_PER_PART` votes each."""
@@ -61,50 +74,46 @@ class Source:
         return [self.parts[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Ids:
-    """The ids of the rows in row order; ``untyped`` as in `Source`."""
-
-    values: pa.Array
-    untyped: bool = False
-
-
 def open_votes(
     votes: Any, columns: tuple[str, str, str], storage_options: Mapping[str, Any] | None
 ) -> Source:
     """Open votes as lazy partitions and check their columns; reads metadata only."""
     if len(set(columns)) < len(columns):
         raise InputError(f"task, annotator and label: expected three columns, got {columns!r}.")
+    label = columns[2]
     if isinstance(votes, pd.DataFrame):
         frame = _with_columns(votes, columns)
         starts = range(0, max(1, len(frame)), VOTES_PER_PART)
-        slices = [frame.iloc[start : start + VOTES_PER_PART] for start in starts]
-        return Source([delayed(part) for part in slices], columns, False, "a DataFrame")
+        slices = [delayed(frame.iloc[start : start + VOTES_PER_PART]) for start in starts]
+        order = _order_of_categories(frame.dtypes[label])
+        return Source(slices, columns, False, "a DataFrame", order)
     if isinstance(votes, dd.DataFrame):
-        parts = _with_columns(votes, columns).to_delayed()
-        return Source(parts, columns, False, "a Dask DataFrame")
+        lazy = _with_columns(votes, columns)
+        order = _order_of_categories(lazy.dtypes[label])
+        return Source(lazy.to_delayed(), columns, False, "a Dask DataFrame", order, lazy)
     paths = _as_paths(votes)
     where = ", ".join(map(redacted, paths))
     with storage_errors("read votes from", where, storage_options):
         file_system, _ = open_file_system(paths[0], storage_options)
         files = [file for path in paths for file in find_files(file_system, path)]
-        untyped = paths[0].lower().endswith(_CSV_SUFFIXES)
-        open_files = _open_csv if untyped else _open_parquet
-        return Source(open_files(file_system, files, columns), columns, untyped, where)
+        kind = kind_of_files("votes", files)
+        origin = [*paths, *map(file_system.unstrip_protocol, files)]
+        if kind == CSV:
+            parts = _open_csv(file_system, files, columns)
+            return Source(parts, columns, True, where, origin=origin)
+        if kind == NUMPY:
+            raise refusal("votes", files[0], UNKNOWN)
+        parts, order = _open_parquet(file_system, files, columns)
+        return Source(parts, columns, False, where, order, origin)
 
 
-def open_tasks(tasks: Any, task: str, storage_options: Mapping[str, Any] | None) -> Ids:
-    """Read the ids of the rows, from an array or a file; ``task`` names the column of a table."""
-    if isinstance(tasks, str | os.PathLike):
-        path = os.fspath(tasks)
-        with storage_errors("read tasks from", redacted(path), storage_options):
-            values, untyped = _load_tasks(path, task, storage_options)
-        return Ids(as_ids(values, f"tasks ({redacted(path)})"), untyped)
-    if is_dask_collection(tasks):
-        tasks = tasks.compute()
-    if not isinstance(tasks, pd.Series | pd.Index | list | tuple):
-        tasks = _readable(np.asarray(tasks))
-    return Ids(as_ids(tasks, "tasks"))
+def _order_of_categories(dtype: Any) -> tuple[str, ...] | None:
+    """Return ordered categories of text; None of other columns, and where Dask knows them not."""
+    if not isinstance(dtype, pd.CategoricalDtype) or not dtype.ordered:
+        return None
+    values = dtype.categories.tolist()
+    is_known = UNKNOWN_CATEGORIES not in values
+    return tuple(values) if is_known and all(isinstance(v, str) for v in values) else None
 
 
 def _as_paths(votes: Any) -> list[str]:
@@ -117,29 +126,49 @@ def _as_paths(votes: Any) -> list[str]:
     paths = [os.fspath(path) for path in many]
     for path in paths:
         # Dask takes a folder that is not there for one without files.
-        if not is_url(path) and not is_glob(path) and not Path(path).exists():
+        if not is_url(path) and not is_glob(path) and not Path(path).expanduser().exists():
             raise MissingPathError(
                 f"cannot read votes from {redacted(path)}: nothing is stored there. Check the path."
             )
     return paths
 
 
-def _open_parquet(file_system: Any, files: Sequence[str], columns: Sequence[str]) -> list[Delayed]:
+def _open_parquet(
+    file_system: Any, files: Sequence[str], columns: Sequence[str]
+) -> tuple[list[Delayed], tuple[str, ...] | None]:
     # Not Dask's reader: it decides by compressed size, and turns ids beside a null into floats.
-    footers = compute(*(delayed(_read_footer)(file_system, file) for file in files))
+    footers = compute(*(delayed(_read_footer)(file_system, file, columns[2]) for file in files))
     parts = []
-    for file, (names, group_sizes) in zip(files, footers, strict=True):
-        _check_columns(names, columns, f" in {file}")
-        for groups in _neighbours(group_sizes):
-            parts.append(delayed(_read_parquet)(file_system, file, groups, columns))
-    return parts
+    for file, footer, folders in zip(files, footers, typed_columns_of_folders(files), strict=True):
+        fixed = {name: folders[name] for name in folders if name not in footer.names}
+        _check_columns([*footer.names, *fixed], columns, f" in {file}")
+        for groups in _neighbours(footer.group_sizes):
+            parts.append(delayed(_read_parquet)(file_system, file, groups, columns, fixed))
+    orders = {footer.label_order for footer in footers}
+    return parts, orders.pop() if len(orders) == 1 else None
 
 
-def _read_footer(file_system: Any, file: str) -> tuple[list[str], list[int]]:
-    def read(opened: Any) -> tuple[list[str], list[int]]:
-        footer = pq.ParquetFile(opened)
-        sizes = [footer.metadata.row_group(i).num_rows for i in range(footer.num_row_groups)]
-        return list(footer.schema_arrow.names), sizes
+class _Footer(NamedTuple):
+    """What a Parquet file says of itself: its columns, rows of its groups, order of its labels."""
+
+    names: list[str]
+    group_sizes: list[int]
+    label_order: tuple[str, ...] | None
+
+
+def _read_footer(file_system: Any, file: str, label: str) -> _Footer:
+    def read(opened: Any) -> _Footer:
+        table = open_parquet("votes", file, opened)
+        names = list(table.schema_arrow.names)
+        sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
+        order = None
+        kind = table.schema_arrow.field(label).type if label in names else None
+        if sizes and kind is not None and pa.types.is_dictionary(kind) and kind.ordered:
+            # The categories are stored with the values alone.
+            (first, *_) = table.read_row_group(0, columns=[label]).column(0).chunks
+            values = first.dictionary.to_pylist()
+            order = tuple(values) if all(isinstance(value, str) for value in values) else None
+        return _Footer(names, sizes, order)
 
     return read_file("votes", file_system, file, read)
 
@@ -157,12 +186,22 @@ def _neighbours(group_sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _read_parquet(
-    file_system: Any, file: str, groups: Sequence[int], columns: Sequence[str]
+    file_system: Any,
+    file: str,
+    groups: Sequence[int],
+    columns: Sequence[str],
+    fixed: Mapping[str, pa.Scalar],
 ) -> pd.DataFrame:
+    """Read row groups of a file; ``fixed`` are the columns that its folders' names hold."""
+    stored = [name for name in columns if name not in fixed]
+
     def read(opened: Any) -> pa.Table:
-        return pq.ParquetFile(opened).read_row_groups(list(groups), columns=list(columns))
+        return open_parquet("votes", file, opened).read_row_groups(list(groups), columns=stored)
 
     table = read_file("votes", file_system, file, read)
+    for name in columns:
+        if name in fixed:
+            table = table.append_column(name, pa.repeat(fixed[name], table.num_rows))
     # Without the pandas metadata an id kept as the pandas index is a column like any other.
     frame = table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
     return frame[list(columns)]
@@ -172,27 +211,27 @@ def _open_csv(file_system: Any, files: Sequence[str], columns: Sequence[str]) ->
     # Not Dask's reader: what of a file cannot be read for the moment is not read again there.
     parts = []
     headers = compute(*(delayed(_read_header)(file_system, file) for file in files))
-    for file, (header, size) in zip(files, headers, strict=True):
+    folders = columns_of_folders(files)
+    for file, (header, size), given in zip(files, headers, folders, strict=True):
         if not header:
             continue
-        separator = _separator(file)
-        names = list(_parse_csv(header, separator).columns)
-        _check_columns(names, columns, f" in {file}")
+        foreign = foreign_by_head(header[:HEAD_BYTES])
+        if foreign in (PACKED, WIDE_TEXT, ZIPPED):
+            raise refusal("votes", file, foreign)
+        names = list(parse_csv(header, separator_of(file)).columns)
+        fixed = {name: given[name] for name in given if name not in names}
+        _check_columns([*names, *fixed], columns, f" in {file}")
         # Nobody can begin in the midst of what is compressed.
         count = 1 if _is_compressed(file) else max(1, size // CSV_PART_BYTES)
         edges = np.linspace(0, size, count + 1).astype(np.int64).tolist()
         for start, stop in itertools.pairwise(edges):
             place = None if count == 1 else (start, stop - start)
-            parts.append(delayed(_read_csv)(file_system, file, place, header, separator, columns))
+            parts.append(delayed(_read_csv)(file_system, file, place, header, columns, fixed))
     if not parts:
         raise InputError(
             f"votes: expected a line of column names in {files[0]}, got an empty file."
         )
     return parts
-
-
-def _separator(file: str) -> str:
-    return "\t" if ".tsv" in file.lower() else ","
 
 
 def _is_compressed(file: str) -> bool:
@@ -213,10 +252,13 @@ def _read_csv(
     file: str,
     place: tuple[int, int] | None,
     header: bytes,
-    separator: str,
     columns: Sequence[str],
+    fixed: Mapping[str, str | None],
 ) -> pd.DataFrame:
-    """Read a file, or the lines that begin in a place given as its first byte and its length."""
+    """Read a file, or the lines that begin in a place given as its first byte and its length.
+
+    ``fixed`` are the columns that the names of its folders hold.
+    """
 
     def read(opened: Any) -> bytes:
         content: bytes = opened.read() if place is None else read_block(opened, *place, b"\n")
@@ -225,19 +267,19 @@ def _read_csv(
     content = read_file("votes", file_system, file, read, compression="infer")
     if place is not None and place[0] > 0:
         content = header + content
-    return _parse_csv(content, separator)[list(columns)]
-
-
-def _parse_csv(content: bytes, separator: str) -> pd.DataFrame:
-    # Types guessed from each block would differ between blocks: all is text until all is known.
-    # Only an empty field is missing: "None" or "NA" may be a class or an id.
-    return pd.read_csv(
-        io.BytesIO(content),
-        dtype="string[pyarrow]",
-        keep_default_na=False,
-        na_values=[""],
-        sep=separator,
-    )
+    try:
+        table = parse_csv(content, separator_of(file))
+    except pd.errors.ParserError as error:
+        if place is None:
+            raise
+        # Of all parts, the first whose end was cut within quotes is sure to come here.
+        raise InputError(
+            f"votes: {redacted(file)} cannot be read in parts, each of whole lines ({error}). If "
+            "quoted cells hold line breaks, compress the file (.csv.gz), which is then read as a "
+            "whole, store it as Parquet, or pass a DataFrame."
+        ) from error
+    table = table.assign(**{n: pd.array([v] * len(table), "string") for n, v in fixed.items()})
+    return table[list(columns)]
 
 
 def _with_columns(frame: Any, columns: Sequence[str]) -> Any:
@@ -256,64 +298,3 @@ def _check_columns(names: Sequence[str], columns: Sequence[str], where: str) -> 
             f"{', '.join(map(repr, lacking))} among {', '.join(map(repr, names))}{where}.",
             advice="Name them with {task=}, {annotator=} and {label=}.",
         )
-
-
-def _load_tasks(
-    path: str, task: str, storage_options: Mapping[str, Any] | None
-) -> tuple[Any, bool]:
-    file_system, root = open_file_system(path, storage_options)
-    lower = path.lower()
-    if lower.endswith(".npy"):
-        load = functools.partial(np.load, allow_pickle=False)
-        return read_file("tasks", file_system, root, load), False
-    if lower.endswith(_CSV_SUFFIXES):
-        content = read_file(
-            "tasks", file_system, root, lambda file: file.read(), compression="infer"
-        )
-        return _task_column(_parse_csv(content, _separator(lower)), task, path), True
-    doing = f"reading tasks from {redacted(path)!r}"
-    if not lower.endswith((".parquet", ".pq")):
-        stored = with_retries(
-            lambda: any(file_system.exists(f"{root}/{name}") for name in ZARR_FILES),
-            doing,
-            storage_options,
-        )
-        if stored:
-            return _zarr_tasks(path, task, storage_options), False
-    options = options_for(path, storage_options)
-    frame = with_retries(
-        lambda: pd.read_parquet(path, storage_options=options), doing, storage_options
-    )
-    if frame.index.name == task:
-        frame = frame.reset_index()
-    return _task_column(frame, task, path), False
-
-
-def _task_column(frame: pd.DataFrame, task: str, path: str) -> Any:
-    if task in frame.columns:
-        return frame[task]
-    if len(frame.columns) == 1:
-        return frame.iloc[:, 0]
-    raise InputError(
-        f"tasks ({redacted(path)}): expected a column {task!r}, or one column in all, got "
-        f"{', '.join(map(repr, frame.columns))}."
-    )
-
-
-def _zarr_tasks(path: str, task: str, storage_options: Mapping[str, Any] | None) -> Any:
-    node = open_zarr("tasks", path, storage_options)
-    if not hasattr(node, "chunks"):
-        found = (member(node, name) for name in (task, "tasks"))
-        node = next((array for array in found if array is not None), None)
-        if node is None:
-            raise InputError(
-                f"tasks ({redacted(path)}): expected a Zarr array, or a group with an array "
-                f"{task!r} or 'tasks', got a group without either."
-            )
-    check_stored("tasks", node)
-    return _readable(Column(node)[:])
-
-
-def _readable(values: Any) -> Any:
-    # pandas does not take NumPy's variable-length strings everywhere.
-    return values.astype(object) if values.dtype.kind == "T" else values

@@ -11,9 +11,9 @@ import contextlib
 import dataclasses
 import operator
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,12 +23,23 @@ import pyarrow as pa
 
 from daskal.engine.graph import SPLIT_EVERY, call_each, make_frame, merged, new_name
 from daskal.engine.progress import ProgressCallback, Steps, compute_steps
-from daskal.errors import InputError, InvalidDataError
-from daskal.importing.alignment import Labels, resolve_labels, resolve_tasks, row_edges, sorted_ids
+from daskal.errors import DataWarning, InputError, InvalidDataError
+from daskal.importing.alignment import (
+    AS_GIVEN,
+    SORTED,
+    Labels,
+    order_of_ids,
+    resolve_labels,
+    resolve_tasks,
+    row_edges,
+    sorted_ids,
+)
 from daskal.importing.columns import Survey, as_column, positions
-from daskal.importing.files import VOTES_PER_PART, Source, open_tasks, open_votes
+from daskal.importing.files import VOTES_PER_PART, Source, open_votes
+from daskal.importing.tasks import open_tasks
 from daskal.importing.votes_store import CHANGED, Appended, SortedVotes, VotesStore
-from daskal.storage.locations import is_url, storage_errors
+from daskal.storage.locations import storage_errors
+from daskal.storage.places import refuse_sources_under
 from daskal.text import listed
 
 BUCKETS = 16
@@ -51,12 +62,18 @@ class ImportSummary:
         Votes left out because a later one of the same annotator on the same task was kept.
     classes
         Names of the classes in the order of their codes, where known.
+    task_order, class_order
+        How tasks and classes came to their order: "as given", "sorted by value", "sorted as text",
+        for classes also "whole numbers as they are" or "as the ordered categories of the column".
 
     Examples
     --------
     >>> import tempfile, pandas as pd, daskal
     >>> votes = pd.DataFrame({"task": ["a", "b"], "annotator": ["x", "x"], "label": [0, 1]})
-    >>> summary = daskal.import_votes(votes, out=tempfile.mkdtemp() + "/labels.zarr")
+    >>> out = tempfile.mkdtemp() + "/labels.zarr"
+    >>> summary = daskal.import_votes(votes, out, tasks=["a", "b"])
+    >>> summary.task_order, summary.class_order
+    ('as given', 'whole numbers as they are')
     >>> summary.num_examples, summary.num_annotators, summary.num_votes, summary.num_classes
     (2, 1, 2, 2)
     """
@@ -69,6 +86,8 @@ class ImportSummary:
     num_unlabeled: int
     num_replaced: int
     classes: tuple[str, ...] | None
+    task_order: str
+    class_order: str
 
 
 def import_votes(
@@ -93,27 +112,31 @@ def import_votes(
     Parameters
     ----------
     votes
-        One row a vote: the path or URL of Parquet (a file, a folder, a glob) or CSV (``.csv``,
-        ``.tsv``, compressed too), a list of such paths, a pandas DataFrame or a Dask DataFrame.
+        One row a vote: the path or URL of Parquet or CSV (``.csv``, ``.tsv``, compressed too), a
+        folder or a glob of them, a list of such paths, a pandas DataFrame or a Dask DataFrame.
+        Files of a folder or glob are read in natural order (part.2 before part.10), a list in the
+        order given. Folders called ``annotator=ann`` hold that column's value.
     out
-        Path or URL of the store to make. Where ``overwrite`` replaces one, the old one is deleted
-        once the new votes have been surveyed.
+        Path or URL of the store to make. Where ``overwrite`` replaces one, the old one stays until
+        the new one is whole; in object storage, until the new votes have been surveyed.
     task, annotator, label
         Names of the three columns. Ids are whole numbers or text; any other single type is kept as
         its text. In CSV, a column where all values are written as whole numbers holds numbers.
     tasks
-        Ids of the rows in the order the probabilities have: an array, an index, or the path or URL
-        of Parquet, CSV, ``.npy`` or Zarr. Tasks without votes become empty rows. By default the
-        sorted ids met in the votes.
+        Ids of the rows in the order the probabilities have: an array, an index, a table with the
+        column ``task`` or only one, or the path or URL of Parquet, CSV, ``.npy`` or Zarr. Folders,
+        globs and lists of files are read as of ``votes``. Tasks without votes become empty rows. By
+        default the sorted ids met in the votes, which a warning says.
     classes
         Names in the order of the codes 0..K-1. Labels are then these names or, where they are
         whole numbers and no name is one, the codes themselves. By default whole numbers are codes,
-        and other labels get codes in lexicographic order.
+        ordered categories keep their order, and other labels are sorted, which a warning says.
     on_duplicate
         What to do where an annotator has several votes on a task: raise, or keep the last one in
         the order of the source.
     overwrite
-        Replace a store that is there.
+        Replace an earlier import, and nothing else: neither what was put beside its arrays nor
+        votes or tasks that lie under ``out``.
     storage_options
         Options for fsspec, used for every URL among ``votes``, ``tasks`` and ``out``; never stored.
     progress
@@ -130,13 +153,19 @@ def import_votes(
     Raises
     ------
     InputError
-        If columns are missing, or ids or classes given do not fit the votes.
+        If columns are missing, ids or classes given do not fit the votes, or votes or tasks lie
+        under ``out``.
     InvalidDataError
         If ids or labels are missing, of mixed types, unknown, or pairs are repeated.
     StoreExistsError
-        If ``out`` exists and ``overwrite`` is false, or is something else than a Zarr store.
+        If ``out`` exists and ``overwrite`` is false, or holds anything that no import made.
     MissingPathError, StorageError
         If a path or URL cannot be read or written.
+
+    Warns
+    -----
+    DataWarning
+        If tasks or classes were sorted, since nothing said how they are ordered.
 
     Examples
     --------
@@ -150,40 +179,50 @@ def import_votes(
     if on_duplicate not in ("error", "last"):
         raise InputError(f"on_duplicate: expected 'error' or 'last', got {on_duplicate!r}.")
     path = os.fspath(out)
-    store = VotesStore(
-        path if is_url(path) else str(Path(path).absolute()), dict(storage_options or {})
-    )
+    store = VotesStore.under(path, dict(storage_options or {}))
+    made = store.successor()
     with storage_errors("write votes to", path, storage_options):
         store.refuse_existing(overwrite=overwrite)
+        if made != store:
+            made.refuse_existing(overwrite=overwrite)
     source = open_votes(votes, (task, annotator, label), storage_options)
     given = None if tasks is None else open_tasks(tasks, task, storage_options)
+    if overwrite:
+        origins = {"votes": source.origin, "tasks": None if given is None else given.origin}
+        refuse_sources_under(out, origins)
 
     with storage_errors("read votes from", source.where, storage_options):
         survey = survey_votes(source, progress)
     check_survey(survey, source)
-    labels = resolve_labels(survey.label, classes, label, untyped=source.untyped)
+    labels = resolve_labels(
+        survey.label, classes, label, untyped=source.untyped, categories=source.label_order
+    )
     rows, counts = resolve_tasks(survey.task, given, task, untyped=source.untyped)
+    task_order = AS_GIVEN if given is not None else order_of_ids(rows)
+    for note in notes_on_order(rows, task_order, labels):
+        warnings.warn(note, DataWarning, stacklevel=2)
     people = sorted_ids(survey.annotator, untyped=source.untyped)[0]
     num_votes, num_examples, num_annotators = survey.num_votes, len(rows), len(people)
 
     with storage_errors("import votes into", path, storage_options):
-        store.remove()
+        made.remove()
         try:
-            store.create(
+            made.create(
                 num_votes=num_votes, num_classes=labels.num_classes, tasks=rows, annotators=people
             )
             del survey, rows, people  # as long as the ids: not needed while the votes are sorted
-            end = append_votes(source, store, labels, counts, num_votes, on_duplicate, progress)
-            check_end(end, store, num_examples, num_votes, on_duplicate)
-            store.finish(
+            end = append_votes(source, made, labels, counts, num_votes, on_duplicate, progress)
+            check_end(end, made, num_examples, num_votes, on_duplicate)
+            made.finish(
                 shape=(num_examples, num_annotators),
                 num_classes=labels.num_classes,
                 classes=None if labels.names is None else list(labels.names),
             )
         except BaseException:
             with contextlib.suppress(Exception):  # what went wrong first is what counts
-                store.remove()
+                made.remove()
             raise
+        store.give_way(made)
     return ImportSummary(
         path,
         num_examples,
@@ -193,7 +232,25 @@ def import_votes(
         int(np.count_nonzero(counts == 0)),
         num_votes - end.num_votes,
         labels.names,
+        task_order,
+        labels.order,
     )
+
+
+def notes_on_order(rows: pa.Array, task_order: str, labels: Labels) -> Iterator[str]:
+    """Yield what there is to say of an order that nobody asked for."""
+    if task_order in SORTED:
+        yield (
+            f"the {len(rows):,} rows are the tasks met in the votes, {task_order} "
+            f"({listed(map(repr, rows[:3].to_pylist()), count=len(rows))}). Pass tasks= with the "
+            "ids in the order of the probabilities, unless theirs is the same."
+        )
+    if labels.order in SORTED and labels.names is not None:
+        yield (
+            f"the {len(labels.names):,} classes are the labels met in the votes, {labels.order} "
+            f"({listed(map(repr, labels.names))}). Pass classes= with all classes in the order of "
+            "the probabilities' columns, unless theirs is the same."
+        )
 
 
 def survey_votes(source: Source, progress: ProgressCallback | None) -> Survey:

@@ -2,13 +2,18 @@
 
 Members of the group: ``data`` (class codes), ``indices`` (annotators, ascending within a row),
 ``indptr`` (offsets of the rows), ``tasks`` and ``annotators`` (their ids). A group gets its
-``encoding-type`` as the last step, so that a torn import is no votes at all for any reader.
+``encoding-type`` as the last step, so that a torn import is no votes at all for any reader; until
+then it is marked as one, so that the next import knows it may be replaced.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +21,15 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from daskal.errors import InvalidDataError, StoreExistsError
+from daskal.errors import InvalidDataError, MissingPathError, StoreExistsError
 from daskal.importing.columns import EXAMPLES
-from daskal.importing.files import ZARR_FILES
-from daskal.storage.objects import remove
+from daskal.storage.objects import PARTIAL, remove
 from daskal.storage.redaction import redacted
 from daskal.storage.stores import (
+    NoGroupError,
     create_array,
     cut_array,
+    local_path,
     names_under,
     open_group,
     open_store,
@@ -31,6 +37,14 @@ from daskal.storage.stores import (
 )
 from daskal.storage.tables import Column, member
 from daskal.storage.transfers import write_rows
+from daskal.text import listed
+
+ROOT_KEY = "zarr.json"
+MEMBERS = ("data", "indices", "indptr", "tasks", "annotators")
+ENCODING = "csr_matrix"
+ATTRS = "daskal"
+UNFINISHED = {"importing": True}
+"""What the attributes say of an import that has not ended, in place of its classes."""
 
 CHUNK = 2**18
 """Elements a chunk: 1 MiB of annotators, so that a block of rows decodes little beyond itself."""
@@ -51,6 +65,12 @@ class VotesStore:
     url: str
     options: Mapping[str, Any] | None = dataclasses.field(repr=False)
 
+    @classmethod
+    def under(cls, out: str, options: Mapping[str, Any] | None) -> VotesStore:
+        """Return the store under a path or URL, links followed: a link itself holds nothing."""
+        place = local_path(out)
+        return cls(out if place is None else os.path.realpath(place), options)
+
     def refuse_existing(self, *, overwrite: bool) -> None:
         """Raise `StoreExistsError` if something is there that may not be replaced."""
         names = names_under(self.url, self.options)
@@ -61,22 +81,59 @@ class VotesStore:
                 f"{redacted(self.url)} exists already.",
                 advice="Choose another path, or pass {overwrite=True}.",
             )
-        if names and not set(names) & set(ZARR_FILES):
+        # What a write that was killed left behind is nobody's.
+        names = [name for name in names if not name.endswith(PARTIAL)]
+        strangers = sorted(set(names) - {ROOT_KEY, *MEMBERS})
+        if names and not strangers and not self.is_import():
+            strangers = ["what no import made"]
+        if strangers:
             raise StoreExistsError(
-                f"{redacted(self.url)} is no Zarr store, so that",
-                advice="{overwrite=True} would delete something else. Choose another path, or "
-                "delete it yourself.",
+                f"{redacted(self.url)} is no import of daskal, or holds something beside one "
+                f"({listed(strangers)}), so that",
+                advice="{overwrite=True} would delete it. Choose another path, or remove it "
+                "yourself.",
             )
+
+    def is_import(self) -> bool:
+        """Return whether the attributes are those of an import, finished or torn."""
+        try:
+            attributes = self._group("r").attrs.asdict()
+        except (MissingPathError, NoGroupError):
+            return False
+        described = attributes.get(ATTRS)
+        finished = attributes.get("encoding-type") == ENCODING and isinstance(described, dict)
+        return finished or described == UNFINISHED
 
     def remove(self) -> None:
         """Delete whatever is there."""
         remove(open_store(self.url, self.options, read_only=False), "")
 
+    def successor(self) -> VotesStore:
+        """Return where to write what is to stand here in the end.
+
+        On a local disk that is beside an earlier import, which stays until the new one is whole.
+        Elsewhere nothing can be moved, and it is here.
+        """
+        place = local_path(self.url)
+        if place is None or not place.exists():
+            return self
+        return dataclasses.replace(self, url=f"{place}.importing")
+
+    def give_way(self, successor: VotesStore) -> None:
+        """Have the finished successor stand here."""
+        place = local_path(self.url)
+        if place is None or successor == self:
+            return
+        aside = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
+        place.rename(aside / place.name)
+        Path(successor.url).rename(place)
+        shutil.rmtree(aside)
+
     def create(
         self, *, num_votes: int, num_classes: int, tasks: pa.Array, annotators: pa.Array
     ) -> None:
         """Make the group with its ids, and room for ``num_votes`` votes."""
-        group = self._group("a")
+        group = self._group("a", attributes={ATTRS: UNFINISHED})
         code = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
         sizes = {"data": num_votes, "indices": num_votes, "indptr": len(tasks) + 1}
         dtypes = {"data": code, "indices": np.int32, "indptr": np.int64}
@@ -155,15 +212,15 @@ class VotesStore:
         update_attributes(
             self._group("r+"),
             {
-                "encoding-type": "csr_matrix",
+                "encoding-type": ENCODING,
                 "encoding-version": "0.1.0",
                 "shape": list(shape),
-                "daskal": attributes,
+                ATTRS: attributes,
             },
         )
 
-    def _group(self, mode: str) -> Any:
-        return open_group("the store of votes", self.url, mode, self.options)
+    def _group(self, mode: str, **options: Any) -> Any:
+        return open_group("the store of votes", self.url, mode, self.options, **options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from daskal.errors import StorageError
+from daskal.errors import InputError, StorageError
 from daskal.report import charts, plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 
@@ -29,6 +29,11 @@ TEMPLATES.policies["json.dumps_kwargs"] = {
     "separators": (",", ":"),
     "allow_nan": False,
 }
+
+
+# What every page has in its first lines, and the bytes they are among.
+TITLE = "daskal report</title>"
+HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> 
         csv = f"{target.stem}-annotators.csv"
     page = Page(render(contents, csv), str(target))
     try:
+        refuse_another_file(target)
         target.write_text(page.html, encoding="utf-8")
         if csv is not None and people is not None:
             people.to_csv(target.with_name(csv), index=False)
@@ -97,3 +103,22 @@ def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> 
             "that is there and may be written to."
         ) from error
     return page
+
+
+def refuse_another_file(target: Path) -> None:
+    """Refuse to write over a file that is no report.
+
+    Raises
+    ------
+    InputError
+        If there is such a file.
+    """
+    if not target.is_file():
+        return
+    with target.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head and TITLE.encode() not in head:
+        raise InputError(
+            f"out: expected a new file, or a report of daskal to replace, got {str(target)!r}, "
+            "which is something else. Choose another name, or remove it yourself."
+        )

@@ -268,8 +268,9 @@ class Run(Summarized):
         Parameters
         ----------
         out : str or path, optional
-            File to write the page to. Of more than 10,000 annotators the page lists the best and
-            the worst; a CSV of all of them is then written beside it.
+            File to write the page to; of files that are there, only an earlier report is replaced.
+            Of more than 10,000 annotators the page lists the best and the worst; a CSV of all of
+            them is then written beside it.
 
         Returns
         -------
@@ -280,6 +281,8 @@ class Run(Summarized):
         ------
         UnfinishedStoreError
             If the run has not finished.
+        InputError
+            If ``out`` is a file that is no report.
         StorageError
             If the file cannot be written.
 

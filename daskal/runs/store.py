@@ -22,6 +22,7 @@ from daskal.errors import MissingPathError, StorageError, StoreExistsError, Unfi
 from daskal.options import Storage
 from daskal.storage import stores
 from daskal.storage.objects import (
+    PARTIAL,
     get_bytes,
     join_key,
     list_keys,
@@ -39,6 +40,7 @@ from daskal.storage.stores import (
     update_attributes,
 )
 from daskal.storage.transfers import write_rows
+from daskal.text import listed
 
 # Stage of pass 2 that fills each section.
 SCORE_STAGES = {"labeled": "score labeled", "unlabeled": "score unlabeled"}
@@ -47,6 +49,20 @@ ROOT_KEY = "zarr.json"
 ESTIMATE_KEY = "estimate.json"
 RECORDS = "records"
 ATTRS = "daskal"
+# All that a run makes directly under the root.
+MEMBERS = frozenset(
+    {
+        ROOT_KEY,
+        ESTIMATE_KEY,
+        RECORDS,
+        "labeled",
+        "unlabeled",
+        "annotators",
+        "classes",
+        "histograms",
+        "batch",
+    }
+)
 # What a finished store says of its making.
 ATTR_KINDS: dict[str, type] = {
     "version": str,
@@ -189,7 +205,14 @@ def describe_as(root: Any, described: Mapping[str, Any]) -> None:
 def create(
     path: str, sections: list[Section], attrs: Mapping[str, Any], storage_options: Storage
 ) -> tuple[Any, Claim]:
-    """Create a store whole: every array, none of its values. What there was is replaced."""
+    """Create a store whole: every array, none of its values. What a run made there is replaced.
+
+    Raises
+    ------
+    StoreExistsError
+        If there is anything else beside it.
+    """
+    refuse_strangers(path, storage_options)
     begun = {"status": CREATING}
     root = open_group(path, "a", storage_options, attributes={ATTRS: begun})
     # From here on the store is known for an unfinished one of ours, whatever happens.
@@ -198,6 +221,18 @@ def create(
     for section in sections:
         create_section(root, section)
     return root, claim(root, **attrs, status=RUNNING)
+
+
+def refuse_strangers(path: str, storage_options: Storage) -> None:
+    """Refuse to replace a store in which there is something that no run made."""
+    names = stores.names_under(path, storage_options) or []
+    strangers = sorted(name for name in {*names} - MEMBERS if not name.endswith(PARTIAL))
+    if strangers:
+        raise StoreExistsError(
+            f"{redacted(path)!r} holds something beside the results of a run "
+            f"({listed(strangers)}), which would be deleted with them. Move it elsewhere, or "
+            "choose another path."
+        )
 
 
 def clear(root: Any) -> None:

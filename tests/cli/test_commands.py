@@ -437,6 +437,17 @@ def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> Non
     assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
 
+def test_batch_is_not_written_over_what_it_leaves_out(scored: daskal.Run, tmp_path: Path) -> None:
+    path = tmp_path / "sent.csv"
+    assert invoke("batch", scored.path, "--size", "5", "--out", path).exit_code == 0
+    before = path.read_text()
+    away = ("--exclude", path, "--out", tmp_path / "." / "sent.csv")
+    result = invoke("batch", scored.path, "--size", "5", *away)
+    assert result.exit_code == 1
+    assert "--exclude names too" in result.stderr
+    assert path.read_text() == before
+
+
 def test_report_is_written(scored: daskal.Run, tmp_path: Path) -> None:
     result = invoke("report", scored.path, "--out", tmp_path / "page.html")
     assert result.exit_code == 0, result.stderr
@@ -458,8 +469,12 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
     result = invoke(*given, *local)
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"tasks +3 .*annotators +2 .*votes +4 .*classes +2 .*order +dog, cat", result.stdout, re.S
+        r"tasks +3 .*annotators +2 .*votes +4 .*classes +2 .*order of tasks +sorted as text"
+        r".*order of classes +as given .*their order +dog, cat",
+        result.stdout,
+        re.S,
     )
+    assert "Warning: the 3 rows are the tasks met in the votes, sorted as text" in result.stderr
     zarr.create_array(tmp_path / "probs.zarr", data=np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]))
     assert score(tmp_path, *labeled(tmp_path)).exit_code == 0
     run = daskal.Run.open(tmp_path / "out.zarr")

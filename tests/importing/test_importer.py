@@ -17,6 +17,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import daskal
 from daskal.engine.progress import Progress
 from daskal.errors import (
     DaskalError,
@@ -83,7 +84,9 @@ def test_store_is_csr_with_ids_beside_it(out):
     }
     dtypes = {name: str(array.dtype) for name, array in group.arrays() if name != "tasks"}
     assert dtypes == {"data": "int16", "indices": "int32", "indptr": "int64", "annotators": "int64"}
-    assert summary == importer.ImportSummary(str(out), 2, 3, 4, 3, 0, 0, None)
+    assert summary == importer.ImportSummary(
+        str(out), 2, 3, 4, 3, 0, 0, None, "sorted as text", "whole numbers as they are"
+    )
 
 
 def test_votes_for_class_zero_are_stored_and_so_are_their_chunks(out):
@@ -454,7 +457,7 @@ def test_sources_that_cannot_be_read(tmp_path, out):
         import_votes(str(tmp_path / "*.parquet"), out)
     with pytest.raises(MissingPathError, match=r"tasks from .*nowhere\.npy"):
         import_votes(VOTES, out, tasks=tmp_path / "nowhere.npy")
-    (tmp_path / "bad.parquet").write_text("no parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1, cut off")
     with pytest.raises(StorageError, match=r"bad\.parquet': ArrowInvalid"):
         import_votes(tmp_path / "bad.parquet", out)
     np.save(tmp_path / "objects.npy", np.array(["a", 1], dtype=object))
@@ -496,27 +499,170 @@ def test_an_existing_store_is_kept_unless_told_otherwise(tmp_path, out):
     assert members(out)["data"] == [0]
 
 
-def test_overwriting_deletes_nothing_but_zarr_stores(tmp_path):
-    precious = tmp_path / "precious"
-    precious.mkdir()
-    (precious / "thesis.txt").write_text("all of it")
-    with pytest.raises(StoreExistsError, match="no Zarr store"):
-        import_votes(VOTES, precious, overwrite=True)
-    with pytest.raises(StoreExistsError, match="no Zarr store"):
-        import_votes(VOTES, precious / "thesis.txt", overwrite=True)
-    assert (precious / "thesis.txt").read_text() == "all of it"
+def put_group(out):
+    zarr.open_group(str(out)).create_array("probs", data=np.ones(3))
 
 
-def test_a_torn_import_is_no_store_of_votes(out, monkeypatch):
+def put_array(out):
+    zarr.save_array(str(out), np.ones(3))
+
+
+def put_run(out):
+    daskal.run(pred_probs_unlabeled=np.full((4, 2), 0.5), out=out)
+
+
+def put_array_beside(out):
+    import_votes(VOTES, out)
+    zarr.open_group(str(out), mode="r+").create_array("probs", data=np.ones(3))
+
+
+def put_file_beside(out):
+    import_votes(VOTES, out)
+    (out / "thesis.txt").write_text("all of it")
+
+
+def put_namesakes(out):
+    group = zarr.open_group(str(out))
+    group.attrs["encoding-type"] = "csr_matrix"
+    group.create_array("data", data=np.ones(3))
+
+
+def put_file(out):
+    out.write_text("all of it")
+
+
+def put_folder(out):
+    out.mkdir()
+    (out / "thesis.txt").write_text("all of it")
+
+
+def contents(path):
+    files = [path] if path.is_file() else path.rglob("*")
+    return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+
+@pytest.mark.parametrize("through", ["path", "url", "link"])
+@pytest.mark.parametrize(
+    "put",
+    [
+        put_group,
+        put_array,
+        put_run,
+        put_array_beside,
+        put_file_beside,
+        put_namesakes,
+        put_file,
+        put_folder,
+    ],
+)
+def test_overwriting_deletes_nothing_but_imports(tmp_path, put, through):
+    real = tmp_path / "real"
+    put(real)
+    before = contents(real)
+    (tmp_path / "link").symlink_to(real)
+    given = {"path": real, "url": f"file://{real}", "link": tmp_path / "link"}
+    with pytest.raises(StoreExistsError, match="is no import of daskal, or holds something"):
+        import_votes(VOTES, given[through], overwrite=True)
+    assert contents(real) == before
+
+
+@pytest.mark.parametrize("through", ["path", "url", "link"])
+def test_overwriting_replaces_an_import_in_its_place(tmp_path, through):
+    real = tmp_path / "real"
+    import_votes(VOTES, real)
+    (tmp_path / "link").symlink_to(real)
+    given = {"path": real, "url": f"file://{real}", "link": tmp_path / "link"}
+    import_votes(VOTES[:1], given[through], overwrite=True)
+    assert members(real)["data"] == [0]
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def source_by_file(inside):
+    VOTES.to_parquet(inside / "v.parquet")
+    return {"votes": inside / "v.parquet"}
+
+
+def source_by_glob(inside):
+    VOTES.to_csv(inside / "v.csv", index=False)
+    return {"votes": str(inside.parent.parent / "*" / "data" / "*.csv")}
+
+
+def source_by_link(inside):
+    VOTES.to_parquet(inside / "v.parquet")
+    link = inside.parent.parent / "mine.parquet"
+    link.symlink_to(inside / "v.parquet")
+    return {"votes": link}
+
+
+def source_by_frame(inside):
+    VOTES.to_parquet(inside / "v.parquet")
+    return {"votes": dd.read_parquet(inside / "v.parquet")}
+
+
+def source_of_tasks(inside):
+    np.save(inside / "t.npy", np.array(["b", "a"]))
+    return {"votes": VOTES, "tasks": f"file://{inside}/t.npy"}
+
+
+def source_is_the_import(inside):
+    return {"votes": VOTES, "tasks": inside.parent}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        source_by_file,
+        source_by_glob,
+        source_by_link,
+        source_by_frame,
+        source_of_tasks,
+        source_is_the_import,
+    ],
+)
+def test_no_source_is_overwritten(out, make):
+    import_votes(VOTES, out)
+    given = make(out / "data")
+    before = contents(out)
+    with pytest.raises(InputError, match="expected a place apart from out="):
+        import_votes(**given, out=out, overwrite=True)
+    assert contents(out) == before
+
+
+def test_an_import_that_fails_leaves_the_earlier_one(tmp_path, out, monkeypatch):
+    import_votes(VOTES, out)
+    before = contents(out)
+
+    def fail(*_args, **_kwargs):
+        raise InvalidDataError("no")
+
+    monkeypatch.setattr(importer, "check_end", fail)
+    with pytest.raises(InvalidDataError, match="no"):
+        import_votes(VOTES[:1], out, overwrite=True)
+    assert contents(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.zarr"]
+
+
+def test_a_torn_import_is_no_store_of_votes_and_may_be_replaced(out, monkeypatch):
     def die(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(votes_store.VotesStore, "finish", die)
-    monkeypatch.setattr(votes_store.VotesStore, "remove", lambda self: None)
-    with pytest.raises(KeyboardInterrupt):
-        import_votes(VOTES, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(votes_store.VotesStore, "finish", die)
+        patch.setattr(votes_store.VotesStore, "remove", lambda self: None)
+        with pytest.raises(KeyboardInterrupt):
+            import_votes(VOTES, out)
     group = zarr.open_group(str(out), mode="r")
-    assert dict(group.attrs) == {}
+    assert dict(group.attrs) == {"daskal": {"importing": True}}
+    import_votes(VOTES, out, overwrite=True)
+    assert len(members(out)["data"]) == 4
+
+
+def test_the_store_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    VOTES.to_csv(tmp_path / "votes.csv", index=False)
+    import_votes("~/votes.csv", "~/labels.zarr")
+    assert members(tmp_path / "labels.zarr")["indptr"] == [0, 2, 4]
 
 
 def test_each_chunk_is_written_once(out, monkeypatch):

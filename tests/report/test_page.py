@@ -338,6 +338,18 @@ def test_written_page_is_the_page(run: daskal.Run, page: str, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
 
 
+def test_only_a_report_is_replaced(run: daskal.Run, page: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.html"
+    path.write_text("<title>mine</title>", encoding="utf-8")
+    with pytest.raises(daskal.InputError, match="something else"):
+        run.report(path)
+    assert path.read_text(encoding="utf-8") == "<title>mine</title>"
+    path.write_text("", encoding="utf-8")
+    run.report(path)
+    run.report(path)
+    assert path.read_text(encoding="utf-8") == page
+
+
 def test_of_many_annotators_the_ends_are_listed_and_all_saved(
     run: daskal.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

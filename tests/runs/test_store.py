@@ -61,6 +61,21 @@ def test_create_replaces_what_was_there(path: str) -> None:
     assert store.read_estimate(root) is None
 
 
+@pytest.mark.parametrize("stranger", ["votes", "notes.txt"])
+def test_what_no_run_made_is_not_replaced(path: str, stranger: str) -> None:
+    root, _ = store.create(path, [SECTION], {}, None)
+    store.write_estimate(root, "{}")
+    if stranger == "votes":
+        root.create_array("votes", data=np.ones(3))
+    else:
+        (Path(path) / stranger).write_text("years of work")
+    before = {file: file.read_bytes() for file in Path(path).rglob("*") if file.is_file()}
+    with pytest.raises(StoreExistsError, match=rf"beside the results of a run \({stranger}\)"):
+        store.create(path, [SECTION], {}, None)
+    after = {file: file.read_bytes() for file in Path(path).rglob("*") if file.is_file()}
+    assert after == before
+
+
 def test_interrupted_creation_is_known_as_such(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -50,7 +50,7 @@ def inquire(
     check_choice("on_invalid", on_invalid, ON_INVALID)
     check_choice("method", scorer.method, SCORE_METHODS)
     given = open_labeled(labels, pred_probs, storage_options)
-    check_labeled_fits(estimate, given.probs, given.class_names)
+    check_labeled_fits(estimate, given.probs, given.classes)
     rule = estimate.rule(match_annotators(estimate, given.labels))
     return Inquiry(
         given,

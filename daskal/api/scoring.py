@@ -73,7 +73,7 @@ def score_labeled(
     """
     check_choice("on_invalid", on_invalid, ON_INVALID)
     given = open_labeled(labels, pred_probs, storage_options)
-    check_labeled_fits(estimate, given.probs, given.class_names)
+    check_labeled_fits(estimate, given.probs, given.classes)
     scores = labeled_scores(
         given, estimate.rule(match_annotators(estimate, given.labels)), on_invalid
     )

@@ -171,10 +171,10 @@ def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.Dat
 
 
 def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
-    """Ids as a column; whole numbers stay whole beside unknown ones."""
+    """Ids as a column; whole numbers stay whole beside unknown ones, and beside floats."""
     column = pd.Series(ids, dtype=object)
-    whole = [isinstance(value, int) for value in ids if value is not None]
-    return column if any(whole) and len(whole) < len(ids) else column.infer_objects()
+    whole = [isinstance(value, int) for value in ids]
+    return column if any(whole) and not all(whole) else column.infer_objects()
 
 
 def known_ids(name: str, given: Any, opened: arguments.Opened, storage: Storage) -> RowIds | None:

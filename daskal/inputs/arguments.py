@@ -87,7 +87,7 @@ def open_pandas(name: str, given: Any) -> Opened:
     if not isinstance(given, pd.DataFrame):
         raise refuse(name, given)
     columns = given.columns
-    if columns.nlevels == 1 and columns.isin(list(LONG_COLUMNS)).sum() == len(LONG_COLUMNS):
+    if columns.nlevels == 1 and set(columns.astype(object)) >= LONG_COLUMNS:
         raise InputError(
             f"{name}: expected a matrix, got votes in long format (columns {list(columns)!r}). "
             "Make a store of them first: daskal.import_votes."

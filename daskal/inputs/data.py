@@ -44,7 +44,9 @@ class LabeledData:
     @property
     def classes(self) -> Side:
         """The classes as one side of a match."""
-        names = None if self.class_names is None else as_index(list(self.class_names))
+        # Classes called by their codes have no names of their own, but were named for all that.
+        texts = self.class_names or self.labels.class_names
+        names = self.probs.column_ids if texts is None else as_index(list(texts))
         return Side("pred_probs", self.probs.num_classes, names, moved=self.probs.moved)
 
 

@@ -13,7 +13,14 @@ import pandas as pd
 
 from daskal.errors import BlockError, InputError
 from daskal.inputs.fingerprint import Identity, lazy_identity, names_identity, stored_identity
-from daskal.names.naming import check_names, kind_of, plain_texts, slices_of
+from daskal.names.naming import (
+    check_names,
+    is_default,
+    kind_of,
+    own_names,
+    plain_texts,
+    slices_of,
+)
 from daskal.names.normal import (
     BOOLEAN,
     BYTES,
@@ -27,7 +34,7 @@ from daskal.names.normal import (
     as_index,
     normal,
 )
-from daskal.names.rows import Side, match_rows
+from daskal.names.rows import Side, find, match_rows
 from daskal.storage.redaction import explain, redacted, showable
 
 # A column of a table of ids that is taken for them.
@@ -177,10 +184,24 @@ def check_ids(name: str, ids: RowIds, num_rows: int, own: RowIds | None, of: str
     if isinstance(ids, pd.Index):
         check_names(name, "rows", ids)
     if isinstance(own, pd.Index) and isinstance(ids, pd.Index):
-        same = set(map(str, own)) == set(map(str, ids))
-        if same:
+        if len(find(own, ids)) and (find(own, ids) >= 0).all():
             match_rows(Side(of, num_rows, own), Side(name, num_rows, ids))
     return ids
+
+
+def in_rows_order(
+    name: str, ids: RowIds, given: Any, num_rows: int, own: RowIds | None, of: str
+) -> RowIds:
+    """Return ids in the order of the rows, where each has the name of its row beside it."""
+    index = given.index if isinstance(given, pd.Series | pd.DataFrame) else None
+    if len(getattr(given, "dims", ())) == 1:
+        index = given.indexes.get(given.dims[0]) if hasattr(given, "indexes") else None
+    if own is None or index is None or is_default(index) or not isinstance(ids, pd.Index):
+        return ids
+    rows = match_rows(
+        Side(of, num_rows, own), Side(name, len(index), own_names(name, "rows", index)), movable=True
+    )
+    return ids if rows.order is None else ids.take(rows.order)
 
 
 def open_ids(
@@ -193,7 +214,11 @@ def open_ids(
     if given is None:
         return own
     ids = ids_in_memory(name, given)
-    return check_ids(name, ids_of(name, open_array()) if ids is None else ids, num_rows, own, of)
+    if ids is None:
+        ids = ids_of(name, open_array())
+    else:
+        ids = in_rows_order(name, ids, given, num_rows, own, of)
+    return check_ids(name, ids, num_rows, own, of)
 
 
 def ids_identity(ids: RowIds) -> Identity | None:

@@ -16,7 +16,8 @@ from daskal.inputs.sources import take_columns, take_rows
 from daskal.method.estimate import Estimate
 from daskal.names import columns
 from daskal.names.columns import Found, match_classes
-from daskal.names.normal import as_index
+from daskal.names.naming import class_texts, codes_in, kind_of
+from daskal.names.normal import WHOLE, as_index
 from daskal.names.rows import Match, Side, match_rows
 from daskal.options import shown
 
@@ -185,17 +186,21 @@ def classes_of(estimate: Estimate) -> Side:
     return Side("estimate", estimate.num_classes, names)
 
 
-def check_labeled_fits(estimate: Any, probs: Probs, class_names: tuple[str, ...] | None) -> None:
+def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
     """Refuse labeled data whose class codes mean other classes than the estimate's.
 
     The codes of votes cannot be moved as columns can.
     """
     check_fits(estimate, probs._replace(column_ids=None, moved=False))
-    known = estimate.class_names
-    if None not in (known, class_names) and known != class_names:
+    if estimate.class_names is None or classes.names is None:
+        return
+    index = as_index(classes.names)
+    names = class_texts("labels", index)
+    called_by_codes = kind_of(index) == WHOLE and codes_in(names) is not None
+    if names != estimate.class_names and not called_by_codes:
         raise EstimateError(
-            f"labels: expected the classes in the estimate's order, {known!r}, got "
-            f"{class_names!r}. Import the votes with classes= in that order, or put the columns "
+            f"labels: expected the classes in the estimate's order, {estimate.class_names!r}, got "
+            f"{names!r}. Import the votes with classes= in that order, or put the columns "
             "of pred_probs into it."
         )
 

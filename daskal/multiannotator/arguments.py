@@ -23,11 +23,13 @@ from daskal.inputs.data import LabeledData, PoolData, annotator_index, open_labe
 from daskal.inputs.frames import float_values
 from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import open_labels
+from daskal.inputs.matching import with_classes
 from daskal.inputs.probabilities import Probs
 from daskal.kernels.quality import largest_label_block
 from daskal.method.estimate import Estimate
 from daskal.method.findings import FIRST_ROWS, Findings, describe, raise_invalid
 from daskal.method.states import LabelStatistics
+from daskal.names.columns import match_classes
 from daskal.names.naming import is_default
 from daskal.options import Options
 from daskal.text import listed, plural
@@ -141,9 +143,10 @@ class Given(NamedTuple):
     @property
     def row_ids(self) -> RowIds | None:
         """Ids of the examples, where something names them."""
-        if self.matrix.row_names is not None:
-            return None if is_default(self.matrix.row_names) else self.matrix.row_names
-        return self.data.row_ids
+        if self.data.row_ids is not None:
+            return self.data.row_ids  # of the order in which labels and probabilities are read
+        names = self.matrix.row_names
+        return None if names is None or is_default(names) else names
 
     @property
     def annotator_ids(self) -> pd.Index:
@@ -171,21 +174,35 @@ def take_labeled(labels: Any, pred_probs: Any, *, ensemble: bool) -> Given:
     """The labelled data, if its form is one of those taken."""
     matrix = take_labels(labels)
     check_type(PROBS, pred_probs)
-    data = open_labeled(matrix.values, pred_probs, None, least_classes=1)
+    values = matrix.values
+    if matrix.row_names is not None and is_lazy(pred_probs):
+        # Probabilities of other forms than cleanlab's may have names of rows themselves.
+        values = pd.DataFrame(values, index=matrix.row_names)
+    data = open_labeled(values, pred_probs, None, least_classes=1)
     check_rank(PROBS, data.probs, ensemble=ensemble)
     return Given(matrix, data, matrix.lazy or is_lazy(pred_probs))
 
 
-def check_same_models(probs: Probs, pool: Probs) -> None:
-    """Refuse a pool of other classes or models than the labelled examples'."""
+def fit_pool(data: LabeledData, pool: PoolData) -> PoolData:
+    """Return a pool with its columns in the order of the labelled examples' classes.
+
+    Raises
+    ------
+    InputError
+        If it is of other classes or models.
+    """
+    probs = data.probs
     for what, ours, others in (
-        ("classes", probs.num_classes, pool.num_classes),
-        ("models", probs.num_models, pool.num_models),
+        ("classes", probs.num_classes, pool.probs.num_classes),
+        ("models", probs.num_models, pool.probs.num_models),
     ):
         if ours != others:
             raise InputError(
                 f"expected {PROBS} and {POOL} of the same {what}, got {ours} and {others}."
             )
+    return pool.with_probs(
+        with_classes(pool.probs, match_classes(data.classes, pool.probs.classes))
+    )
 
 
 # --- contents ---------------------------------------------------------------------------------

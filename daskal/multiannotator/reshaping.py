@@ -99,10 +99,14 @@ def format_multiannotator_labels(
         raise ArgumentTypeError(
             f"labels: expected a DataFrame or a NumPy array, got {type(labels).__name__}."
         )
-    frame = pd.DataFrame(labels)
+    frame = pd.DataFrame(labels).copy()
+    for at, dtype in enumerate(frame.dtypes):
+        if not takes_codes(dtype):
+            frame.isetitem(at, frame.iloc[:, at].astype(object))
     seen = pd.unique(frame.to_numpy().ravel())
-    # An array of strings holds a NaN as the string.
-    missing = np.array([pd.isna(name) or name == "nan" for name in seen], dtype=bool)
+    # An array of strings holds a NaN as the string; in a DataFrame that is a name.
+    spelled = isinstance(labels, np.ndarray)
+    missing = np.array([pd.isna(name) or (spelled and name == "nan") for name in seen], dtype=bool)
     try:
         names = np.sort(seen[~missing])
     except TypeError as error:
@@ -112,15 +116,15 @@ def format_multiannotator_labels(
     if names.dtype.kind == "f" and (names == np.floor(names)).all():
         # They are floats for the sake of NaN alone.
         names = names.astype(np.int64)
-    plain = frame.astype(
-        {
-            column: dtype.categories.dtype
-            for column, dtype in frame.dtypes.items()
-            if isinstance(dtype, pd.CategoricalDtype)
-        }
-    )
     with warnings.catch_warnings():
         # Older pandas tells of the dtype that becomes of the codes.
         warnings.simplefilter("ignore", FutureWarning)
-        codes = plain.replace({name: code for code, name in enumerate(names)})
+        codes = frame.replace({name: code for code, name in enumerate(names)})
     return codes, dict(enumerate(names))
+
+
+def takes_codes(dtype: Any) -> bool:
+    """Return whether labels of a column can be replaced by codes in their place."""
+    if isinstance(dtype, np.dtype | pd.StringDtype):
+        return True
+    return not isinstance(dtype, pd.CategoricalDtype) and dtype.kind in "iuf"

@@ -63,7 +63,7 @@ def active_learning_scores(
             )
         given = arguments.take_labeled(labels, pred_probs, ensemble=ensemble)
         if opened is not None:
-            arguments.check_same_models(given.data.probs, opened.probs)
+            opened = arguments.fit_pool(given.data, opened)
         options = given.options()
         statistics = arguments.read(given, options, single=True)
         estimate = finish_estimate(statistics, given.data, options, given.on_invalid)
@@ -246,5 +246,6 @@ def majority_vote(labels: Any, pred_probs: Any, *, strict: bool) -> tuple[Any, l
     # Whoever does not ask for checks of the labels hears of none.
     notes = arguments.notes_on(statistics) if strict else []
     if given.lazy:
-        return like_template(votes, given.data.labels.template, "majority_vote"), notes
+        template = rows_template(given.data.labels, given.data.probs)
+        return like_template(votes, template, "majority_vote"), notes
     return votes.compute(), notes

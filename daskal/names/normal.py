@@ -136,7 +136,12 @@ def normal_objects(index: pd.Index, values: np.ndarray[Any, Any]) -> Normal:
             # NumPy wraps some of its own scalars round in silence.
             if (whole == values).all():
                 return Normal(WHOLE, narrowed(whole))
-    return spelled_out(index)
+    form = spelled_out(index)
+    keys = [key for kind, key in form.values if kind == WHOLE]
+    if keys and len(keys) == len(index) and INT64.min <= min(keys) and max(keys) <= INT64.max:
+        # Decimals, or floats beside integers.
+        return Normal(WHOLE, np.array(keys, dtype=np.int64))
+    return form
 
 
 def spelled_out(index: pd.Index) -> Normal:

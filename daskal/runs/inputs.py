@@ -83,7 +83,7 @@ class RunInputs:
         if estimate is None:
             return self
         if self.labeled is not None:
-            check_labeled_fits(estimate, self.labeled.probs, self.labeled.class_names)
+            check_labeled_fits(estimate, self.labeled.probs, self.labeled.classes)
         pool = None if self.pool is None else fit_pool(estimate, self.pool)
         return replace(self, pool=pool)
 

@@ -142,7 +142,7 @@ def test_single_labels() -> None:
     labels[:15, 1:] = np.nan
     labels[40:] = np.nan
     found = flags(labels, one_hot(TRUTH, 3, 0.8))
-    assert "15 labelled example(s), 37.5%, have a single label" in found
+    assert "15 labeled example(s), 37.5%, have a single label" in found
     assert "20 row(s) of the labels have no label: they are scored as the pool is" in found
 
 

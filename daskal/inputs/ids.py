@@ -1,4 +1,4 @@
-"""Ids of rows: in memory, stored or lazy, as many as rows, and had by slices."""
+"""Ids of rows, in memory, stored or lazy: one per row, read in slices."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from daskal.names.normal import (
 from daskal.names.rows import Side, match_rows
 from daskal.storage.redaction import explain, redacted, showable
 
-# A column of a table of ids that is taken for them.
+# The column that holds the ids, where a table is given.
 ID_COLUMNS = ("id", "task")
 
 
 @dataclass(frozen=True)
 class StoredIds:
-    """Ids of rows in a Zarr array: as many as rows, so that they stay there until wanted."""
+    """Ids of rows in a Zarr array, read only where needed: there are as many as rows."""
 
     array: Any
     kind: str | None = None  # what the texts stand for, where they are not text
@@ -59,7 +59,7 @@ class StoredIds:
 
 @dataclass(frozen=True)
 class LazyIds:
-    """Ids of rows in a Dask array, computed when they are wanted."""
+    """Ids of rows in a Dask array, computed where needed."""
 
     array: da.Array
 
@@ -90,7 +90,7 @@ def from_texts(values: list[Any], kind: str | None) -> list[Any]:
 
 @dataclass(frozen=True)
 class StorableIds:
-    """Ids as Zarr can hold them: whole numbers, floats or text, had by slices."""
+    """Ids as Zarr can hold them: whole numbers, floats or text, read in slices."""
 
     ids: RowIds
 
@@ -142,7 +142,7 @@ def ids_of(name: str, opened: Any) -> RowIds:
 
 
 def ids_in_memory(name: str, given: Any) -> RowIds | None:
-    """Return ids that are at hand, None where an array or a path has to be opened for them."""
+    """Return ids that are in memory, None where an array or a path has to be opened first."""
     if isinstance(given, pd.DataFrame):
         named = [column for column in ID_COLUMNS if column in given.columns]
         if len(given.columns) != 1 and not named:
@@ -165,10 +165,10 @@ def ids_in_memory(name: str, given: Any) -> RowIds | None:
 
 
 def check_ids(name: str, ids: RowIds, num_rows: int, own: RowIds | None, of: str) -> RowIds:
-    """Refuse ids that are not those of the rows: too few, missing, or in another order.
+    """Refuse ids that cannot be those of the rows: too few, missing, or in another order.
 
-    ``own`` are the names that the rows came with, as ``of``: other names for them are fine, the
-    same names in another order are not.
+    ``own`` are the names that the rows of ``of`` came with: ids may differ from them, but may not
+    be the same names in another order.
     """
     if len(ids) != num_rows:
         raise InputError(
@@ -197,7 +197,7 @@ def open_ids(
 
 
 def ids_identity(ids: RowIds) -> Identity | None:
-    """Return what a run that stores these ids is bound to."""
+    """Return the identity of ids, to which a run that stores them is bound."""
     if isinstance(ids, StoredIds):
         return stored_identity(ids.array)
     if isinstance(ids, LazyIds):

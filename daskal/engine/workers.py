@@ -186,7 +186,7 @@ def cluster_errors() -> Iterator[None]:
     except KilledWorker as error:
         raise LostWorkersError(
             "workers died again and again on the same task, most often for want of memory: "
-            f"{error}. Give workers more memory, or use fewer threads a worker."
+            f"{error}. Give workers more memory, or use fewer threads per worker."
         ) from error
     except (concurrent.futures.CancelledError, CommClosedError) as error:
         raise ClusterError(

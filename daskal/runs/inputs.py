@@ -1,4 +1,4 @@
-"""What a run reads and stores: its inputs opened and checked, its sections, its fingerprint."""
+"""Inputs of a run, opened and checked; its sections and its fingerprint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from daskal.storage.redaction import redacted
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a run reads, opened and checked."""
+    """The inputs of a run, opened and checked."""
 
     labeled: LabeledData | None
     pool: PoolData | None
@@ -40,7 +40,7 @@ class RunInputs:
         labeled_ids: Any = None,
         unlabeled_ids: Any = None,
     ) -> RunInputs:
-        """Open what is given."""
+        """Open the arguments that are given."""
         if (labels is None) != (pred_probs is None):
             missing, given = ("labels", "pred_probs")
             if pred_probs is None:
@@ -111,7 +111,7 @@ class RunInputs:
         ]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what the inputs are known by."""
+        """Return what identifies the inputs."""
         described: dict[str, Any] = {
             name: {
                 "rows": blocks.edges[-1],
@@ -130,7 +130,7 @@ class RunInputs:
 
 
 def describe_input(given: Any) -> Any:
-    """What an input was, in words: a path, or kind, shape and dtype."""
+    """Return in words what an input was: a path, or kind, shape and dtype."""
     if isinstance(given, str | os.PathLike):
         return redacted(os.fspath(given))
     if isinstance(given, list | tuple):
@@ -147,7 +147,7 @@ def describe_input(given: Any) -> Any:
 def open_row_ids(
     name: str, given: Any, blocks: RowBlocks, own: RowIds | None, storage_options: Storage
 ) -> RowIds | None:
-    """Return the ids of a section's rows: those that are given, or those they came with."""
+    """Return the ids of a section's rows: those given, else those the rows came with."""
 
     def open_array() -> Any:
         return arguments.open_argument(name, given, storage_options).array

@@ -170,7 +170,7 @@ def expected(
     most: int,
     out: set[int],
 ) -> list[tuple[str, int]]:
-    """The batch by plain sorting."""
+    """Return the batch that plain sorting gives."""
     rows = [
         (score, "labeled", row, num[row] > 0)
         for row, score in enumerate(scores)

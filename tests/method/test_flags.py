@@ -103,7 +103,7 @@ def test_classes_without_a_vote() -> None:
 
 
 def crowd(seed: int, num_rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of five good annotators, and a good model."""
+    """Return labels of five good annotators, and a good model."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, size=num_rows)
     right = rng.random((num_rows, 5)) < 0.85

@@ -34,7 +34,7 @@ def as_block(labels, probs, start=0, stop=None):
 
 
 def assert_same(a, b):
-    """Two states are equal to the last bit."""
+    """Assert that two states are equal to the last bit."""
     assert type(a) is type(b)
     if hasattr(a, "__dataclass_fields__"):
         for name in a.__dataclass_fields__:

@@ -1,7 +1,7 @@
 """Crowd data of known truth: made out of core, and used to judge the scores.
 
-Every chunk of rows follows from the numbers in :class:`Crowd` and its own place alone, so the data
-are the same whatever made them and however often.
+Every chunk of rows depends only on the numbers in :class:`Crowd` and on its own place, so the data
+are the same on every scheduler and in every run.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from daskal.storage.stores import create_root_array, open_group, open_root_array
 
 Random = np.random.Generator
 
-# Chunks no larger than this keep a maker's memory small at any M and K ...
+# Chunks no larger than this keep a worker's memory small at any M and K ...
 CHUNK_BYTES = 4 * 2**20
-# ... and, like the blocks they end up in, are many while they keep this many rows.
+# ... and, like the blocks they end up in, there are many as long as each has this many rows.
 MIN_CHUNK_ROWS = 4096
 WANTED_CHUNKS = 32
-# One annotator in so many only guesses; the others are right this often.
+# One annotator in this many only guesses; the accuracies of the others lie in this range.
 GUESSERS = 10
 LEAST_ACCURACY, MOST_ACCURACY = 0.55, 0.95
-# Bins of the scores' distribution that the judgement is read off.
+# Bins of the histogram of scores from which the judgement is taken.
 SCORE_BINS = 4096
 SECTIONS = ("labeled", "unlabeled")
 MARKER = "demo.json"
@@ -76,7 +76,7 @@ class Crowd:
     def __post_init__(self) -> None:
         if self.labels_per_example > self.num_annotators:
             raise InputError(
-                f"labels per example: expected at most one an annotator, {self.num_annotators}, "
+                f"labels per example: expected at most one per annotator, {self.num_annotators}, "
                 f"got {self.labels_per_example}."
             )
         if not 1 / self.num_classes < self.model_accuracy < 1:
@@ -86,7 +86,7 @@ class Crowd:
             )
 
     def accuracies(self) -> Floats:
-        """How often each annotator is right, (M,)."""
+        """Return how often each annotator is right, (M,)."""
         random = np.random.default_rng([self.seed, 0])
         accuracies = random.uniform(LEAST_ACCURACY, MOST_ACCURACY, self.num_annotators)
         guessers = random.permutation(self.num_annotators)[: self.num_annotators // GUESSERS]
@@ -97,7 +97,7 @@ class Crowd:
     def signal(self) -> float:
         """By how much the model's evidence for the true class stands out of unit noise.
 
-        The true class has the greatest evidence of all as often as the model is to be right.
+        At this value the true class has the greatest evidence as often as the model is to be right.
         """
         noise, step = np.linspace(-8, 8, 2001, retstep=True)
         density = np.exp(-(noise**2) / 2) / math.sqrt(2 * math.pi)
@@ -113,11 +113,11 @@ class Crowd:
         return low
 
     def rows(self, section: str) -> int:
-        """Examples of a section."""
+        """Return the number of examples in a section."""
         return self.num_examples if section == "labeled" else self.num_unlabeled
 
     def chunk_rows(self, section: str) -> int:
-        """Rows of a chunk of a section: a power of two."""
+        """Return the number of rows per chunk of a section, a power of two."""
         row_bytes = 4 * self.num_classes
         if section == "labeled":
             row_bytes = max(row_bytes, self.num_annotators)
@@ -127,7 +127,7 @@ class Crowd:
         return 2 ** (max(1, rows).bit_length() - 1)
 
     def cuts(self, section: str) -> Iterator[tuple[int, int]]:
-        """Rows ``start:stop`` of each chunk of a section."""
+        """Yield the rows ``start:stop`` of each chunk of a section."""
         step, num_rows = self.chunk_rows(section), self.rows(section)
         for start in range(0, num_rows, step):
             yield start, min(start + step, num_rows)
@@ -137,20 +137,20 @@ class Crowd:
 
 
 def draw_votes(crowd: Crowd, random: Random, truth: Ints) -> np.ndarray[Any, Any]:
-    """A chunk of the label matrix, -1 where an annotator gave no label."""
+    """Return a chunk of the label matrix, -1 where an annotator gave no label."""
     # n rows, m annotators, k classes, v votes
     n, m, k = len(truth), crowd.num_annotators, crowd.num_classes
     spread = 2 * (crowd.labels_per_example - 1)
     num_votes = np.minimum(1 + random.binomial(spread, 0.5, n), m)
     most = min(1 + spread, m)
-    # Floyd's sample: distinct annotators without a random number for each of the m.
+    # Floyd's sampling: distinct annotators without a random number for each of the m.
     chosen = np.empty((n, most), dtype=np.int64)
     for at in range(most):
         top = m - most + at
         pick = random.integers(0, top + 1, n)
         taken = (chosen[:, :at] == pick[:, None]).any(axis=1)
         chosen[:, at] = np.where(taken, top, pick)
-    # Later picks lean to later annotators: shuffled, before only the first are used.
+    # Later picks favor later annotators, so they are shuffled before only the first are used.
     chosen = random.permuted(chosen, axis=1)
     row, turn = np.nonzero(np.arange(most) < num_votes[:, None])
     annotator = chosen[row, turn]
@@ -162,7 +162,7 @@ def draw_votes(crowd: Crowd, random: Random, truth: Ints) -> np.ndarray[Any, Any
 
 
 def draw_probs(crowd: Crowd, random: Random, truth: Ints) -> np.ndarray[Any, Any]:
-    """A chunk of the model's probabilities.
+    """Return a chunk of the model's probabilities.
 
     The posterior of the true class given evidence in unit noise: calibrated by construction.
     """
@@ -176,7 +176,7 @@ def draw_probs(crowd: Crowd, random: Random, truth: Ints) -> np.ndarray[Any, Any
 
 
 def label_dtype(num_classes: int) -> str:
-    """The smallest signed integer type that holds the classes."""
+    """Return the smallest signed integer type that holds the classes."""
     return "int8" if num_classes <= 127 else "int16" if num_classes <= 32767 else "int32"
 
 
@@ -229,7 +229,7 @@ def prepare(crowd: Crowd, folder: Path) -> None:
             shape=(crowd.rows(section), *rest),
             chunks=(crowd.chunk_rows(section), *rest),
             dtype=dtype,
-            # No chunk of labels is all -1, none of the others all of any one value.
+            # Zarr leaves out chunks of fill values: no chunk of labels is all -1, no other all 0.
             fill_value=-1 if name == "labels.zarr" else 0,
         )
 
@@ -270,7 +270,7 @@ def for_each_chunk(
 
 
 class Judgement(NamedTuple):
-    """How well the lowest scores find what is wrong: shares of rows."""
+    """How well the lowest scores find wrong classes: shares of rows."""
 
     wrong: float
     wrong_among_lowest: float
@@ -314,7 +314,7 @@ def judge(
 
 
 def read_off(tally: Ints, share: float) -> Judgement:
-    """The judgement that follows from counts by score; the bin at the edge counts in part."""
+    """Return the judgement that counts by score give; the bin at the edge counts in part."""
     num_rows, num_wrong = tally.sum(axis=1).tolist()
     lowest = share * num_rows
     below = np.cumsum(tally, axis=1)

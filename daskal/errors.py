@@ -6,21 +6,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# An argument that advice names, such as {overwrite=True}.
+# An argument in advice, such as {overwrite=True}.
 ARGUMENT = re.compile(r"\{([^{}]+)\}")
 PYTHON: Mapping[str, str] = {}
 
 
 def name_arguments(advice: str, names: Mapping[str, str]) -> str:
-    """Return advice with its arguments by their names, as Python has them where there is none."""
+    """Return advice with other names for its arguments, Python's where a name is lacking."""
     return ARGUMENT.sub(lambda found: names.get(found[1], found[1]), advice)
 
 
 class DaskalError(ValueError):
-    """Whatever the caller's input or surroundings made impossible.
+    """Base of all errors of daskal, caused by the caller's input or environment.
 
     Every kind takes one message, which says what was expected, what came and what to do, so that
-    all of them cross process borders unchanged. Where the message ends in advice to pass some
+    all of them cross process borders unchanged. If the message ends in advice to pass some
     argument, ``advice`` holds that end with the argument in braces: ``"Pass {overwrite=True}."``
 
     Examples
@@ -38,12 +38,12 @@ class DaskalError(ValueError):
         self.advice = advice
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without one of its own, an error with its own __init__ is taken apart by tblib, which Dask
-        # pickles errors with, and those that are an OSError too could not be put together again.
+        # Without this, tblib, with which Dask pickles errors, takes an error with its own __init__
+        # apart in a way that it cannot undo if the error is also an OSError.
         return type(self), self.args, self.__dict__
 
     def with_names(self, names: Mapping[str, str]) -> str:
-        """Return the message, the arguments that its advice names called otherwise."""
+        """Return the message, with other names for the arguments in its advice."""
         return str(self).removesuffix(name_arguments(self.advice, PYTHON)) + name_arguments(
             self.advice, names
         )
@@ -60,12 +60,12 @@ class ArgumentTypeError(DaskalError, TypeError):
 class MissingColumnError(DaskalError, KeyError):
     """A table without a column that it needs."""
 
-    # KeyError would put the message in quotes.
+    # KeyError would show the message in quotes.
     __str__ = Exception.__str__
 
 
 class InvalidDataError(DaskalError):
-    """Values found wrong while the data was read: the message names array, rows and count."""
+    """Invalid values found while the data was read: the message names array, rows and count."""
 
 
 class EstimateError(DaskalError):

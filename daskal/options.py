@@ -1,4 +1,4 @@
-"""The choices a caller makes, and the refusal of those that mean nothing."""
+"""The choices a caller makes, and the refusal of those that make no sense."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONVENTIONS = ("paper", "cleanlab")
 CONSENSUS_METHODS = ("best_quality", "majority_vote")
 QUALITY_METHODS = ("crowdlab", "agreement")
 SCORE_METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
-# What becomes of rows at fault: they are an error, or they are left out and score NaN. No public
+# How rows at fault are treated: they are an error, or they are left out and score NaN. No public
 # function takes the third choice, "keep", which is for daskal.multiannotator alone: their
 # probabilities are used as they are, as cleanlab uses them; labels that are no class are left out.
 ON_INVALID = ("raise", "nan")
 
 
 class Options(NamedTuple):
-    """The choices an estimate is made under."""
+    """The choices with which an estimate is made."""
 
     convention: str
     temperature: str | float | None
@@ -32,12 +32,12 @@ class Options(NamedTuple):
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one real number, and no bool."""
+    """Return whether a value is one real number, and no bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is one whole number, and no bool."""
+    """Return whether a value is one whole number, and no bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
@@ -48,7 +48,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def check_options(options: Options, on_invalid: str) -> Options:
-    """The options as plain Python values; those that mean nothing are refused."""
+    """Return the options as plain Python values; refuse those that make no sense."""
     check_choice("on_invalid", on_invalid, ON_INVALID)
     check_choice("convention", options.convention, CONVENTIONS)
     check_choice("consensus_method", options.consensus_method, CONSENSUS_METHODS)
@@ -65,14 +65,14 @@ def check_options(options: Options, on_invalid: str) -> Options:
 
 
 def checked_temperature(given: Any) -> str | float | None:
-    """The temperature to use, or how to find it."""
+    """Return the temperature to use, or how to find it."""
     if given is None or (isinstance(given, str) and given == "fit"):
         return given
     try:
         temperature = float(given) if is_number(given) else math.nan
     except OverflowError:
         temperature = math.inf
-    # Of the smallest numbers there is no reciprocal.
+    # The smallest numbers have no finite reciprocal.
     if not (0 < temperature < math.inf and math.isfinite(1 / temperature)):
         raise InputError(
             "temperature: expected 'fit', a positive number, or None for the probabilities as "
@@ -82,7 +82,7 @@ def checked_temperature(given: Any) -> str | float | None:
 
 
 def check_size(size: Any, max_relabel_fraction: Any = None, *, name: str = "size") -> None:
-    """Refuse sizes and fractions that mean nothing."""
+    """Refuse sizes and fractions that make no sense."""
     if not (is_whole(size) and size >= 1):
         raise InputError(f"{name}: expected a whole number of at least 1, got {shown(size)}.")
     if max_relabel_fraction is None:
@@ -104,7 +104,7 @@ def check_storage_options(given: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value in an error: short, whatever it is."""
+    """Return a value as an error shows it, short whatever it is."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits

@@ -10,17 +10,17 @@ from daskal.errors import InputError
 
 
 def plural(num: int, singular: str, several: str | None = None) -> str:
-    """A count with its noun."""
+    """Return a count with its noun."""
     return f"{num:,} {singular if num == 1 else several or singular + 's'}"
 
 
 def listed(
     things: Iterable[Any], *, count: int | None = None, most: int = 5, noun: str = ""
 ) -> str:
-    """Return the first few things side by side, and how many more there are.
+    """Return the first few things as a list in words, and how many more there are.
 
-    ``count`` says how many there are in all, where ``things`` are no more than the first of them;
-    ``noun`` is what the others are called.
+    ``count`` says how many there are in all, if ``things`` are only the first of them; ``noun``
+    names the others.
     """
     texts = [str(thing) for thing in things]
     shown = texts[:most]
@@ -31,7 +31,7 @@ def listed(
 
 # --- notebooks --------------------------------------------------------------------------------
 
-# Colours and fonts are the notebook's own, so that light and dark themes both keep their contrast.
+# Colors and fonts are the notebook's own, so that light and dark themes keep their contrast.
 SUMMARY_STYLE = "border-collapse: collapse; border: 0"
 NAME_STYLE = "text-align: left; padding: 1px 1.5em 1px 0; font-weight: normal; opacity: .75"
 VALUE_STYLE = "text-align: left; padding: 1px 0"
@@ -80,7 +80,7 @@ def parse_memory(value: int | float | str | None) -> int | None:
     from dask.utils import parse_bytes
 
     try:
-        # Dask takes a unit alone for one of it, and no text at all for one byte.
+        # Dask reads a unit alone as one of it, and an empty text as one byte.
         has_number = not isinstance(value, str) or any(map(str.isdigit, value))
         size = parse_bytes(value) if has_number else 0
     except (AttributeError, ValueError, OverflowError):
@@ -93,7 +93,7 @@ def parse_memory(value: int | float | str | None) -> int | None:
 
 
 def format_bytes(size: float) -> str:
-    """A size for people."""
+    """Return a size as people read it."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
             break

@@ -25,7 +25,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Client]:
-    """A client of two worker processes, one for the whole session.
+    """Yield a client of two worker processes, one for the whole session.
 
     It is not Dask's default scheduler: ``with cluster.as_current():`` makes it the active one.
     """
@@ -46,13 +46,13 @@ def cluster() -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Stored inputs of a run, whose reads are counted."""
+    """Return stored inputs of a run, whose reads are counted."""
     return make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="session")
 def expected(paths: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The store of the undisturbed run."""
+    """Return the store of the undisturbed run."""
     out = tmp_path_factory.mktemp("undisturbed") / "out.zarr"
     assert run_client(paths, out)[-1] == {"done": True}
     return contents(out)

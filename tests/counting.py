@@ -53,7 +53,7 @@ class CountingStore(LocalStore):
         return await super().get_partial_values(prototype, wanted)
 
     def reads(self, under: str = "") -> Counter[str]:
-        """How often each chunk was asked for, by key; of a shard, by key and range of bytes.
+        """Return how often each chunk was read, by key; for shards, by key and range of bytes.
 
         The index of a shard is left out: reading it decodes no chunk.
         """

@@ -44,7 +44,7 @@ class SlowStore(CountingStore):
 
 
 def slow_array(root: Path | str) -> zarr.Array:
-    """The array under a path, through a slow store."""
+    """Return the array under a path, read through a slow store."""
     return zarr.open_array(SlowStore(root, read_only=True), mode="r")
 
 
@@ -64,13 +64,13 @@ def store_problem(directory: Path, problem: Problem, chunk_rows: int) -> dict[st
 
 
 def make_inputs(directory: Path, num_rows: int = 40_000, num_pool: int = 40_000) -> dict[str, str]:
-    """Inputs of ten blocks each."""
+    """Write inputs of ten blocks each."""
     problem = make_problem(7, num_examples=num_rows, num_annotators=6, num_classes=3, pool=num_pool)
     return store_problem(directory, problem, 4096)
 
 
 def reads(paths: dict[str, str]) -> dict[str, int]:
-    """Chunks read of each input."""
+    """Return chunks read of each input."""
     return {name: sum(CountingStore(path).reads().values()) for name, path in paths.items()}
 
 
@@ -84,14 +84,14 @@ def forget(paths: dict[str, str]) -> None:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of a process that can import daskal and the tests."""
+    """Return the environment of a process that can import daskal and the tests."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 
 
 def start_client(
     paths: dict[str, str], out: Path | str, *, directory: Path = ROOT, **options: Any
 ) -> subprocess.Popen[str]:
-    """One run of daskal in a process of its own; it prints a line of JSON for each event."""
+    """Start a run of daskal in its own process, which prints a line of JSON for each event."""
     delay = str(options.pop("delay", 0))
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faultkit", json.dumps({**paths, "out": str(out), **options})],
@@ -104,7 +104,7 @@ def start_client(
 
 
 def main(given: dict[str, Any]) -> None:
-    """Run daskal as told; print progress, and the error if there is one."""
+    """Run daskal as asked; print progress, and the error if there is one."""
     import daskal
 
     scheduler = given.pop("scheduler", None)
@@ -129,7 +129,7 @@ def main(given: dict[str, Any]) -> None:
 
 
 def finish_client(client: subprocess.Popen[str], timeout: float = 240) -> list[dict[str, Any]]:
-    """What a client printed, once it ended; it is killed, and the test fails, if it hangs."""
+    """Return what a client printed when it has ended; if it hangs, kill it and fail the test."""
     try:
         out, err = client.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -153,21 +153,21 @@ def run_client(
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Return a port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on a port."""
+    """Return whether somebody listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.contextmanager
 def moto_server() -> Iterator[str]:
-    """An S3 endpoint in a process of its own; its URL."""
+    """Run an S3 endpoint in its own process; yield its URL."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -239,7 +239,7 @@ class CommandCluster:
         self.workers.append(self.spawn(name, *command, network=network, **variables))
 
     def worker_processes(self) -> list[psutil.Process]:
-        """The processes that compute: children of nannies."""
+        """Return the processes that compute, the children of nannies."""
         found = []
         for worker in self.workers:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -250,7 +250,7 @@ class CommandCluster:
         return found
 
     def kill_one(self, chance: random.Random) -> bool:
-        """Kill -9 a random worker; whether there was one."""
+        """Kill -9 a random worker; return whether there was one."""
         processes = self.worker_processes()
         if not processes:
             return False
@@ -274,7 +274,7 @@ class CommandCluster:
 def command_cluster(
     directory: Path, num_workers: int = 2, **variables: str
 ) -> Iterator[CommandCluster]:
-    """A cluster for one test."""
+    """Yield a cluster for one test."""
     cluster = CommandCluster(directory)
     try:
         cluster.start(num_workers, **variables)
@@ -287,7 +287,7 @@ def command_cluster(
 
 
 def contents(store: Path | str) -> dict[str, bytes]:
-    """Every file of a store."""
+    """Return every file of a store."""
     root = Path(store)
     return {
         str(path.relative_to(root)): path.read_bytes()
@@ -297,7 +297,7 @@ def contents(store: Path | str) -> dict[str, bytes]:
 
 
 def assert_same_store(found: Path | str, expected: dict[str, bytes]) -> None:
-    """Equal bit for bit."""
+    """Assert that two stores are equal bit for bit."""
     given = contents(found)
     assert sorted(given) == sorted(expected)
     assert [key for key in expected if given[key] != expected[key]] == []
@@ -312,12 +312,12 @@ def wait_until(condition: Any, seconds: float = 120) -> None:
 
 
 def num_records(out: Path | str) -> int:
-    """Finished blocks of an unfinished store, over all stages."""
+    """Return finished blocks of an unfinished store, over all stages."""
     return len(list(Path(out).glob("records/*/*.npz")))
 
 
 def blocks_by_stage(events: Sequence[dict[str, Any]]) -> dict[str, tuple[int, int]]:
-    """Blocks done at the beginning and at the end of each stage."""
+    """Return blocks done at the beginning and at the end of each stage."""
     seen: dict[str, list[int]] = {}
     for event in events:
         if "stage" in event:

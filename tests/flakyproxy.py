@@ -60,7 +60,7 @@ class FlakyProxy:
 
 @contextlib.contextmanager
 def flaky_proxy(upstream: str, **options: int) -> Iterator[FlakyProxy]:
-    """The proxy, in a thread, for one test."""
+    """Yield the proxy, run in a thread, for one test."""
     proxy = FlakyProxy(upstream, **options)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -18,7 +18,7 @@ from tests.problems import Problem, is_vote, normalize, problems
 
 
 def lay_out(draw: st.DrawFn, array: np.ndarray) -> np.ndarray:
-    """The same values in another memory layout."""
+    """Return the same values in another memory layout."""
     kind = draw(st.sampled_from(["C", "F", "reversed", "strided", "swapped", "readonly"]))
     if kind == "F":
         return np.asfortranarray(array)
@@ -38,14 +38,14 @@ def lay_out(draw: st.DrawFn, array: np.ndarray) -> np.ndarray:
 
 
 def cuts(draw: st.DrawFn, size: int, *, empty: bool) -> tuple[int, ...]:
-    """Chunk sizes that sum to ``size``; with ``empty`` some may be 0."""
+    """Return chunk sizes that sum to ``size``; with ``empty`` some may be 0."""
     edges = sorted(draw(st.lists(st.integers(0, size), max_size=4)))
     chunks = tuple(np.diff([0, *edges, size]).tolist())
     return chunks if empty else tuple(chunk for chunk in chunks if chunk) or (size,)
 
 
 def contain(draw: st.DrawFn, array: np.ndarray) -> Any:
-    """The same array as NumPy, Dask, Zarr, a DataFrame or a list has it."""
+    """Return the same array as NumPy, Dask, Zarr, a DataFrame or a list."""
     kinds = ["numpy", "numpy", "dask", "list"]
     if array.size and array.dtype.itemsize <= 8 and not np.ma.isMaskedArray(array):
         kinds.append("zarr")
@@ -71,7 +71,7 @@ def contain(draw: st.DrawFn, array: np.ndarray) -> Any:
 
 
 def shape_labels(draw: st.DrawFn, labels: np.ndarray) -> Any:
-    """A float64 matrix with NaN in another form."""
+    """Return a float64 matrix with NaN in another form."""
     kinds = ["f2", "f4", "f8", "i1", "i2", "i8", "masked"]
     kind = draw(st.sampled_from([*kinds, "u1"] if is_vote(labels).all() else kinds))
     if kind == "masked":
@@ -88,7 +88,7 @@ def shape_labels(draw: st.DrawFn, labels: np.ndarray) -> Any:
 
 
 def shape_probs(draw: st.DrawFn, probs: np.ndarray) -> Any:
-    """Probabilities in another form."""
+    """Return probabilities in another form."""
     if probs.ndim == 3 and draw(st.booleans()):
         return [contain(draw, lay_out(draw, model)) for model in probs]
     return contain(draw, lay_out(draw, probs))
@@ -100,7 +100,7 @@ SMALL = {"zero": 0, "denormal": 5e-324, "tiny": 1e-40, "negative": -9e-7}
 
 
 def extreme(draw: st.DrawFn, probs: np.ndarray) -> np.ndarray:
-    """Probabilities of which some are 0, denormal, nearly 1, or a little off."""
+    """Return probabilities of which some are 0, denormal, nearly 1, or a little off."""
     probs = probs.copy()
     rows = draw(st.lists(st.integers(0, probs.shape[-2] - 1), max_size=5, unique=True))
     for row in rows:
@@ -171,7 +171,7 @@ def spoil_labels(draw: st.DrawFn, labels: np.ndarray, row: int, num_classes: int
 
 @st.composite
 def good_cases(draw: st.DrawFn) -> Case:
-    """Good input in any form."""
+    """Return good input in any form."""
     problem = draw(problems(max_examples=24, max_annotators=8, max_classes=8, max_models=2))
     is_extreme = draw(st.booleans())
     if is_extreme:
@@ -198,7 +198,7 @@ def good_cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def bad_cases(draw: st.DrawFn) -> Case:
-    """Input of any form with some rows at fault."""
+    """Return input of any form with some rows at fault."""
     problem = draw(problems(max_examples=24, max_annotators=8, max_classes=8, max_models=2))
     probs, pool, labels = (
         array.copy() for array in (problem.pred_probs, problem.pool, problem.labels)
@@ -240,7 +240,7 @@ SIDE = st.integers(0, 4)
 
 @st.composite
 def wild_arrays(draw: st.DrawFn) -> Any:
-    """Arrays of any dtype, rank, size and values, some of them nearly good."""
+    """Return arrays of any dtype, rank, size and values, some of them nearly good."""
     kind = draw(st.sampled_from(["any", "any", "probs", "labels", "no array"]))
     if kind == "no array":
         return draw(st.sampled_from(NO_ARRAYS))

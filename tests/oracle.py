@@ -22,7 +22,7 @@ Labels = np.ndarray | pd.DataFrame
 
 
 class Weights(NamedTuple):
-    """What pass 1 settles: ``temperature`` and ``model_weight`` are (P,) arrays for an ensemble."""
+    """Results of pass 1: ``temperature`` and ``model_weight`` are (P,) arrays for an ensemble."""
 
     temperature: Any
     model_weight: Any
@@ -47,7 +47,7 @@ def corrected() -> Iterator[None]:
 
 
 def convention(name: str) -> contextlib.AbstractContextManager[None]:
-    """The context in which cleanlab follows ``"paper"`` or ``"cleanlab"``."""
+    """Return the context in which cleanlab follows ``"paper"`` or ``"cleanlab"``."""
     return {"paper": corrected, "cleanlab": contextlib.nullcontext}[name]()
 
 
@@ -79,7 +79,7 @@ def cleanlab_scores(
     *,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ActiveLab scores of labelled examples (N,) and of the pool (U,); empty where not asked."""
+    """Return ActiveLab scores of labeled examples (N,) and the pool (U,); empty where not asked."""
     with _quiet(seed):
         return cl.get_active_learning_scores(_copy(labels), _copy(pred_probs), _copy(pool))
 
@@ -91,7 +91,7 @@ def cleanlab_scores_ensemble(
     *,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`cleanlab_scores` for (P, N, K); cleanlab refuses P = 1 with a pool."""
+    """Return :func:`cleanlab_scores` of (P, N, K); cleanlab refuses P = 1 with a pool."""
     with _quiet(seed):
         return cl.get_active_learning_scores_ensemble(_copy(labels), _copy(pred_probs), _copy(pool))
 
@@ -99,7 +99,7 @@ def cleanlab_scores_ensemble(
 def cleanlab_quality(
     labels: Labels, pred_probs: np.ndarray, *, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
-    """CROWDLAB's tables and weights, by name."""
+    """Return CROWDLAB's tables and weights, by name."""
     with _quiet(seed):
         return cl.get_label_quality_multiannotator(_copy(labels), _copy(pred_probs), **options)
 
@@ -107,7 +107,7 @@ def cleanlab_quality(
 def cleanlab_quality_ensemble(
     labels: Labels, pred_probs: np.ndarray, *, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
-    """As :func:`cleanlab_quality` for (P, N, K) probabilities."""
+    """Return :func:`cleanlab_quality` of (P, N, K) probabilities."""
     with _quiet(seed):
         return cl.get_label_quality_multiannotator_ensemble(
             _copy(labels), _copy(pred_probs), **options
@@ -117,13 +117,13 @@ def cleanlab_quality_ensemble(
 def cleanlab_majority(
     labels: Labels, pred_probs: np.ndarray | None = None, *, seed: int = 0
 ) -> np.ndarray:
-    """The majority vote of every row, (N,) int."""
+    """Return the majority vote of every row, (N,) int."""
     with _quiet(seed):
         return cl.get_majority_vote_label(_copy(labels), _copy(pred_probs), verbose=False)
 
 
 def cleanlab_weights(labels: Labels, pred_probs: np.ndarray, *, seed: int = 0) -> Weights:
-    """The temperature and the weights ActiveLab scores with, for data with overlapping labels."""
+    """Return the temperature and weights of ActiveLab, for data with overlapping labels."""
     ensemble = pred_probs.ndim == 3
     options = {
         "calibrate_probs": True,

@@ -36,7 +36,7 @@ class Problem:
 
 
 def is_vote(labels: np.ndarray) -> np.ndarray:
-    """Where the matrix holds a label: not NaN, or not negative."""
+    """Return where the matrix holds a label: not NaN, or not negative."""
     return ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
 
 
@@ -83,7 +83,7 @@ def make_problem(
 
 
 def cast_labels(labels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    """Labels in ``dtype``: missing is NaN in a float dtype, -1 in a signed integer one."""
+    """Return labels in ``dtype``, missing ones NaN in a float dtype, -1 in a signed integer one."""
     if np.dtype(dtype).kind == "f":
         return np.where(is_vote(labels), labels, np.nan).astype(dtype)
     return np.where(is_vote(labels), labels, -1).astype(dtype)
@@ -92,7 +92,7 @@ def cast_labels(labels: np.ndarray, dtype: DTypeLike) -> np.ndarray:
 def _draw_voted(
     rng: np.random.Generator, num_examples: int, num_annotators: int, low: int, high: int
 ) -> np.ndarray:
-    """(N, M) bool: who labelled what, busy and rare annotators alike."""
+    """Return who labeled what, (N, M) bool, with busy and rare annotators."""
     wanted = rng.integers(low, high + 1, size=num_examples)
     if low == 1:
         wanted[rng.integers(num_examples)] = 1
@@ -132,7 +132,7 @@ def _draw_probs(
 
 
 def normalize(probs: np.ndarray) -> np.ndarray:
-    """Rows of ``probs`` divided by their sums."""
+    """Return the rows of ``probs``, divided by their sums."""
     return probs / probs.sum(axis=-1, keepdims=True)
 
 
@@ -155,7 +155,7 @@ def one_doubly_labeled(seed: int, **sizes: Any) -> Problem:
 
 
 def one_example(seed: int, **sizes: Any) -> Problem:
-    """One labelled example, by every annotator."""
+    """One labeled example, by every annotator."""
     sizes = {"num_annotators": 5, **sizes, "num_examples": 1}
     return make_problem(seed, labels_per_example=sizes["num_annotators"], **sizes)
 
@@ -208,7 +208,7 @@ def unanimous(seed: int, **sizes: Any) -> Problem:
 
 
 def dense(seed: int, **sizes: Any) -> Problem:
-    """Every annotator labelled every example."""
+    """Every annotator labeled every example."""
     sizes = {"num_annotators": 7, **sizes}
     return make_problem(seed, labels_per_example=sizes["num_annotators"], **sizes)
 
@@ -239,7 +239,7 @@ VARIANTS: dict[str, Callable[..., Problem]] = {
 
 @dataclass(frozen=True)
 class Gapped:
-    """A problem with unlabelled rows and unused columns put between those of ``kept``."""
+    """A problem with unlabeled rows and unused columns put between those of ``kept``."""
 
     problem: Problem
     kept: Problem
@@ -278,7 +278,7 @@ def problems(
     min_labels: int = 1,
     probs_dtype: DTypeLike = np.float64,
 ) -> Problem:
-    """Small problems of every shape: M from 1, K from 2, single labels and full rows included."""
+    """Draw small problems of every shape: M from 1, K from 2, single labels and full rows too."""
     m = draw(st.integers(min(min_labels, max_annotators), max_annotators))
     low = draw(st.integers(min_labels, max(min_labels, min(m, 4))))
     high = draw(st.integers(low, max(low, min(m, 8))))
@@ -297,7 +297,7 @@ def problems(
 
 
 def chunkings(n: int) -> st.SearchStrategy[tuple[int, ...]]:
-    """Chunk tuples that sum to ``n``: irregular ones, single rows, one chunk of all."""
+    """Draw chunks that sum to ``n``: irregular ones, single rows, one chunk of all."""
     assert n >= 1
     if n == 1:
         return st.just((1,))
@@ -317,7 +317,7 @@ class ComputedError(AssertionError):
 
 @contextlib.contextmanager
 def forbid_compute() -> Iterator[None]:
-    """Fail whatever computes a Dask graph inside."""
+    """Fail if anything computes a Dask graph inside."""
 
     def refuse(dsk: Any, keys: Any, **kwargs: Any) -> NoReturn:
         raise ComputedError(f"{keys!r} were computed")

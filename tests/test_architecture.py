@@ -63,7 +63,7 @@ def parse(module: str) -> ast.Module:
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
-    """(module, name in it or "", name bound here) of each import anywhere in the tree."""
+    """Yield (module, name in it or "", name bound here) of each import in the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -75,7 +75,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
 
 
 def own_imports(tree: ast.AST) -> set[tuple[str, str]]:
-    """(module of daskal, name taken from it or "") of each import of ours."""
+    """Yield (module of daskal, name taken from it or "") of each first-party import."""
     found = set()
     for module, name, _ in imports(tree):
         package, _, inner = module.partition(".")
@@ -87,7 +87,7 @@ def own_imports(tree: ast.AST) -> set[tuple[str, str]]:
 
 
 def own_modules(tree: ast.AST) -> set[str]:
-    """Modules of daskal that the tree imports from; "" for the package itself."""
+    """Return the modules of daskal that the tree imports from, "" for the package itself."""
     return {module for module, _ in own_imports(tree)}
 
 

@@ -90,11 +90,11 @@ def test_make_stores_the_same_data_each_time(
     cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crowd = Crowd(num_examples=5000, num_unlabeled=6000, num_annotators=6, num_classes=4)
-    told: list[Progress] = []
+    reported: list[Progress] = []
     monkeypatch.chdir(tmp_path)
     with cluster.as_current():
         # Where the workers are does not count.
-        demo.make(crowd, Path("a"), told.append)
+        demo.make(crowd, Path("a"), reported.append)
     demo.make(crowd, tmp_path / "b")
     # An earlier demo is replaced.
     demo.make(crowd, tmp_path / "b")
@@ -111,12 +111,12 @@ def test_make_stores_the_same_data_each_time(
         "truth.zarr/labeled": (5000,),
         "truth.zarr/unlabeled": (6000,),
     }
-    assert told[:3] == [
+    assert reported[:3] == [
         Progress("make labeled", 0, 2, 0, 5000),
-        *[Progress("make labeled", 1, 2, told[1].rows, 5000)],
+        *[Progress("make labeled", 1, 2, reported[1].rows, 5000)],
         Progress("make labeled", 2, 2, 5000, 5000),
     ]
-    assert told[5] == Progress("make unlabeled", 2, 2, 6000, 6000)
+    assert reported[5] == Progress("make unlabeled", 2, 2, 6000, 6000)
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -145,10 +145,10 @@ def test_judge_counts_as_the_whole_arrays_do(cluster: Client, tmp_path: Path) ->
     section = zarr.create_group(tmp_path / "scores.zarr/labeled")
     for name, values in (("score", scores), ("consensus_label", consensus)):
         section.create_array(name, data=values)
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with cluster.as_current():
-        judged = demo.judge(crowd, "labeled", tmp_path, told.append, share=0.1)
-    assert told[-1] == Progress("test labeled", 2, 2, 5000, 5000)
+        judged = demo.judge(crowd, "labeled", tmp_path, reported.append, share=0.1)
+    assert reported[-1] == Progress("test labeled", 2, 2, 5000, 5000)
     assert demo.judge(crowd, "labeled", tmp_path, share=0.1) == judged
     wrong = (consensus != truth)[np.argsort(scores)]
     assert judged.wrong == wrong.mean()

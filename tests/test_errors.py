@@ -46,7 +46,7 @@ def test_every_kind_is_one_of_daskals_and_crosses_processes() -> None:
 
 
 def with_tblib(error: Exception) -> Any:
-    """What becomes of an error where Dask has had tblib pickle errors."""
+    """Return an error after tblib has pickled it for Dask."""
     make, arguments, *state = pickle_exception(error)
     again = make(*arguments)
     if state:
@@ -252,20 +252,20 @@ def test_a_batch_of_lazy_scores_tells_what_is_wrong_in_all_blocks(
     labels[3, 0] = 3
     lazy = da.from_array(probs, chunks=(rows, 3))
 
-    def told(of: Any) -> str:
+    def reported(of: Any) -> str:
         with pytest.raises(InvalidDataError) as caught, dask.config.set(scheduler=scheduler):
             of()
         return str(caught.value)
 
     scores = daskal.score_labeled(da.from_array(labels, chunks=(rows, 3)), lazy, estimate)
-    text = told(lambda: daskal.next_batch(scores, size=2))
+    text = reported(lambda: daskal.next_batch(scores, size=2))
     assert text == message(labels, probs)
     assert "pred_probs: 1 row" in text
     assert "labels: 1 row" in text
     probs[3] = 0
     unlabeled = daskal.score_unlabeled(da.from_array(probs, chunks=(rows, 3)))
-    pool = told(lambda: daskal.next_batch(None, unlabeled, size=2))
-    whole = told(lambda: daskal.run(pred_probs_unlabeled=probs, out=tmp_path / "o.zarr"))
+    pool = reported(lambda: daskal.next_batch(None, unlabeled, size=2))
+    whole = reported(lambda: daskal.run(pred_probs_unlabeled=probs, out=tmp_path / "o.zarr"))
     assert pool == whole
     assert "all zero: 3 (0)" in pool
 
@@ -292,10 +292,10 @@ def test_a_run_reports_rows_left_out(tmp_path: Any) -> None:
     pool[7, 1] = np.nan
     arguments = {"labels": labels, "pred_probs": probs, "pred_probs_unlabeled": pool}
     ids = {"labeled_ids": np.arange(40) + 100, "unlabeled_ids": [f"u{i}" for i in range(30)]}
-    with pytest.warns(daskal.DataWarning) as told:
+    with pytest.warns(daskal.DataWarning) as reported:
         run = daskal.run(**arguments, **ids, out=tmp_path / "o", on_invalid="nan")
-    assert len(told) == 1
-    text = str(told[0].message)
+    assert len(reported) == 1
+    text = str(reported[0].message)
     assert "labels: 1 row where the row has a label beyond the last class: 5 = 105 (9)." in text
     assert "pred_probs: 2 rows where the row is all zero: 2 = 102 (0), 5 = 105 (0)." in text
     assert "pred_probs_unlabeled: 1 row where the row is NaN or infinite: 7 = 'u7' (nan)." in text

@@ -64,7 +64,7 @@ def test_inference_asks_the_model_once_a_block() -> None:
 
 
 def run_short(name: str, *arguments: str) -> str:
-    """What an example prints in its short form, started as a user would start it."""
+    """Return what an example prints in its short form, started as a user would start it."""
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py", "--short", *arguments],
         cwd=EXAMPLES.parent,

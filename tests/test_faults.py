@@ -47,7 +47,7 @@ pytestmark = pytest.mark.timeout(max(600, 120 * REPEATS))
 def kill_and_resume(
     paths: dict[str, str], out: Path, moment: Callable[[], bool], **options: Any
 ) -> tuple[int, int]:
-    """Kill -9 a client, resume in another; blocks finished before, and blocks read after."""
+    """Kill -9 a client and resume in another; return blocks finished before and read after."""
     forget(paths)
     client = start_client(paths, out, delay=0.1, **options)
     wait_until(lambda: client.poll() is not None or moment())
@@ -181,9 +181,9 @@ def test_killed_scheduler_is_an_error_and_the_run_resumes(
         wait_until(lambda: client.poll() is not None or num_records(out) >= 5)
         assert cluster.scheduler is not None
         cluster.scheduler.kill()
-        told = finish_client(client)[-1]
-    assert told["error"] == "ClusterError"
-    assert "connection to the scheduler was lost" in told["message"]
+        reported = finish_client(client)[-1]
+    assert reported["error"] == "ClusterError"
+    assert "connection to the scheduler was lost" in reported["message"]
     finished = num_records(out)
     forget(paths)
     assert run_client(paths, out, resume=True)[-1] == {"done": True}
@@ -196,7 +196,7 @@ def test_killed_scheduler_is_an_error_and_the_run_resumes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
+    """Mount a file system of 2 MiB."""
     place = tmp_path / "small"
     place.mkdir()
     made = subprocess.run(
@@ -213,10 +213,10 @@ def test_full_disk_is_named_and_the_run_resumes(
 ) -> None:
     out, ballast = small_disk / "out.zarr", small_disk / "ballast"
     ballast.write_bytes(bytes(1_700_000))
-    told = run_client(paths, out)[-1]
-    assert told["error"] == "StorageError"
-    assert "No space left on device" in told["message"]
-    assert str(out) in told["message"]
+    reported = run_client(paths, out)[-1]
+    assert reported["error"] == "StorageError"
+    assert "No space left on device" in reported["message"]
+    assert str(out) in reported["message"]
     ballast.unlink()
     finished = num_records(out)
     assert finished > 0
@@ -242,7 +242,7 @@ def s3_options(url: str) -> dict[str, Any]:
 
 
 def download(url: str, bucket: str, store: str) -> dict[str, bytes]:
-    """Every object of a store in a bucket."""
+    """Download every object of a store in a bucket."""
     import s3fs
 
     files = s3fs.S3FileSystem(**s3_options(url))
@@ -283,10 +283,10 @@ def test_object_store_that_forbids_is_reported_at_once(
         client = start_client(paths, out, storage_options=options, delay=0.2)
         wait_until(lambda: client.poll() is not None or proxy.requests >= 120)
         proxy.forbid = True
-        told = finish_client(client)[-1]
-        assert told["error"] == "StorageError"
-        assert "PermissionError" in told["message"]
-        assert S3_KEYS["secret"] not in told["message"]
+        reported = finish_client(client)[-1]
+        assert reported["error"] == "StorageError"
+        assert "PermissionError" in reported["message"]
+        assert S3_KEYS["secret"] not in reported["message"]
         proxy.forbid = False
         assert run_client(paths, out, storage_options=options, resume=True)[-1] == {"done": True}
     assert download(endpoint, "forbidden", "out.zarr") == expected

@@ -52,7 +52,7 @@ def check_scores(scores: np.ndarray, size: int) -> None:
 
 
 def check_good(case: Case) -> None:
-    """Any form gives the bits of the plain one, and those are the oracle's numbers."""
+    """Check that any form gives the plain form's bits, and these the oracle's numbers."""
     problem = case.problem
     plain = scores_of(problem.labels, problem.pred_probs, problem.pool)
     given = scores_of(case.labels, case.pred_probs, case.pool)
@@ -61,7 +61,7 @@ def check_good(case: Case) -> None:
         check_scores(ours, len(same))
         assert ours.tobytes() == same.tobytes()
     if case.is_extreme or any("no influence" in flag for flag in plain[0].flags):
-        # Probabilities of exactly 0 and 1 tie posteriors, which the oracle settles by a last bit.
+        # Probabilities of exactly 0 and 1 tie posteriors, which the oracle breaks by a last bit.
         return
     expected = oracle_scores(problem.labels, problem.pred_probs, problem.pool)
     for ours, theirs in zip(plain[1:], expected, strict=True):
@@ -86,7 +86,7 @@ def test_good_input_in_any_form_many_times(case: Case) -> None:
 
 
 def check_bad(case: Case) -> None:
-    """Rows at fault are named, all of them; left out, the others score as if alone."""
+    """Check that all rows at fault are named, and that the others score as if alone."""
     problem = case.problem
     bad = list(case.bad_labeled)
     if bad:
@@ -115,7 +115,7 @@ def check_bad(case: Case) -> None:
 
 
 def named_rows(text: str) -> set[int]:
-    """Rows that an error names."""
+    """Return the rows that an error names."""
     found = set()
     for line in text.splitlines():
         if ": " in line and " where the row " in line:
@@ -142,7 +142,7 @@ def test_rows_at_fault_in_any_form_many_times(case: Case) -> None:
 
 
 def check_wild(labels: Any, probs: Any, pool: Any) -> None:
-    """Whatever comes in: finite scores, or an error of daskal's."""
+    """Check that any input gives finite scores, or an error of daskal's."""
     known = daskal.estimate(np.array([[0, 1], [1, 1]]), np.array([[0.7, 0.3], [0.4, 0.6]]))
     calls = [
         lambda: daskal.score_unlabeled(pool).compute(),

@@ -58,7 +58,7 @@ def chunk_files(path: Path) -> list[Path]:
 
 
 def flip(draw: Callable[..., Any], content: bytes) -> bytes:
-    """The content with one bit changed."""
+    """Return the content with one bit changed."""
     at = draw(st.integers(0, len(content) - 1))
     changed = bytearray(content)
     changed[at] ^= 1 << draw(st.integers(0, 7))
@@ -82,7 +82,7 @@ def damage(draw: Callable[..., Any], file: Path) -> None:
 
 
 def outcome(call: Callable[[], np.ndarray]) -> np.ndarray | DaskalError:
-    """What a call comes to: numbers, or an error of daskal's; anything else fails the test."""
+    """Return the result of a call: numbers or an error of daskal's; fail on anything else."""
     with warnings.catch_warnings(), dask.config.set(scheduler="sync"):
         warnings.simplefilter("ignore", DataWarning)
         try:
@@ -115,7 +115,7 @@ CALLS: dict[str, tuple[np.ndarray, Callable[[Path], np.ndarray]]] = {
 
 
 def check_chunks(data: st.DataObject, folder: Path) -> None:
-    """One damaged chunk: its block is named, or the numbers are what they were."""
+    """Check that a damaged chunk is named with its block, or changes no number."""
     which = data.draw(st.sampled_from(sorted(CALLS)))
     values, call = CALLS[which]
     name = data.draw(st.sampled_from(sorted(FORMATS)))
@@ -169,7 +169,7 @@ VALUES = st.one_of(
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in nested JSON."""
+    """Yield every place in nested JSON."""
     found = [path] if path else []
     parts = (
         tree.items()
@@ -203,7 +203,7 @@ def change_metadata(data: st.DataObject, file: Path) -> None:
 
 
 def check_metadata(data: st.DataObject, folder: Path) -> None:
-    """Changed metadata: numbers without NaN, or an error of daskal's."""
+    """Check that changed metadata gives numbers without NaN, or an error of daskal's."""
     values, call = CALLS[data.draw(st.sampled_from(sorted(CALLS)))]
     path = write(folder / "a.zarr", values, data.draw(st.sampled_from(sorted(FORMATS))))
     names = [path / name for name in ("zarr.json", ".zarray", ".zattrs")]
@@ -241,7 +241,7 @@ def write_votes(path: Path) -> Path:
 
 
 def check_votes(data: st.DataObject, folder: Path) -> None:
-    """Damaged sparse votes: labels of classes, or an error of daskal's."""
+    """Check that damaged sparse votes give labels of classes, or an error of daskal's."""
     path = write_votes(folder / "votes.zarr")
     files = sorted(file for file in path.rglob("*") if file.is_file())
     file = data.draw(st.sampled_from(files))
@@ -285,7 +285,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_result(data: st.DataObject, result: Path, folder: Path) -> None:
-    """A damaged result: whatever is read of it comes whole or as an error of daskal's."""
+    """Check that a damaged result is read whole, or gives an error of daskal's."""
     path = folder / "out.zarr"
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(result, path)

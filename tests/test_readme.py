@@ -46,7 +46,7 @@ def test_python_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
 
 def commands() -> list[str]:
-    """Every call of daskal in a shell block or in running text."""
+    """Return every call of daskal in a shell block or in running text."""
     text = README.replace("\n", " ")
     inline = [call.replace("  ", " ") for call in re.findall(r"`(daskal [^`]+)`", text)]
     lines = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]

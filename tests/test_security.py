@@ -324,19 +324,19 @@ def test_what_is_shown_of_a_location(text: str, shown: str) -> None:
 
 @pytest.fixture
 def unseen(caplog: pytest.LogCaptureFixture) -> Any:
-    """Checks that neither a text nor daskal's log holds the secret."""
+    """Yield a check that neither a text nor daskal's log holds the secret."""
 
     def check(text: str) -> None:
         own = [record for record in caplog.records if record.name.startswith("daskal")]
-        told = "\n".join([text, *(record.getMessage() for record in own)])
-        assert SECRET not in told
+        reported = "\n".join([text, *(record.getMessage() for record in own)])
+        assert SECRET not in reported
 
     caplog.set_level(logging.DEBUG, logger="daskal")
     return check
 
 
 def whole_traceback(error: BaseException) -> str:
-    """A traceback as it is printed, but for lines of code: those here spell the secret out."""
+    """Return a traceback as printed, without lines of code, as those here show the secret."""
     parts = traceback.TracebackException.from_exception(error)
     texts = []
     found: Any = parts

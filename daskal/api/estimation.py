@@ -34,10 +34,10 @@ def estimate(
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> Estimate:
-    """Return what the labels tell of annotators, models and consensus (pass 1; runs now).
+    """Return an estimate of annotators, models and consensus from the labels (pass 1; runs now).
 
-    Reads each block of the labelled data at most twice, and once more only where blocks differ so
-    much that one guesses wrong where the best temperature lies. The weights are CROWDLAB's (arXiv
+    Reads each block of the labeled data at most twice, and once more only if blocks differ so much
+    that one of them guesses the best temperature wrong. The weights are CROWDLAB's (arXiv
     2210.06812, section 3), on probabilities scaled by the temperature that best fits the votes, as
     ActiveLab takes them (arXiv 2301.11856, section 3).
 
@@ -98,7 +98,7 @@ def estimate(
 
 
 def warn_of(estimate: Estimate) -> None:
-    """Warn the caller of a public function of what questions the data."""
+    """Warn the caller of a public function that something in the data is questionable."""
     for flag in estimate.warnings:
         warnings.warn(flag, DataWarning, stacklevel=3)
 
@@ -138,7 +138,7 @@ def estimate_data(
 def read_labels(
     given: LabeledData, options: Options, on_invalid: str, following: Following = NOBODY
 ) -> LabelStatistics:
-    """Return what the first read gives, and one more if a block guessed the temperature wrong."""
+    """Return the statistics of the first read, or of a second if a block guessed T wrong."""
 
     def read(stage: str, *, guess: bool) -> LabelStatistics:
         state: LabelStatistics = following.reduce(
@@ -168,7 +168,7 @@ def finish_estimate(
     on_invalid: str,
     following: Following = NOBODY,
 ) -> Estimate:
-    """Return the estimate that follows from the first read, and a second where one is needed."""
+    """Return the estimate from the first read, and from a second one where it is needed."""
     draft = Draft.from_statistics(statistics, options)
 
     def read_again(stage: str, rule: Rule) -> ConsensusStatistics:

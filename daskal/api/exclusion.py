@@ -20,7 +20,7 @@ from daskal.names.rows import find
 NO_IDS = as_index([])
 
 
-class Pool(NamedTuple):
+class ScoreSource(NamedTuple):
     """One of the two sources of scores, and what is known of its examples."""
 
     name: str
@@ -45,7 +45,7 @@ class Excluded:
         Ids of examples of either source, compared exactly.
     batch_ids : mapping of str to pandas.Index
         Ids of an earlier batch, by source. A file may have made text of them, so they are compared
-        as text where their kind is another.
+        as text if they are of another kind.
     batch_rows : mapping of str to dict of int to whether that row has an id in the batch
     """
 
@@ -54,12 +54,12 @@ class Excluded:
     batch_rows: Mapping[str, Mapping[int, bool]] = field(default_factory=dict)
 
     @classmethod
-    def from_argument(cls, exclude: Any, pools: Collection[str]) -> Excluded:
-        """Return what ids, or an earlier batch, exclude."""
+    def from_argument(cls, exclude: Any, names: Collection[str]) -> Excluded:
+        """Return the examples that ids, or an earlier batch, exclude."""
         if exclude is None:
             return cls()
         if isinstance(exclude, pd.DataFrame):
-            return cls.from_batch(exclude, pools)
+            return cls.from_batch(exclude, names)
         if isinstance(exclude, str | bytes):
             raise InputError(
                 f"exclude: expected a list of ids, got the text {exclude!r}. Of a file of a batch, "
@@ -83,22 +83,22 @@ class Excluded:
         return cls(ids)
 
     @classmethod
-    def from_batch(cls, batch: pd.DataFrame, pools: Collection[str]) -> Excluded:
-        """Return what an earlier batch excludes; of a file, ids may be text."""
+    def from_batch(cls, batch: pd.DataFrame, names: Collection[str]) -> Excluded:
+        """Return the examples that an earlier batch excludes; from a file, ids may be text."""
         missing = {"pool", "row"} - set(batch.columns)
         if missing:
             raise InputError(
                 "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
                 f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}."
             )
-        foreign = sorted(set(map(str, batch["pool"])) - set(pools))
+        foreign = sorted(set(map(str, batch["pool"])) - set(names))
         if foreign:
             raise InputError(
-                f"exclude: expected {' or '.join(map(repr, pools))} in the column 'pool', got "
+                f"exclude: expected {' or '.join(map(repr, names))} in the column 'pool', got "
                 f"{listed(foreign)}."
             )
         ids, rows = {}, {}
-        for name in pools:
+        for name in names:
             part = batch[batch["pool"] == name]
             known = part["id"].notna() if "id" in part else pd.Series(False, part.index)
             rows[name] = dict(zip(map(int, part["row"]), map(bool, known), strict=True))
@@ -106,29 +106,29 @@ class Excluded:
                 ids[name] = as_index(part.loc[known, "id"].tolist())
         return cls(batch_ids=ids, batch_rows=rows)
 
-    def of_pool(self, pool: Pool) -> Exclusion:
-        """Return what is left out of one source; a batch goes by ids where both sides have them."""
-        rows = self.batch_rows.get(pool.name, {})
-        if pool.ids is None:
+    def of_source(self, source: ScoreSource) -> Exclusion:
+        """Return what is left out of one source, of a batch by id if both sides have ids."""
+        rows = self.batch_rows.get(source.name, {})
+        if source.ids is None:
             return Exclusion(NO_IDS, NO_IDS, frozenset(rows))
         unnamed = frozenset(row for row, has_id in rows.items() if not has_id)
-        return Exclusion(self.ids, self.batch_ids.get(pool.name, NO_IDS), unnamed)
+        return Exclusion(self.ids, self.batch_ids.get(source.name, NO_IDS), unnamed)
 
-    def check(self, pools: Sequence[Pool]) -> None:
-        """Refuse what excludes no example at all."""
+    def check(self, sources: Sequence[ScoreSource]) -> None:
+        """Refuse an exclusion that excludes no example at all."""
         asked = len(self.ids) + sum(map(len, self.batch_rows.values()))
-        if not asked or any(self.of_pool(pool).matches(pool) for pool in pools):
+        if not asked or any(self.of_source(source).matches(source) for source in sources):
             return
-        if len(self.ids) and all(pool.ids is None for pool in pools):
+        if len(self.ids) and all(source.ids is None for source in sources):
             raise InputError(
                 "exclude: expected ids that the examples have, but neither the labeled examples "
                 "nor the pool have ids. Pass labeled_ids or unlabeled_ids, or exclude an earlier "
                 "batch (a DataFrame)."
             )
         wanted = {
-            kind_of(take_ids(pool.ids, np.zeros(1, dtype=np.int64)))
-            for pool in pools
-            if pool.ids is not None and pool.num_rows
+            kind_of(take_ids(source.ids, np.zeros(1, dtype=np.int64)))
+            for source in sources
+            if source.ids is not None and source.num_rows
         }
         if len(self.ids) and wanted and kind_of(self.ids) not in wanted:
             raise InputError(
@@ -154,31 +154,31 @@ class Exclusion(NamedTuple):
         """How many examples are left out at most, if ids are unique."""
         return len(self.ids) + len(self.batch_ids) + len(self.rows)
 
-    def holds(self, names: pd.Index) -> np.ndarray[Any, Any]:
+    def holds(self, ids: pd.Index) -> np.ndarray[Any, Any]:
         """Return whether each of some ids is left out."""
-        found: np.ndarray[Any, Any] = find(self.ids, names) >= 0
+        found: np.ndarray[Any, Any] = find(self.ids, ids) >= 0
         if len(self.batch_ids):
-            if kind_of(self.batch_ids) == kind_of(names):
-                found |= find(self.batch_ids, names) >= 0
+            if kind_of(self.batch_ids) == kind_of(ids):
+                found |= find(self.batch_ids, ids) >= 0
             else:
-                texts = (as_index(list(plain_texts(part))) for part in (self.batch_ids, names))
+                texts = (as_index(list(plain_texts(part))) for part in (self.batch_ids, ids))
                 found |= find(*texts) >= 0
         return found
 
-    def matches(self, pool: Pool) -> bool:
+    def matches(self, source: ScoreSource) -> bool:
         """Return whether any example of a source is left out."""
-        if any(0 <= row < pool.num_rows for row in self.rows):
+        if any(0 <= row < source.num_rows for row in self.rows):
             return True
-        ids = pool.ids
+        ids = source.ids
         if ids is None or not (len(self.ids) or len(self.batch_ids)):
             return False
         return any(bool(self.holds(part).any()) for _, part in slices_of(ids))
 
-    def drop(self, state: Smallest, pool: Pool) -> Smallest:
+    def drop(self, state: Smallest, source: ScoreSource) -> Smallest:
         """Return the candidates that are not left out."""
         keep = np.array([row not in self.rows for row in state.rows.tolist()], dtype=bool)
         if (len(self.ids) or len(self.batch_ids)) and len(keep):
             order = np.argsort(state.rows)
-            assert pool.ids is not None
-            keep[order] &= ~self.holds(take_ids(pool.ids, state.rows[order]))
+            assert source.ids is not None
+            keep[order] &= ~self.holds(take_ids(source.ids, state.rows[order]))
         return Smallest(state.size, state.scores[keep], state.rows[keep])

@@ -1,4 +1,4 @@
-"""A batch as a file that a labelling tool takes, and back."""
+"""A batch as a file that a labeling tool takes, and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def to_tasks(batch: pd.DataFrame, *, id_key: str = "id") -> list[dict[str, Any]]
     batch : pandas.DataFrame
         As :func:`daskal.next_batch` returns it; any columns joined to it go into a task's data.
     id_key : str
-        Name of the ids in a task's data, as the labelling interface asks for them: ``"image"``
+        Name of the ids in a task's data, as the labeling interface asks for them: ``"image"``
         where it says ``$image`` and ids are addresses of images.
 
     Returns
@@ -66,7 +66,7 @@ def to_tasks(batch: pd.DataFrame, *, id_key: str = "id") -> list[dict[str, Any]]
 
 
 def with_text_ids(batch: pd.DataFrame) -> pd.DataFrame:
-    """Return a batch with the one text of each id; an unknown id stays unknown."""
+    """Return a batch with each id's unique text; an unknown id stays unknown."""
     if "id" not in batch:
         return batch
     known = batch["id"].notna()
@@ -76,7 +76,7 @@ def with_text_ids(batch: pd.DataFrame) -> pd.DataFrame:
 
 
 def json_ids(batch: pd.DataFrame) -> pd.DataFrame:
-    """Return a batch with ids that JSON has: numbers and text as they are, all else as text."""
+    """Return a batch with ids that JSON can hold: numbers and text, all else turned into text."""
     ids = batch.get("id", pd.Series(dtype=object)).dropna().tolist()
     plain = all(isinstance(value, int | float | str) for value in ids)
     return batch if plain else with_text_ids(batch)
@@ -90,7 +90,7 @@ def write_csv(batch: pd.DataFrame, file: Any, id_key: str) -> None:
 def write_parquet(batch: pd.DataFrame, file: Any, id_key: str) -> None:
     """Write a batch as Parquet."""
     kinds = {type(value) for value in batch.get("id", pd.Series(dtype=object)).dropna().tolist()}
-    # A column of Parquet has one type.
+    # Values in a column of Parquet have one type.
     (batch if len(kinds) < 2 else with_text_ids(batch)).to_parquet(file, index=False)
 
 
@@ -115,7 +115,7 @@ def export_batch(
     id_key: str = "id",
     storage_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a batch to a CSV, Parquet or JSON file, as its name ends; the JSON is for Label Studio.
+    """Write a batch to a CSV, Parquet or JSON file, by its ending; the JSON is for Label Studio.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def export_batch(
     path : str or path
         File or URL, ending in ``.csv``, ``.parquet`` or ``.json``.
     id_key : str
-        Name of the ids in the tasks of a JSON file, as the labelling interface asks for them.
+        Name of the ids in the tasks of a JSON file, as the labeling interface asks for them.
     storage_options : mapping, optional
 
     Raises
@@ -193,7 +193,7 @@ def refuse_foreign_file(path: str, id_key: str, storage_options: Mapping[str, An
 
 
 def format_of(path: str) -> str:
-    """The format a file's name ends in."""
+    """Return the format that a file's name ends in."""
     ending = next((ending for ending in WRITERS if path.lower().endswith(ending)), None)
     if ending is None:
         raise InputError(f"path: expected a name that ends in {', '.join(WRITERS)}, got {path!r}.")
@@ -204,7 +204,7 @@ def format_of(path: str) -> str:
 
 
 def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
-    """The examples of Label Studio tasks."""
+    """Return the examples of Label Studio tasks."""
     data = [task["data"] for task in json.load(file)]
     columns = {"pool": "pool", "row": "row", "id": id_key}
     return pd.DataFrame(
@@ -218,6 +218,7 @@ def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
 
 # Columns of the table that the report's own button saves, and what they are called in a batch.
 REPORT_COLUMNS = {"Rank": "rank", "Id": "id", "From": "pool", "Row": "row", "Score": "score"}
+# Reports before 0.2 spelled it "labelled"; their tables are still read.
 REPORT_SOURCES = {"labeled": "labeled", "labelled": "labeled", "pool": "unlabeled"}
 
 

@@ -46,7 +46,7 @@ def inquire(
     on_invalid: str,
     storage_options: Storage,
 ) -> Inquiry:
-    """Return the labeled data, and what the estimate can say of it."""
+    """Return the inquiry into labeled data under an estimate."""
     check_choice("on_invalid", on_invalid, ON_INVALID)
     check_choice("method", scorer.method, SCORE_METHODS)
     given = open_labeled(labels, pred_probs, storage_options)
@@ -124,7 +124,7 @@ def label_quality(
 
 
 def lazy_quality(inquiry: Inquiry) -> Any:
-    """Return label quality lazily, one row an example."""
+    """Return label quality lazily, one row per example."""
     return as_frame(
         inquiry.given.blocks,
         "label quality",
@@ -139,7 +139,7 @@ def lazy_quality(inquiry: Inquiry) -> Any:
 
 
 def lazy_votes(inquiry: Inquiry) -> Any:
-    """Return the quality of votes lazily, one row a vote."""
+    """Return the quality of votes lazily, one row per vote."""
     ids = inquiry.annotator_ids
     return as_frame(
         inquiry.given.blocks,
@@ -176,10 +176,10 @@ def detailed_quality(
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> Any:
-    """Return how good each single vote is, one row a vote (CROWDLAB; lazy).
+    """Return how good each single vote is, one row per vote (CROWDLAB; lazy).
 
-    The quality of a vote is the posterior probability of the class it gives. As many rows come out
-    as there are votes, whatever N and M are.
+    The quality of a vote is the posterior probability of the class it gives. The table has as
+    many rows as there are votes, whatever N and M are.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def detailed_quality(
 
     Returns
     -------
-    dask.dataframe.DataFrame of one row a vote
+    dask.dataframe.DataFrame of one row per vote
         Columns ``annotator`` (id where known, else column), ``label`` (int64) and ``quality``
         (float64), in the order of examples and then annotators. The index is the examples' ids
         where known, else their rows.
@@ -238,7 +238,7 @@ def annotator_stats(
 
     Returns
     -------
-    pandas.DataFrame of one row an annotator with votes
+    pandas.DataFrame of one row per annotator with votes
         Columns ``annotator_quality`` (NaN for one who shares no example with another, sorted last),
         ``agreement_with_consensus`` over all its votes, ``worst_class``, the class it gave that
         agrees least, and ``num_examples_labeled``; indexed by annotator, sorted by the first two.

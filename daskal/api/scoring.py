@@ -32,11 +32,11 @@ def score_labeled(
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> Any:
-    """Return the ActiveLab score of each labelled example, lower = label it first (lazy).
+    """Return the ActiveLab score of each labeled example, lower = label it first (lazy).
 
     ``s_i = (Q_i (sum_j w_j + w_M) + w/K) / (sum_j w_j + w_M + w)`` over the annotators j of example
     i, Q_i the quality of its consensus label and w the mean weight (ActiveLab, arXiv 2301.11856,
-    equation 3). An example without a label is scored as one of the pool.
+    equation 3). An example without a label is scored as if it were in the pool.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The next batch: the smallest scores over both pools."""
+"""The next batch: the smallest scores of labeled examples and the pool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal.api.exclusion import Excluded, Exclusion, Pool
+from daskal.api.exclusion import Excluded, Exclusion, ScoreSource
 from daskal.engine import reduction
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs import arguments
@@ -33,7 +33,7 @@ LABELED, UNLABELED = "labeled", "unlabeled"
 def open_scores(
     name: str, given: Any, kinds: str, storage_options: Storage
 ) -> tuple[Source, arguments.Opened]:
-    """Return an array of one axis as a source of blocks, and what its rows are called."""
+    """Return an array of one axis as a source of blocks, and the argument as it was opened."""
     if isinstance(given, pd.DataFrame):
         raise InputError(
             f"{name}: expected an array of shape (N,), got a DataFrame. Pass its column of scores."
@@ -49,7 +49,7 @@ def open_scores(
 def open_counts(
     given: Any, scores: arguments.Opened, num_rows: int, storage_options: Storage
 ) -> Source:
-    """Return the number of annotations of each score's example, in the order of the scores."""
+    """Return each example's number of annotations, in the order of the scores."""
     name = "num_annotations"
     source, opened = open_scores(name, given, "iu", storage_options)
     if source.num_rows != num_rows:
@@ -64,13 +64,15 @@ def open_counts(
     return source if rows.order is None else take_rows(source, rows.order)
 
 
-def choose(pool: Pool, size: int, exclusion: Exclusion, max_annotations: int | None) -> Candidates:
-    """Return the smallest of a source of scores that are not left out.
+def choose(
+    source: ScoreSource, size: int, exclusion: Exclusion, max_annotations: int | None
+) -> Candidates:
+    """Return the smallest scores of a source that are not left out.
 
-    Read once with room for all that may be left out, and again only where ids are not unique.
+    Scores are read once, with room for all that may be left out; again only if ids are not unique.
     """
-    sources = [pool.scores] if pool.num_annotations is None else [pool.scores, pool.num_annotations]
-    blocks = cut_rows(sources, has_labels=False)
+    counts = [] if source.num_annotations is None else [source.num_annotations]
+    blocks = cut_rows([source.scores, *counts], has_labels=False)
     wanted = size + exclusion.size
     while True:
         tree = reduction.tree(
@@ -82,7 +84,7 @@ def choose(pool: Pool, size: int, exclusion: Exclusion, max_annotations: int | N
         )
         found: Candidates = tree.compute()
         states = (found.with_votes, found.without_votes)
-        kept = [exclusion.drop(state, pool) for state in states]
+        kept = [exclusion.drop(state, source) for state in states]
         if all(
             len(left.rows) >= size or len(state.rows) < wanted
             for left, state in zip(kept, states, strict=True)
@@ -91,25 +93,25 @@ def choose(pool: Pool, size: int, exclusion: Exclusion, max_annotations: int | N
         wanted *= 2
 
 
-def open_pools(
+def open_sources(
     given: Mapping[str, tuple[str, Any, Any]], num_annotations: Any, storage_options: Storage
-) -> list[Pool]:
+) -> list[ScoreSource]:
     """Return the sources of scores that are given, by (name, scores, ids)."""
-    pools = []
+    sources = []
     for argument, (name, scores, ids) in given.items():
         if scores is None:
             continue
-        source, opened = open_scores(argument, scores, "fiu", storage_options)
+        blocks, opened = open_scores(argument, scores, "fiu", storage_options)
         num = None
         if name == LABELED and num_annotations is not None:
-            num = open_counts(num_annotations, opened, source.num_rows, storage_options)
+            num = open_counts(num_annotations, opened, blocks.num_rows, storage_options)
         known = known_ids(f"{name}_ids", ids, opened, storage_options)
-        pools.append(Pool(name, argument, source, known, num))
-    return pools
+        sources.append(ScoreSource(name, argument, blocks, known, num))
+    return sources
 
 
 def raise_all_findings(scores: Any, storage_options: Storage) -> None:
-    """Say what is wrong in all blocks behind lazy scores, not in the one that failed first."""
+    """Raise the faults of all blocks behind lazy scores, not only of the one that failed first."""
     array = arguments.open_argument("scores", scores, storage_options).array
     findings = reduction.reduce_same_blocks(array, "faulty rows", second_pass.findings_of_block)
     if findings is not None:
@@ -123,10 +125,10 @@ def rank(
     without_votes: Smallest | None = None,
     max_relabel_fraction: float | None = None,
 ) -> pd.DataFrame:
-    """The ``size`` smallest over both pools, ties by pool and row.
+    """Return the ``size`` smallest scores of both sources, ties ordered by source and row.
 
-    At most ``max_relabel_fraction`` of ``size`` come from ``labeled``; rows of the labels without
-    votes are in ``without_votes`` and do not count against it.
+    At most ``max_relabel_fraction`` of ``size`` come from ``labeled``; labeled rows without votes
+    are in ``without_votes`` and do not count towards it.
     """
     parts = [
         (LABELED, labeled, True),
@@ -143,7 +145,7 @@ def rank(
         ]
     ).sort_values(["score", "pool", "row"], kind="stable", ignore_index=True)
     if max_relabel_fraction is not None:
-        # A product such as 0.29 * 100 falls short of its whole number by rounding.
+        # Rounding: a product such as 0.29 * 100 falls just short of the whole number.
         cap = math.floor(round(max_relabel_fraction * size, 6))
         frame = frame[~(frame["relabel"] & (frame["relabel"].cumsum() > cap))]
     frame = frame.head(size).reset_index(drop=True)
@@ -171,7 +173,7 @@ def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.Dat
 
 
 def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
-    """Ids as a column; whole numbers stay whole beside unknown ones, and beside floats."""
+    """Return ids as a column, in which whole numbers stay whole beside unknown ids and floats."""
     column = pd.Series(ids, dtype=object)
     whole = [isinstance(value, int) for value in ids]
     return column if any(whole) and not all(whole) else column.infer_objects()
@@ -200,15 +202,15 @@ def next_batch(
     max_annotations: int | None = None,
     storage_options: Storage = None,
 ) -> pd.DataFrame:
-    """Return the examples to label next: the smallest scores over both pools (runs now).
+    """Return the examples to label next: those with the smallest scores (runs now).
 
-    Reads the scores once, and holds only as many of them in a place as may be chosen. Ties go by
-    (score, pool, row), so that every run and chunking gives the same batch.
+    Reads the scores once, and holds only as many of them at a time as may be chosen. Ties are
+    ordered by (score, pool, row), so that every run and chunking gives the same batch.
 
     Parameters
     ----------
     scores : array_like of shape (N,), or None
-        Scores of the labelled examples; NaN is never chosen.
+        Scores of the labeled examples; NaN is never chosen.
     pool : array_like of shape (U,), optional
         Scores of the pool.
     size : int
@@ -218,13 +220,14 @@ def next_batch(
     max_relabel_fraction : float, optional
         Greatest share of ``size`` that may come from ``scores``.
     exclude : array_like or pandas.DataFrame, optional
-        What is out for labelling already: ids, of either pool, or an earlier batch. The examples of
-        a batch go by id where it and this call have ids, else by pool and row.
+        Examples that are out for labeling already: ids of labeled examples and of the pool, or an
+        earlier batch. The examples of a batch are identified by id if both it and this call have
+        ids, else by the columns ``pool`` and ``row``.
     num_annotations : array_like of shape (N,), int, optional
-        Votes of each labelled example. Those without one do not count as labelled for
+        Votes of each labeled example. Those without one do not count as labeled for
         ``max_relabel_fraction``.
     max_annotations : int, optional
-        Leave out labelled examples that have so many votes; needs ``num_annotations``.
+        Leave out labeled examples with at least this many votes; needs ``num_annotations``.
     storage_options : mapping, optional
 
     Returns
@@ -255,23 +258,24 @@ def next_batch(
     """
     check_size(size, max_relabel_fraction)
     if scores is None and pool is None:
-        raise InputError("expected scores of labelled examples, of a pool, or of both; got none.")
+        raise InputError("expected scores of labeled examples, of a pool, or of both; got none.")
     if max_annotations is not None:
         check_size(max_annotations, name="max_annotations")
     if num_annotations is None and max_annotations is not None:
         raise InputError("max_annotations: expected num_annotations beside it, got none.")
     given = {"scores": (LABELED, scores, labeled_ids), "pool": (UNLABELED, pool, unlabeled_ids)}
-    pools = open_pools(given, num_annotations, storage_options)
+    sources = open_sources(given, num_annotations, storage_options)
     excluded = Excluded.from_argument(exclude, (LABELED, UNLABELED))
-    excluded.check(pools)
+    excluded.check(sources)
     found = {}
-    for part in pools:
+    for source in sources:
+        left_out = excluded.of_source(source)
         try:
-            found[part.name] = choose(part, int(size), excluded.of_pool(part), max_annotations)
+            found[source.name] = choose(source, int(size), left_out, max_annotations)
         except InvalidDataError:
-            raise_all_findings(given[part.argument][1], storage_options)
+            raise_all_findings(given[source.argument][1], storage_options)
             raise
-    ids = {part.name: part.ids for part in pools}
+    ids = {source.name: source.ids for source in sources}
     labeled, unlabeled = found.get(LABELED), found.get(UNLABELED)
     frame = rank(
         int(size),

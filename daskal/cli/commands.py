@@ -1,6 +1,6 @@
-"""The command and all that makes something: data, scores, plans, imports. Touches no array.
+"""The commands that make something: data, scores, plans, imports. Touches no array.
 
-Whatever is slow to import waits until a command needs it, so that help comes at once.
+Slow imports wait until a command needs them, so that help is shown at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOWEST = 0.1
 
 
 def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
-    """The estimate in a JSON file or in a result store."""
+    """Return the estimate in a JSON file or in a result store."""
     if not path.rstrip("/").endswith(".json"):
         found = daskal.Run.open(path, storage_options=storage_options).estimate
         if found is None:
@@ -76,10 +76,10 @@ def main() -> None:
     type=click.IntRange(min=2),
     default=20_000,
     show_default=True,
-    help="Labelled examples.",
+    help="Labeled examples.",
 )
 @click.option(
-    "--pool", type=click.IntRange(min=1), help="Unlabelled examples.  [default: 5 times as many]"
+    "--pool", type=click.IntRange(min=1), help="Unlabeled examples.  [default: 5 times as many]"
 )
 @click.option("--annotators", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--classes", type=click.IntRange(min=2, max=2**31 - 1), default=10, show_default=True)
@@ -88,7 +88,7 @@ def main() -> None:
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
-    help="Mean number of labels of a labelled example.",
+    help="Mean number of labels of a labeled example.",
 )
 @click.option(
     "--accuracy",
@@ -142,7 +142,7 @@ def demo(
         seed=seed,
     )
     click.echo(
-        f"{crowd.num_examples:,} examples labelled by {annotators:,} annotators, a pool of "
+        f"{crowd.num_examples:,} examples labeled by {annotators:,} annotators, a pool of "
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )
@@ -188,7 +188,7 @@ def demo(
 )
 @click.option("--overwrite", is_flag=True, help="Replace the result stored under OUT.zarr.")
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
-@click.option("--labeled-ids", metavar="I", help="Ids of the labelled examples, a Zarr array.")
+@click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples, a Zarr array.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool, a Zarr array.")
 @storage_option
 @reports_errors
@@ -211,7 +211,7 @@ def score(
     unlabeled_ids: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Score labelled examples and a pool, both passes, into a store.
+    """Score labeled examples and a pool, both passes, into a store.
 
     Labels with their probabilities, a pool, or both. A pool alone is scored with an earlier
     estimate, or with none: then by the model's probabilities only.
@@ -268,7 +268,7 @@ def plan(
     batch_size: int,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Tell what `daskal score` would do with these inputs; reads no data.
+    """Show what `daskal score` would do with these inputs, without reading data.
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
     that is beyond --memory-limit.
@@ -311,7 +311,7 @@ def plan(
     type=click.Choice(["error", "last"]),
     default="error",
     show_default=True,
-    help="Where an annotator labelled a task several times.",
+    help="Where an annotator labeled a task several times.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace what is stored under LABELS.zarr.")
 @scheduler_option
@@ -328,10 +328,10 @@ def import_votes(
     memory_limit: int | None,
     **options: Any,
 ) -> None:
-    """Turn votes, one a line of Parquet or CSV, into labels that fit the probabilities.
+    """Turn votes, one per line of Parquet or CSV, into labels that fit the probabilities.
 
-    VOTES are paths or URLs. The labels are stored sparse, one row a task; `daskal score --labels`
-    takes them.
+    VOTES are paths or URLs. The labels are stored sparse, one row per task;
+    `daskal score --labels` takes them.
     """
     check_scheduler(scheduler, workers)
     names = None if classes is None else [name.strip() for name in classes.split(",")]

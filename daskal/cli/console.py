@@ -1,4 +1,4 @@
-"""What people see in a terminal: progress, warnings and results. Touches no array."""
+"""Output in a terminal: progress, warnings and results. Touches no array."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ STAGES = {
     "write": "writing votes",
 }
 STAGE_WIDTH = max(map(len, STAGES.values()))
-# Seconds between two lines about one pass where output is no terminal.
+# Least seconds between two lines about one pass where output is no terminal.
 LINE_INTERVAL = 10.0
-# Columns of text where output is no terminal: enough for every table in one line a row.
+# Width of text where output is no terminal: enough for one line per row of every table.
 PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
@@ -54,14 +54,14 @@ SHOWN_CLASSES = 10
 
 
 def clock_time(seconds: float) -> str:
-    """Seconds as people read them: 0:05, 1:02:03."""
+    """Return seconds as people read them: 0:05, 1:02:03."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def short_count(count: float) -> str:
-    """A count in three digits: 950, 12.3k, 4.5M."""
+    """Return a count in three digits: 950, 12.3k, 4.5M."""
     for unit in ("", "k", "M"):
         if count < 999.5:
             return f"{count:.3g}{unit}"
@@ -70,7 +70,7 @@ def short_count(count: float) -> str:
 
 
 class Meter:
-    """How fast a pass goes; rows that were done before it began do not count for its speed."""
+    """The speed of a pass, in which rows that were done before it began do not count."""
 
     def __init__(self, first: Progress, clock: Callable[[], float]) -> None:
         self.began = clock()
@@ -78,14 +78,14 @@ class Meter:
         self.first = first
 
     def describe(self, progress: Progress) -> str:
-        """Blocks done, rows a second, time left or, at the end, time taken."""
+        """Return the blocks done, rows per second, and the time left or, at the end, taken."""
         seconds = self.clock() - self.began
         rows, blocks = progress.rows - self.first.rows, progress.done - self.first.done
         parts = [f"{progress.done:,}/{progress.total:,} blocks"]
         if rows and seconds > 0:
             parts.append(f"{short_count(rows / seconds)} rows/s")
             if progress.done < progress.total:
-                # Blocks tell it too where nobody knows how many rows there are.
+                # Where the number of rows is unknown, the share of blocks tells the time left.
                 share = (
                     (progress.total_rows - progress.rows) / rows
                     if progress.total_rows
@@ -104,11 +104,11 @@ class Lines:
         self.clock = clock
         self.meters: dict[str, Meter] = {}
         self.shown: dict[str, float] = {}
-        # Blocks end on the cluster's thread as well as on the caller's.
+        # Called from the cluster's thread as well as from the caller's.
         self.lock = threading.Lock()
 
     def __call__(self, progress: Progress) -> None:
-        """Print a line where one is due: on a pass's first block, its last, and in between."""
+        """Print a line if one is due: at a pass's first and last block, and in between."""
         with self.lock:
             meter = self.meters.setdefault(progress.stage, Meter(progress, self.clock))
             now = self.clock()
@@ -121,7 +121,7 @@ class Lines:
 
 @contextmanager
 def bars() -> Iterator[Callable[[Progress], None]]:
-    """Progress as one bar a pass, for terminals."""
+    """Yield a callback that shows one progress bar per pass, for terminals."""
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bars
@@ -165,7 +165,7 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def show_warnings() -> Iterator[None]:
-    """Show warnings in one line each, those about data always."""
+    """Show each warning in one line, warnings about data always."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         click.echo(f"Warning: {message}", err=True)
@@ -180,7 +180,7 @@ def show_warnings() -> Iterator[None]:
 
 
 def open_console() -> Console:
-    """The console results go to; without colours where output is no terminal."""
+    """Return the console for results, without colors where the output is not a terminal."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
@@ -188,7 +188,7 @@ def open_console() -> Console:
 
 
 def make_table(*columns: str, left: tuple[str, ...] = ()) -> Table:
-    """An empty table; numbers stand right."""
+    """Return an empty table whose numbers are aligned to the right."""
     from rich import box
     from rich.table import Table
 
@@ -293,7 +293,7 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
 
 
 def show_judgements(output: Console, judgements: dict[str, Judgement], share: float) -> None:
-    """Print what the lowest scores find, by what was judged."""
+    """Print what share of errors the lowest scores find, for everything that was judged."""
     lowest = f"lowest {share:.0%} of scores"
     table = make_table(
         "share that is wrong", "overall", f"in the {lowest}", left=("share that is wrong",)
@@ -330,7 +330,7 @@ def show_import(output: Console, made: ImportSummary) -> None:
 
 
 def describe_cost(seconds: float, peak: int | None, limit: int | None) -> str:
-    """What a run took, in words."""
+    """Return in words what a run took: time, and memory where known."""
     text = f"Done in {seconds:.1f} s"
     if peak is not None:
         text += f"; no worker held more than {format_bytes(peak)}"

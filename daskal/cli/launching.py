@@ -1,4 +1,4 @@
-"""What a command runs on: a cluster given, Dask's local schedulers, or a cluster of its own."""
+"""Schedulers of a command: a given cluster, Dask's local schedulers, or its own cluster."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from distributed import Client
 
 LOCAL_SCHEDULERS = ("threads", "processes")
-# An interrupt that was lost comes again after so long.
+# After so many seconds, a lost interrupt comes again.
 AGAIN_SECONDS = 0.5
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back: threads and processes begun here never get it, the caller at the end.
+    """Hold Ctrl-C back from threads and processes started here; the caller gets it at the end.
 
-    A terminal interrupts a command's workers with it. They are the command's to end; interrupted
-    themselves, each would die with a traceback.
+    A terminal interrupts the workers together with the command. The command ends them itself;
+    interrupted, each of them would die with a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -42,7 +42,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 def is_no_farewell(record: logging.LogRecord) -> bool:
-    """Whether a log record is more than a worker's lost connection to a cluster that closes."""
+    """Return whether a log record is more than a lost connection to a cluster that closes."""
     error = record.exc_info[0] if record.exc_info else None
     return error is None or error.__name__ != "CommClosedError"
 
@@ -54,7 +54,7 @@ def dask_setup(worker: object) -> None:
 
 @contextmanager
 def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
-    """A cluster of worker processes on this machine, reachable from it alone, closed at the end."""
+    """Start a cluster of workers reachable from this machine only; close it at the end."""
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
@@ -66,7 +66,7 @@ def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
             host="127.0.0.1",
             protocol="tcp",
             dashboard_address=None,
-            # Its HTTP server runs without a dashboard too, and would ask for port 8787.
+            # The HTTP server runs without a dashboard too, and would take port 8787.
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             memory_limit="auto" if memory_limit is None else memory_limit,
             silence_logs=logging.ERROR,
@@ -78,7 +78,7 @@ def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
             try:
                 yield client
             except BaseException:
-                # What failed says so itself; a cluster closed in the midst of work has only echoes.
+                # The failure itself is reported; closing a cluster at work only logs consequences.
                 logging.disable(logging.ERROR)
                 raise
     finally:
@@ -87,7 +87,7 @@ def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
 
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """A client of a cluster that is there already, and stays."""
+    """Yield a client of a cluster that is already running and keeps running afterwards."""
     from distributed import Client
 
     try:
@@ -103,7 +103,7 @@ def connected(address: str) -> Iterator[Client]:
 
 @contextmanager
 def local(choice: str, workers: int | None) -> Iterator[None]:
-    """One of Dask's schedulers without a cluster."""
+    """Use one of Dask's schedulers without a cluster."""
     import dask
 
     with dask.config.set(scheduler=choice, num_workers=workers):
@@ -112,7 +112,7 @@ def local(choice: str, workers: int | None) -> Iterator[None]:
 
 @contextmanager
 def lasting_interrupts() -> Iterator[None]:
-    """Let no Ctrl-C get lost.
+    """Make sure that no Ctrl-C gets lost.
 
     Python drops an exception that is raised in a destructor, such as that of one of Dask's futures:
     until it has left this context, an interrupt comes again and again.
@@ -149,7 +149,7 @@ def lasting_interrupts() -> Iterator[None]:
 def scheduler(
     choice: str | None, workers: int | None, memory_limit: int | None
 ) -> Iterator[Client | None]:
-    """Make a scheduler the active one: an address, "threads", "processes", or None: embedded."""
+    """Make a scheduler active: an address, "threads", "processes", or None for an embedded one."""
     chosen: AbstractContextManager[Client | None]
     if choice is None:
         chosen = embedded(workers, memory_limit)
@@ -162,10 +162,10 @@ def scheduler(
 
 
 def process_peak() -> int | None:
-    """Greatest memory this process has held so far, in bytes; None where that is not known."""
+    """Return the peak memory of this process in bytes, None where it is not known."""
     try:
-        # Linux hands on what getrusage tells to the programs a process starts: a worker would begin
-        # with its parent's peak.
+        # On Linux a new program inherits the value of getrusage: a worker would start with its
+        # parent's peak.
         status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):
@@ -179,12 +179,12 @@ def process_peak() -> int | None:
 
 
 def workers_peak(client: Client) -> int | None:
-    """Greatest memory any worker process has held so far, in bytes."""
+    """Return the highest peak memory of any worker process, in bytes."""
     peaks = [peak for peak in client.run(process_peak).values() if peak is not None]
     return max(peaks, default=None)
 
 
 def workers_limit(client: Client) -> int | None:
-    """Least memory limit of any worker, in bytes; None where there is none."""
+    """Return the lowest memory limit of any worker in bytes, None where there is none."""
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return min((worker["memory_limit"] for worker in workers), default=None) or None

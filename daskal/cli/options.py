@@ -1,4 +1,4 @@
-"""What the commands share: how they fail, their options, what they work on."""
+"""What the commands share: handling of errors, options, schedulers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from daskal.engine.progress import ProgressCallback
 
 INTERRUPTED = 130
-# Arguments that errors advise, as they are typed here.
+# Arguments that errors advise, as they are written on the command line.
 TYPED = {
     "overwrite=True": "--overwrite",
     "resume=True": "--resume",
@@ -38,7 +38,7 @@ BATCH_FORMATS = (".csv", ".parquet", ".json")
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``--debug``, and end it with one message and exit status 1 where it fails."""
+    """Give a command ``--debug``; if it fails, end it with one message and exit status 1."""
 
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
@@ -64,7 +64,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_memory(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """Bytes from text such as 2GiB."""
+    """Return the number of bytes that a text such as 2GiB stands for."""
     try:
         return text.parse_memory(value)
     except InputError:
@@ -72,13 +72,13 @@ def parse_memory(context: click.Context, parameter: click.Parameter, value: str 
 
 
 def parse_storage(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """Options of the storage from JSON; what was given may hold secrets and is not repeated."""
+    """Return storage options from JSON. Errors do not repeat the text: it may hold secrets."""
     if value is None:
         return None
     try:
         options = json.loads(value)
     except ValueError as error:
-        # json's own error repeats the text; its place in it is enough.
+        # json's own error repeats the text; the position of the fault is enough.
         place = getattr(error, "pos", 0)
         raise click.BadParameter(
             f"expected a JSON object such as '{{\"anon\": true}}', got text that is no JSON at "
@@ -90,7 +90,7 @@ def parse_storage(context: click.Context, parameter: click.Parameter, value: str
 
 
 def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """A path whose ending names a format."""
+    """Return a path, refused unless its ending names a format."""
     if value is not None and Path(value).suffix not in BATCH_FORMATS:
         raise click.BadParameter(f"expected a name in {', '.join(BATCH_FORMATS)}, got {value!r}.")
     return value
@@ -99,14 +99,14 @@ def parse_batch_path(context: click.Context, parameter: click.Parameter, value: 
 def parse_batch_paths(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Any:
-    """Paths whose endings name a format."""
+    """Return paths, refused unless their endings name a format."""
     return tuple(parse_batch_path(context, parameter, value) for value in values)
 
 
 # --- options ----------------------------------------------------------------------------------
 
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]"
+    "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per core]"
 )
 memory_option = click.option(
     "--memory-limit",
@@ -161,14 +161,14 @@ INPUTS = (
 
 
 def inputs_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that name what is scored."""
+    """Give a command the options for its inputs."""
     for option in reversed(INPUTS):
         command = option(command)
     return command
 
 
 def check_scheduler(scheduler: str | None, workers: int | None) -> None:
-    """Refuse to ask for workers of a cluster that is there already."""
+    """Refuse a number of workers for a cluster that is already running."""
     if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
         raise click.UsageError("--workers is for work on this machine, not for an ADDRESS.")
 
@@ -176,7 +176,7 @@ def check_scheduler(scheduler: str | None, workers: int | None) -> None:
 def check_inputs(
     labels: str | None, pred_probs: tuple[str, ...], unlabeled: tuple[str, ...]
 ) -> None:
-    """Refuse inputs that do not make up something to score."""
+    """Refuse incomplete inputs."""
     if (labels is None) != (not pred_probs):
         raise click.UsageError("Pass --labels and --pred-probs together.")
     if labels is None and not unlabeled:
@@ -184,7 +184,7 @@ def check_inputs(
 
 
 def one_or_all(paths: tuple[str, ...]) -> Any:
-    """No path, the path, or the list of those of several models."""
+    """Return no path, the only path, or the list of the paths of several models."""
     return None if not paths else paths[0] if len(paths) == 1 else list(paths)
 
 
@@ -195,7 +195,7 @@ def one_or_all(paths: tuple[str, ...]) -> Any:
 def timed_work(
     scheduler: str | None, workers: int | None, memory_limit: int | None
 ) -> Iterator[tuple[int | None, ProgressCallback]]:
-    """A scheduler, what a worker may take, a progress display; the end shows what was used."""
+    """Yield a progress callback on a running scheduler; at the end, print time and memory used."""
     began = time.monotonic()
     peak = None
     with (

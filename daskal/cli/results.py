@@ -1,4 +1,4 @@
-"""The commands that show what a finished run holds. They touch no array."""
+"""The commands that show the results of a finished run. They touch no array."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from daskal.storage.redaction import redacted
 @click.option(
     "--max-relabel-fraction",
     type=click.FloatRange(0, 1),
-    help="Greatest share of labelled examples, to be labelled again.",
+    help="Greatest share of labeled examples, to be labeled again.",
 )
 @click.option(
     "--out",
@@ -47,12 +47,12 @@ from daskal.storage.redaction import redacted
     multiple=True,
     callback=parse_batch_paths,
     metavar="FILE",
-    help="A batch that is out for labelling already; may be given several times.",
+    help="A batch that is out for labeling already; may be given several times.",
 )
 @click.option(
     "--max-annotations",
     type=click.IntRange(min=1),
-    help="Leave out labelled examples that have so many labels.",
+    help="Leave out labeled examples with at least this many labels.",
 )
 @storage_option
 @reports_errors

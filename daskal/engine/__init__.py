@@ -1,1 +1,1 @@
-"""Dask and nothing else: graphs, reductions, progress, workers."""
+"""All that concerns Dask alone: graphs, reductions, progress, workers."""

@@ -29,8 +29,8 @@ from daskal.method.merging import merge_all
 def new_name(stage: str) -> str:
     """Return a name for the keys of a stage, which the dashboard shows without its last part.
 
-    Contents are never hashed for it. Words of eight letters that begin with one of a to f are no
-    part of a stage's name: Dask takes them for the beginning of a hash.
+    Contents are never hashed for it. The name of a stage must not contain words of eight letters
+    that begin with one of a to f: Dask takes them for the beginning of a hash.
     """
     return f"daskal-{stage.replace(' ', '-')}-{uuid.uuid4().hex}"
 
@@ -91,7 +91,7 @@ class Calls(NamedTuple):
     keys: Sequence[Any]
 
     def delayed(self) -> list[Delayed]:
-        """Return the lazy result of each."""
+        """Return the lazy result of each task."""
         return [Delayed(key, self.graph, layer=self.name) for key in self.keys]
 
 
@@ -108,8 +108,8 @@ def call_each(
     """Return the tasks ``(name, i)``, each of which calls a function on its own arguments.
 
     Arguments, and items of lists among them, may be Delayed objects. Options are the same for all
-    tasks. Called ``in_turn``, each is given the result of the one before it first, the first one
-    None. Tasks ``announce`` their ends if asked to.
+    tasks. With ``in_turn``, the first argument of each task is the result of the task before it,
+    None for the first task. With ``announce``, tasks report when they are done.
     """
     needs: dict[Any, Any] = {}
 
@@ -118,7 +118,7 @@ def call_each(
             return List(*map(as_task, argument))
         if not isinstance(argument, Delayed):
             return argument
-        # Many come from one graph, which is taken in once.
+        # Many of them share one graph, which is added once.
         needs.setdefault((id(argument.dask), *argument.__dask_layers__()), argument)
         return TaskRef(argument.key)
 
@@ -151,7 +151,7 @@ def call_blocks(
     done: Collection[int] = (),
     **options: Any,
 ) -> Calls:
-    """Return the tasks ``(name, i)``, one a block, which ``announce`` their ends if asked to.
+    """Return the tasks ``(name, i)``, one per block; with ``announce``, they report their ends.
 
     With records, each task keeps its state there; the states of blocks that are ``done`` are taken
     from them.
@@ -287,7 +287,7 @@ def merged(calls: Calls, merge: Callable[[Sequence[Any]], Any] = merge_all) -> D
 
 
 def count_tasks(num_blocks: int) -> int:
-    """Return the number of tasks of one reduction over blocks: those, the merges, and the job."""
+    """Return the number of tasks in one reduction over blocks: blocks, merges, and the job."""
     merges, width = 0, num_blocks
     while width > 1 or not merges:
         width = math.ceil(width / SPLIT_EVERY)

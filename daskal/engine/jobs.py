@@ -1,4 +1,4 @@
-"""What the tasks of a stage have in common, and what a worker does with it."""
+"""The job that all tasks of a stage share, and how a worker runs it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from daskal.version import __version__
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is done in every task of a stage: it travels to the workers once.
+    """What every task of a stage does; sent to the workers once.
 
-    With a ``topic``, each task announces its end there, and the rows that ``count_rows`` finds in
-    its result.
+    With a ``topic``, each task announces there that it is done, with the rows that ``count_rows``
+    finds in its result.
     """
 
     function: Callable[..., Any]
@@ -35,7 +35,7 @@ class Job:
 
 
 def run_task(job: Job, number: int, *arguments: Any) -> Any:
-    """Run a job on what one task is given (the task of the graph)."""
+    """Run a job on the arguments of one task (the task of the graph)."""
     if job.version != __version__:
         raise ClusterError(
             f"expected daskal {job.version} on every worker, as on the client, got {__version__}. "
@@ -51,7 +51,7 @@ def run_task(job: Job, number: int, *arguments: Any) -> Any:
 
 
 class BlockRecords(Protocol):
-    """What keeps the states of finished blocks."""
+    """A place that keeps the states of finished blocks."""
 
     def put(self, block: int, state: Any) -> None:
         """Keep the state of a block that is finished."""
@@ -65,14 +65,14 @@ class BlockRecords(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BlockJob(Job):
-    """What is done to every block of rows."""
+    """What every task of a stage does with its block of rows."""
 
     readers: tuple[Reader, ...]
     has_labels: bool
     records: BlockRecords | None = None
 
     def run(self, number: int, *arguments: Any) -> Any:
-        """Return what is computed of a block; ``arguments`` are its rows and each reader's own."""
+        """Return the result for a block; ``arguments`` are its rows and those of each reader."""
         keep_freed_memory()
         start, stop, given = arguments
         result = self.compute(start, stop, given)

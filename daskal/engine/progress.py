@@ -13,26 +13,26 @@ from daskal.engine.workers import active_client, cluster_errors, waiting_for_tas
 
 
 class Progress(NamedTuple):
-    """How far one stage of work has come, as whoever passes ``progress`` is told.
+    """How far one stage of work has come: the argument of a ``progress`` callback.
 
     Attributes
     ----------
     stage : str
-        What is being done. The tasks on Dask's dashboard are named after it: those of
+        Name of the stage. The tasks on Dask's dashboard are named after it: those of
         ``"score unlabeled"`` are called ``daskal-score-unlabeled``.
     done, total : int
-        Blocks that are finished, and all.
+        Finished blocks, and all blocks.
     rows, total_rows : int
-        Their rows; ``total_rows`` is 0 where nobody knows them yet, as when votes are first read.
+        Their rows; ``total_rows`` is 0 while it is unknown, as when votes are first read.
 
     Examples
     --------
     >>> import tempfile, numpy as np, daskal
-    >>> out, told = tempfile.mkdtemp() + "/scores.zarr", []
+    >>> out, reports = tempfile.mkdtemp() + "/scores.zarr", []
     >>> run = daskal.run(
-    ...     pred_probs_unlabeled=np.full((8, 2), 0.5), out=out, progress=told.append
+    ...     pred_probs_unlabeled=np.full((8, 2), 0.5), out=out, progress=reports.append
     ... )
-    >>> told[-1]
+    >>> reports[-1]
     Progress(stage='score unlabeled', done=1, total=1, rows=8, total_rows=8)
     """
 
@@ -48,7 +48,7 @@ RowCounter = Callable[[Any], int]
 
 
 class Steps(NamedTuple):
-    """The tasks ``(name, i)`` of a graph whose ends are the progress of a stage.
+    """The tasks ``(name, i)`` of a graph that make up the progress of a stage.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Steps(NamedTuple):
 
 
 class StepCounter:
-    """Counts steps as they are done, each once however often it is tried."""
+    """Counter of finished steps, each counted once however often it is tried."""
 
     def __init__(self, steps: Steps, report: ProgressCallback) -> None:
         self.steps = steps
@@ -78,37 +78,37 @@ class StepCounter:
         self.tell()
 
     def tell(self) -> None:
-        """Report where things stand."""
+        """Report the progress so far."""
         stage, rows = self.steps.stage, self.steps.rows
         self.report(Progress(stage, len(self.seen), len(rows), self.rows, sum(rows)))
 
     def count(self, step: int, counted: int | None = None) -> None:
-        """One more step is done; ``counted`` are its rows where they were not known before."""
+        """Count one more step; ``counted`` are its rows where they were not known before."""
         if step not in self.seen:
             self.seen.add(step)
             self.rows += self.steps.rows[step] if counted is None else counted
             self.tell()
 
     def finish(self) -> None:
-        """Every step is done, whether its event arrived or not."""
+        """Report that every step is done, whether or not its event arrived."""
         if len(self.seen) < len(self.steps.rows):
             self.seen.update(range(len(self.steps.rows)))
             self.rows = max(self.rows, sum(self.steps.rows))
             self.tell()
 
     def posttask(self, key: Any, result: Any, *_: Any) -> None:
-        """A task of one of Dask's local schedulers has ended (called by Dask)."""
+        """Count a task that one of Dask's local schedulers has finished (called by Dask)."""
         if isinstance(key, tuple) and key[0] == self.steps.name:
             count = self.steps.count_rows
             self.count(key[1], None if count is None else count(result))
 
     def handle(self, event: tuple[Any, tuple[int, int | None]]) -> None:
-        """A worker has announced a step (called by Dask's client)."""
+        """Count a step that a worker has announced (called by Dask's client)."""
         self.count(*event[1])
 
 
 def announce(name: str, step: int, counted: int | None = None) -> None:
-    """Tell whoever listens to graph ``name`` that a step is done (on a distributed worker)."""
+    """Announce to the listeners of graph ``name`` that a step is done (on a distributed worker)."""
     from distributed import get_worker
 
     try:
@@ -123,8 +123,8 @@ def compute_steps(
 ) -> list[Any]:
     """Return what the tasks compute, now, on whatever scheduler is active.
 
-    Where a distributed cluster is, the steps in their graph have to announce their ends for
-    ``progress`` to be called on each.
+    On a distributed cluster, ``progress`` is called only for steps whose tasks announce that they
+    are done.
     """
     counter = None if progress is None else StepCounter(steps, progress)
     client = active_client()
@@ -152,7 +152,7 @@ def compute_on_cluster(
             try:
                 return [future.result() for future in futures]
             finally:
-                # An interrupt's traceback would keep the futures, and their tasks at work.
+                # An interrupt's traceback would keep the futures alive, and their tasks running.
                 for future in futures:
                     future.release()
         finally:

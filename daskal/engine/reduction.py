@@ -14,8 +14,8 @@ from daskal.engine.progress import ProgressCallback, Steps, compute_steps
 from daskal.errors import LostWorkersError
 from daskal.inputs.blocks import RowBlocks
 
-# How often the scheduler may give up on a block before the reduction does, with no other block
-# finished meanwhile: each time four workers have died. Machines that come and go recover by then.
+# How often in a row, with no block finished meanwhile, the scheduler may give up on a block before
+# the reduction does. Each time four workers have died: machines that come and go recover by then.
 FRUITLESS_ATTEMPTS = 3
 
 
@@ -40,8 +40,8 @@ def reduce_blocks(
 ) -> Any:
     """Return the merged state of all blocks, computed now; recorded blocks are taken from there.
 
-    Where workers die so often that the scheduler gives up on a block, what is left is begun anew,
-    as long as some blocks more are finished now and then.
+    Where workers die so often that the scheduler gives up on a block, the blocks that are left are
+    submitted again, as long as more of them are finished from time to time.
     """
     fruitless = 0
     while True:
@@ -75,7 +75,7 @@ def tree(
     done: Collection[int] = (),
     **options: Any,
 ) -> Reduction:
-    """Return the lazy merged state of all blocks, which ``announce`` their ends if asked to."""
+    """Return the lazy merged state of all blocks; with ``announce``, they report their ends."""
     name = new_name(stage)
     calls = call_blocks(
         blocks, name, function, announces=announces, records=records, done=done, **options
@@ -92,7 +92,7 @@ def reduce_calls(
     progress: ProgressCallback | None = None,
     **options: Any,
 ) -> Any:
-    """Return what a function returns for each of the arguments, merged, computed now.
+    """Return the merged results of a function for each of the arguments, computed now.
 
     ``rows`` are those that each call works on.
     """
@@ -102,7 +102,7 @@ def reduce_calls(
 
 
 def reduce_same_blocks(array: da.Array, stage: str, function: Callable[..., Any]) -> Any:
-    """Return the merged state of the blocks of a lazy array made here, now; None of others."""
+    """Return the merged state of the blocks of one of daskal's lazy arrays, else None."""
     calls = same_blocks(array, new_name(stage), function)
     if calls is None:
         return None

@@ -21,8 +21,8 @@ from daskal.version import __version__
 
 # --- memory that is freed and taken again, tile after tile -------------------------------------
 
-# Free memory that a thread keeps at most: what the arrays of a tile take together, or a storage
-# chunk as it is stored and decoded (measured).
+# Most free memory that a thread keeps: enough for the arrays of a tile, or for a storage chunk,
+# encoded and decoded (measured).
 KEPT_BYTES = 32 * 2**20
 # Arrays beyond this size, as blocks and large chunks are, go back to the system in any case.
 LARGEST_KEPT = 16 * 2**20
@@ -36,9 +36,9 @@ M_MMAP_THRESHOLD = -3
 def keep_freed_memory() -> None:
     """Have the C library keep what one tile has freed for the next one.
 
-    Given back and taken again, every page is cleared and mapped anew: that costs as much as all the
-    computing in it. By default glibc keeps twice the largest array it has seen freed; in processes
-    of Dask's nanny, which sets ``MALLOC_TRIM_THRESHOLD_``, it keeps nothing unless it is told to.
+    Pages that are given back and taken again are cleared and mapped anew, which costs as much as
+    the computation itself. By default glibc keeps twice the largest array it has seen freed; in
+    processes of Dask's nanny, which sets ``MALLOC_TRIM_THRESHOLD_``, it keeps nothing by itself.
     """
     np.empty(KEPT_BYTES // 2, dtype=np.uint8)
     if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" not in os.environ:
@@ -79,9 +79,9 @@ def in_task() -> bool:
 
 @contextlib.contextmanager
 def waiting_for_tasks() -> Iterator[None]:
-    """Let another task run in this one's place while it waits for tasks of its own.
+    """Let another task run in place of this one while it waits for tasks of its own.
 
-    Without that a worker of one thread would wait for ever.
+    Otherwise a worker with one thread would wait forever.
     """
     if not in_task():
         yield
@@ -111,7 +111,7 @@ def worker_threads() -> int:
 
 # --- versions ---------------------------------------------------------------------------------
 
-# Processes that do not answer by then are left to the first task that runs on them.
+# Processes that do not answer in time are checked by the first task that runs on them.
 PROBE_SECONDS = 10.0
 NAMED = 10
 
@@ -125,7 +125,7 @@ def check_cluster() -> None:
     """
     client = active_client()
     if client is None or in_task():
-        # A worker that runs this has this version, and each task looks at it once more.
+        # A worker that runs this has this version, and each task checks its own again.
         return
     with cluster_errors():
         wrong = {
@@ -150,7 +150,7 @@ def ask_versions(client: Any) -> dict[str, str | None]:
     """Return the version of daskal in each process of a cluster, None where there is none."""
 
     def find_version() -> str | None:
-        # Travels by value: a process without daskal could not load a function of this module.
+        # Pickled by value: a process without daskal could not import a function of this module.
         import importlib
 
         try:
@@ -177,7 +177,7 @@ def ask_versions(client: Any) -> dict[str, str | None]:
 
 @contextlib.contextmanager
 def cluster_errors() -> Iterator[None]:
-    """Say in daskal's words what went wrong with a cluster."""
+    """Turn the errors of a cluster into daskal's own, which say what to do."""
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
@@ -186,7 +186,7 @@ def cluster_errors() -> Iterator[None]:
     except KilledWorker as error:
         raise LostWorkersError(
             "workers died again and again on the same task, most often for want of memory: "
-            f"{error}. Give workers more memory, or use fewer threads a worker."
+            f"{error}. Give workers more memory, or use fewer threads per worker."
         ) from error
     except (concurrent.futures.CancelledError, CommClosedError) as error:
         raise ClusterError(

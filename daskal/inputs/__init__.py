@@ -1,1 +1,1 @@
-"""What the user holds, as aligned data that is cut into blocks."""
+"""The user's arrays and tables as aligned data that is cut into blocks."""

@@ -8,7 +8,7 @@ from daskal.errors import InputError
 
 
 def refuse(name: str, given: Any) -> InputError:
-    """Return the error for what daskal does not take."""
+    """Return the error for an argument that daskal does not take."""
     kind = f"{type(given).__module__}.{type(given).__qualname__}"
     return InputError(
         f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame, the path of a Zarr "

@@ -1,4 +1,4 @@
-"""Whatever the user holds, opened as a bare array with the names of its rows and columns."""
+"""Arguments of any type, opened as a plain array with the names of its rows and columns."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from daskal.storage.locations import anchored, check_stored, open_zarr, storage_
 from daskal.storage.redaction import redacted
 from daskal.text import listed
 
-# Members of a group that an error lists.
+# How many members of a group an error lists.
 LIST_MEMBERS = 20
 LONG_COLUMNS = {"task", "annotator", "label"}
 
 
 class Opened(NamedTuple):
-    """An argument as a bare array, with the names its rows and columns came with."""
+    """An argument as a plain array, with the names its rows and columns came with."""
 
     array: Any  # numpy.ndarray, dask.array.Array, zarr.Array, a SciPy matrix or a CSR group
     row_ids: RowIds | None = None
@@ -41,7 +41,7 @@ class Opened(NamedTuple):
 
 
 def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
-    """Return the bare array behind any argument that daskal takes."""
+    """Return any argument that daskal takes as a plain array with its names."""
     check_storage_options(storage_options)
     if isinstance(given, str | os.PathLike):
         given = open_zarr(name, os.fspath(given), storage_options)
@@ -62,7 +62,7 @@ def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
 
 
 def array_of(name: str, given: Any) -> np.ndarray[Any, Any]:
-    """Return the array that a list of rows, or an array, is."""
+    """Return a list of rows, or an array, as an array."""
     try:
         array = np.asanyarray(given)
     except ValueError as error:
@@ -115,7 +115,7 @@ def open_xarray(name: str, given: Any) -> Opened:
         )
     has_coords = hasattr(given, "coords")
     if has_coords and given.chunks is None and "preferred_chunks" in given.encoding:
-        # It stands for a stored array: read by blocks, not all of it here.
+        # Not loaded yet: it is read block by block, not as a whole here.
         given = given.chunk({})
     data = given.data if isinstance(given.data, da.Array) else np.asanyarray(given.data)
     if isinstance(data, da.Array):
@@ -130,7 +130,7 @@ def open_xarray(name: str, given: Any) -> Opened:
 
 
 def coords_of(name: str, kind: str, given: Any, dim: Any) -> pd.Index | None:
-    """Return what the places along a dimension are called: its index, or its one coordinate."""
+    """Return the names along a dimension: its index, or its only coordinate."""
     index = given.indexes.get(dim)
     if index is None:
         along = [coord for coord in given.coords.values() if coord.dims == (dim,)]
@@ -182,7 +182,7 @@ OPENERS = {"pandas": open_pandas, "xarray": open_xarray, "zarr": open_stored}
 
 
 def check_numeric(name: str, source: Source, kinds: str) -> None:
-    """Refuse a dtype that holds no such numbers."""
+    """Refuse a dtype that does not hold real numbers."""
     if source.dtype.kind not in kinds:
         raise InputError(
             f"{name}: expected numbers, got dtype {source.dtype}. "

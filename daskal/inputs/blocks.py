@@ -14,8 +14,8 @@ from daskal.text import MIB, format_bytes
 TARGET_BLOCK_BYTES = 128 * MIB
 MIN_BLOCKS = 32
 MIN_BLOCK_ROWS = 4096
-# Blocks in memory keep so many times more: they need no reading, and a task would be over so soon
-# that threads wait for each other.
+# Blocks in memory have at least this many times more rows: they need no reading, and shorter tasks
+# would make threads wait for each other.
 MEMORY_FACTOR = 4
 
 
@@ -23,7 +23,7 @@ MEMORY_FACTOR = 4
 
 
 class BlockSize(NamedTuple):
-    """Rows of a block, and why so many."""
+    """Number of rows per block, and the reason for it."""
 
     rows: int
     reason: str
@@ -32,12 +32,12 @@ class BlockSize(NamedTuple):
 def choose_block(
     num_rows: int, row_bytes: int, chunk_rows: Sequence[int], *, in_memory: bool = False
 ) -> BlockSize:
-    """Rows of a block, a fixed rule whatever the machine.
+    """Return the number of rows per block, by a rule that is the same on every machine.
 
     Blocks hold at most ``TARGET_BLOCK_BYTES``, and there are at least ``MIN_BLOCKS`` of them while
     each keeps ``MIN_BLOCK_ROWS``, or ``MEMORY_FACTOR`` times as many if all is in memory. Their
-    edges fall on edges of every storage chunking in ``chunk_rows`` where that is possible, else on
-    those of the coarsest.
+    edges are edges of every storage chunking in ``chunk_rows`` where that is possible, else of the
+    coarsest one.
     """
     fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
     least = MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1)
@@ -63,11 +63,11 @@ def choose_block(
 
 
 def block_edges(num_rows: int, rows: int) -> list[int]:
-    """Edges of blocks of equal size, the last one perhaps smaller; one empty block for no rows."""
+    """Return edges of blocks of equal size, the last perhaps smaller; no rows make one block."""
     return [*range(0, num_rows, rows), num_rows] if num_rows else [0, 0]
 
 
-# More tasks than that no scheduler holds; a petabyte of probabilities has fewer.
+# No scheduler holds more tasks than this; a petabyte of probabilities has fewer.
 MAX_BLOCKS = 2**23
 
 
@@ -86,7 +86,7 @@ class RowBlocks:
 
 
 def block_size(sources: Sequence[Source]) -> BlockSize:
-    """Rows of a block of row-aligned sources, and why so many."""
+    """Return how many rows a block of row-aligned sources has, and why."""
     return choose_block(
         sources[0].num_rows,
         sum(source.row_bytes for source in sources),

@@ -1,7 +1,7 @@
 """Sparse votes as compressed rows, whichever of SciPy's formats they came in.
 
-A stored 0 is a vote for class 0. So nothing here goes through an operation of SciPy's that adds up
-or drops entries: the three arrays of the compressed rows are cut and joined as they are.
+A stored 0 is a vote for class 0, so no operation of SciPy is used that adds up or drops entries:
+the three arrays of the compressed rows are cut and joined as they are.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from daskal.kernels.votes import order_votes
 from daskal.method.values import SparseLabels
 
 MEMBERS = ("indptr", "indices", "data")
-# Offsets looked at together when broken ones are described (8 MiB).
+# How many offsets are checked at once when broken ones are described (8 MiB).
 SCAN_ROWS = 2**20
 FIRST_ROWS = 10
 
-# Formats of SciPy that hold other entries than those the caller stored.
+# SciPy's formats whose entries are not those that the caller stored.
 LOSSY_FORMATS = {
     "lil": "drops a stored 0",
     "dok": "drops a stored 0",
@@ -45,7 +45,7 @@ class Rows(NamedTuple):
         )
 
     def ordered(self, num_annotators: int) -> SparseLabels:
-        """Return the block they make, its votes in order."""
+        """Return these rows as a block of labels, its votes in order."""
         offsets = self.offsets.astype(np.int64)
         return order_votes(offsets - offsets[0], self.annotators, self.classes, num_annotators)
 
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 
 
 def check_dtypes(name: str, rows: Rows) -> None:
-    """Refuse members that hold no such numbers."""
+    """Refuse members that do not hold the numbers expected."""
     for member, array, kinds in zip(MEMBERS, rows, ("iu", "iu", "fiub"), strict=True):
         if array.dtype.kind not in kinds:
             expected = "class codes" if member == "data" else "integers"
@@ -64,7 +64,7 @@ def check_dtypes(name: str, rows: Rows) -> None:
 def offsets_are_sound(
     offsets: NDArray[np.integer], num_votes: int, *, first: bool, last: bool
 ) -> bool:
-    """Whether the offsets of a block rise within the votes there are, from end to end."""
+    """Return whether the offsets of a block never fall, and stay within the votes."""
     low, high = int(offsets[0]), int(offsets[-1])
     return bool(
         (low == 0 if first else low >= 0)
@@ -74,7 +74,7 @@ def offsets_are_sound(
 
 
 def raise_broken_offsets(name: str, where: str, indptr: Any, num_votes: int) -> None:
-    """Describe all that is wrong with the offsets, the same from whichever block it was found."""
+    """Raise an error on all broken offsets, the same whichever block they were found in."""
     ends = int(indptr[0]), int(indptr[-1])
     rows: list[str] = []
     count = 0
@@ -100,7 +100,7 @@ def raise_broken_offsets(name: str, where: str, indptr: Any, num_votes: int) -> 
 
 
 def is_sparse(value: Any) -> bool:
-    """Whether a value is one of SciPy's sparse matrices or arrays; SciPy need not be there."""
+    """Return whether a value is one of SciPy's matrices or arrays, without importing SciPy."""
     return hasattr(value, "tocsr") and any(
         base.__module__.startswith("scipy.sparse") for base in type(value).__mro__
     )
@@ -134,7 +134,7 @@ def compress(
 
 
 def mean_row_bytes(num_rows: int, rows: Any) -> int:
-    """Return the bytes of a row of votes on average; the three members may be stored."""
+    """Return the mean bytes of a row of votes; the three members may be stored."""
     offsets, annotators, classes = rows
     vote = annotators.dtype.itemsize + classes.dtype.itemsize
     return offsets.dtype.itemsize + math.ceil(vote * annotators.shape[0] / max(num_rows, 1))

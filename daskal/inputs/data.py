@@ -116,12 +116,12 @@ def annotator_index(labels: Labels, known: Sequence[Hashable] | None) -> pd.Inde
         ids = tuple(known)
     if ids is None:
         return pd.RangeIndex(labels.num_annotators)
-    # Ids that are tuples are names, not levels.
+    # Ids that are tuples are names, not levels of a MultiIndex.
     return pd.Index(list(ids), tupleize_cols=False)
 
 
 def rows_template(*opened: Labels | Probs) -> Any:
-    """Return the DataArray whose rows results go by: one with coords, if there is any."""
+    """Return the DataArray whose rows name those of results: one with coords, if there is any."""
     templates = [item.template for item in opened if item.template is not None]
     named = [item for item in templates if row_dim(item) in item.indexes]
     return (named or templates or [None])[0]
@@ -134,7 +134,7 @@ def row_dim(template: Any) -> Hashable:
 
 
 def like_template(array: da.Array, template: Any, name: str) -> Any:
-    """Return the rows' scores as xarray, if that is what came in."""
+    """Return the rows' scores as a DataArray if the input was one."""
     if template is None:
         return array
     rows = row_dim(template)

@@ -1,8 +1,8 @@
 """What a run is bound to: where its inputs are, how they are laid out, and its options.
 
-Stored inputs go by resolved URL and array metadata, never by contents; inputs in memory by Dask's
-token, lazy ones by their name in Dask's graph. Nothing that could be a secret takes part: no
-storage options, no user or query of a URL.
+Stored inputs are identified by resolved URL and array metadata, never by contents; inputs in memory
+by Dask's token, lazy ones by their name in Dask's graph. Nothing that could be a secret is part of
+it: no storage options, no user or query of a URL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dask.base import tokenize
 from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import redacted
 
-# What an input is known by, as plain values that JSON holds.
+# What identifies an input, in plain values that JSON holds.
 Identity = dict[str, Any]
 
 MISSING = "(none)"
@@ -32,12 +32,12 @@ MISSING = "(none)"
 def memory_identity(
     shape: Sequence[int], dtype: np.dtype[Any], *arrays: np.ndarray[Any, Any]
 ) -> Identity:
-    """Return what values in memory are known by; hashes all of them."""
+    """Return the identity of values in memory, all of which are hashed."""
     return {"shape": list(shape), "dtype": str(dtype), "token": tokenize(*arrays)}
 
 
 def lazy_identity(array: da.Array) -> Identity:
-    """Return what a Dask array is known by: its name, which callers may choose themselves."""
+    """Return the identity of a Dask array: its name, which callers may choose themselves."""
     return {
         "shape": [int(size) for size in array.shape],
         "dtype": str(array.dtype),
@@ -52,13 +52,13 @@ def stored_identity(array: Any) -> Identity:
 
 
 def stored_identities(shape: Sequence[int], arrays: Mapping[str, Any]) -> Identity:
-    """Return what several Zarr arrays that make up one input are known by."""
+    """Return the identity of several Zarr arrays that make up one input."""
     parts = {name: stored_identity(array) for name, array in arrays.items()}
     return {"shape": list(shape), **parts}
 
 
 def store_url(store: Any) -> str:
-    """Return where a Zarr store is, the same for every way to say so."""
+    """Return the URL of a Zarr store, the same however the store was given."""
     directory = getattr(store, "root", None)
     if directory is not None:
         return Path(directory).resolve().as_uri()
@@ -74,7 +74,7 @@ def store_url(store: Any) -> str:
 
 
 def names_identity(names: Sequence[Hashable] | None) -> Identity | None:
-    """Return what names, however many, are known by: their number and a token."""
+    """Return the identity of any number of names: how many they are, and a token."""
     return None if names is None else {"number": len(names), "token": tokenize(names)}
 
 
@@ -92,9 +92,9 @@ def canonical(fingerprint: Identity) -> Identity:
 
 
 def differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield what is not the same in two nested mappings: its dotted name, the values then and now.
+    """Yield the differences of two nested mappings: dotted name, value then and value now.
 
-    What is a mapping on one side only is one difference, whatever it holds.
+    A mapping on one side only is one difference, whatever it holds.
     """
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in [*before, *(key for key in now if key not in before)]:
@@ -120,5 +120,5 @@ def changes(before: Identity, now: Identity) -> list[str]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values from JSON are equal, NaN to itself."""
+    """Return whether two values from JSON are equal; NaN equals NaN."""
     return json.dumps(a) == json.dumps(b)

@@ -9,16 +9,16 @@ import pandas as pd
 
 from daskal.errors import InputError
 
-# What a missing value becomes where all columns hold whole numbers.
+# The code of missing values where all columns hold whole numbers.
 MISSING_CODE = -1
 
 
 def frame_values(name: str, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
     """Return the values of a DataFrame of numbers.
 
-    Where every column holds whole numbers, nullable, of Arrow, categories or objects too, so does
-    the array, a missing one being -1, and negative ones stay missing codes. Otherwise it is of
-    floats, missing ones NaN.
+    If every column holds whole numbers (also nullable, Arrow's, categories or objects), so does the
+    array: missing ones become -1, and negative ones remain codes for missing. Otherwise the array
+    holds floats, NaN where a value is missing.
     """
     try:
         if all(holds_whole_numbers(frame.iloc[:, at]) for at in range(frame.shape[1])):
@@ -49,7 +49,7 @@ def holds_whole_numbers(column: pd.Series[Any]) -> bool:
 
 
 def whole_values(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """Return the values of columns of whole numbers, a missing one as -1."""
+    """Return the values of columns of whole numbers, missing ones as -1."""
     if not frame.isna().to_numpy().any() and all(dtype.kind in "iub" for dtype in frame.dtypes):
         return frame.to_numpy()
     columns = [

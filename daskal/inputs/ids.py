@@ -1,4 +1,4 @@
-"""Ids of rows: in memory, stored or lazy, as many as rows, and had by slices."""
+"""Ids of rows, in memory, stored or lazy: one per row, read in slices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 from daskal.errors import BlockError, InputError
 from daskal.inputs.fingerprint import Identity, lazy_identity, names_identity, stored_identity
 from daskal.names.naming import (
-    check_names,
+    check_exact,
     is_default,
     kind_of,
     own_names,
@@ -37,13 +37,13 @@ from daskal.names.normal import (
 from daskal.names.rows import Side, find, match_rows
 from daskal.storage.redaction import explain, redacted, showable
 
-# A column of a table of ids that is taken for them.
+# The column that holds the ids, where a table is given.
 ID_COLUMNS = ("id", "task")
 
 
 @dataclass(frozen=True)
 class StoredIds:
-    """Ids of rows in a Zarr array: as many as rows, so that they stay there until wanted."""
+    """Ids of rows in a Zarr array, read only where needed: there are as many as rows."""
 
     array: Any
     kind: str | None = None  # what the texts stand for, where they are not text
@@ -66,7 +66,7 @@ class StoredIds:
 
 @dataclass(frozen=True)
 class LazyIds:
-    """Ids of rows in a Dask array, computed when they are wanted."""
+    """Ids of rows in a Dask array, computed where needed."""
 
     array: da.Array
 
@@ -97,7 +97,7 @@ def from_texts(values: list[Any], kind: str | None) -> list[Any]:
 
 @dataclass(frozen=True)
 class StorableIds:
-    """Ids as Zarr can hold them: whole numbers, floats or text, had by slices."""
+    """Ids as Zarr can hold them: whole numbers, floats or text, read in slices."""
 
     ids: RowIds
 
@@ -149,7 +149,7 @@ def ids_of(name: str, opened: Any) -> RowIds:
 
 
 def ids_in_memory(name: str, given: Any) -> RowIds | None:
-    """Return ids that are at hand, None where an array or a path has to be opened for them."""
+    """Return ids that are in memory, None where an array or a path has to be opened first."""
     if isinstance(given, pd.DataFrame):
         named = [column for column in ID_COLUMNS if column in given.columns]
         if len(given.columns) != 1 and not named:
@@ -172,19 +172,20 @@ def ids_in_memory(name: str, given: Any) -> RowIds | None:
 
 
 def check_ids(name: str, ids: RowIds, num_rows: int, own: RowIds | None, of: str) -> RowIds:
-    """Refuse ids that are not those of the rows: too few, missing, or in another order.
+    """Refuse ids that cannot be those of the rows: too few, rounded, or in another order.
 
-    ``own`` are the names that the rows came with, as ``of``: other names for them are fine, the
-    same names in another order are not.
+    ``own`` are the names that the rows of ``of`` came with: ids may differ from them, but may not
+    be the same names in another order.
     """
     if len(ids) != num_rows:
         raise InputError(
             f"{name}: expected one id per row, {num_rows:,} as in {of}, got {len(ids):,}."
         )
     if isinstance(ids, pd.Index):
-        check_names(name, "rows", ids)
+        check_exact(name, "rows", ids)
     if isinstance(own, pd.Index) and isinstance(ids, pd.Index):
-        if len(find(own, ids)) and (find(own, ids) >= 0).all():
+        known = len(ids) > 0 and bool((find(own, ids) >= 0).all())
+        if known:
             match_rows(Side(of, num_rows, own), Side(name, num_rows, ids))
     return ids
 
@@ -199,7 +200,9 @@ def in_rows_order(
     if own is None or index is None or is_default(index) or not isinstance(ids, pd.Index):
         return ids
     rows = match_rows(
-        Side(of, num_rows, own), Side(name, len(index), own_names(name, "rows", index)), movable=True
+        Side(of, num_rows, own),
+        Side(name, len(index), own_names(name, "rows", index)),
+        movable=True,
     )
     return ids if rows.order is None else ids.take(rows.order)
 
@@ -222,7 +225,7 @@ def open_ids(
 
 
 def ids_identity(ids: RowIds) -> Identity | None:
-    """Return what a run that stores these ids is bound to."""
+    """Return the identity of ids, to which a run that stores them is bound."""
     if isinstance(ids, StoredIds):
         return stored_identity(ids.array)
     if isinstance(ids, LazyIds):

@@ -83,8 +83,9 @@ def labels_source(array: Any) -> Source:
         return sparse.sparse_memory_source("labels", array)
     if len(array.shape) != 2:
         raise InputError(
-            "labels: expected an (N, M) matrix, one row an example and one column an annotator, "
-            f"got shape {tuple(array.shape)}. One annotator's labels are labels.reshape(-1, 1)."
+            "labels: expected an (N, M) matrix, one row per example and one column per "
+            f"annotator, got shape {tuple(array.shape)}. One annotator's labels are "
+            "labels.reshape(-1, 1)."
         )
     if sparse.is_sparse_kind(array):
         return sparse.sparse_lazy_source("labels", array)

@@ -1,4 +1,4 @@
-"""Arguments that meet, matched by the names of rows, classes and annotators, or refused."""
+"""Arguments matched by the names of rows, classes and annotators, or refused."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from daskal.options import shown
 def align(
     labels: Labels, probs: Probs
 ) -> tuple[Labels, Probs, RowIds | None, tuple[str, ...] | None]:
-    """Return labels and probabilities of the same rows and classes, in one order, and their names.
+    """Return labels and probabilities with rows and classes in one order, and their names.
 
-    Rows in another order are put in order where one side is in memory, the probabilities first.
+    Rows in another order are reordered if one side is in memory, the probabilities if both are.
     """
     if labels.num_rows != probs.num_rows and None in (labels.row_ids, probs.row_ids):
         raise InputError(
@@ -59,7 +59,7 @@ def align(
 
 
 def is_dense_in_memory(sources: Sequence[Any]) -> bool:
-    """Return whether all rows are at hand and may be moved."""
+    """Return whether all rows are in memory and may be reordered."""
     return all(source.kind == "memory" and not source.is_sparse for source in sources)
 
 
@@ -90,7 +90,7 @@ def with_classes(probs: Probs, classes: Match) -> Probs:
 
 
 def advice_on_rows(labels: Labels, probs: Probs) -> str:
-    """Return what to look at where numbers of rows disagree."""
+    """Return advice where the numbers of rows differ."""
     if probs.ensemble and labels.num_rows == probs.num_models:
         return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
     if probs.num_rows < labels.num_rows == probs.num_classes:
@@ -112,7 +112,7 @@ def check_dims(labels: Sequence[Hashable], probs: Sequence[Hashable]) -> None:
 
 
 def check_masked_classes(labels: Labels, probs: Probs) -> None:
-    """Refuse labels of which xarray has masked a class, taking it for the fill value."""
+    """Refuse labels in which xarray has masked a class, taking it for the fill value."""
     encoding = getattr(labels.template, "encoding", {})
     for key in ("_FillValue", "missing_value"):
         code = encoding.get(key)
@@ -220,7 +220,7 @@ def find_annotators(estimate: Estimate, labels: Labels) -> Found:
 def match_annotators(estimate: Estimate, labels: Labels) -> list[int] | None:
     """Return the place of each column of the labels in the estimate; None where they are the same.
 
-    Warns of annotators that the estimate does not know, who get the mean weight.
+    Warn of annotators that the estimate does not know: they get the mean weight.
     """
     found = find_annotators(estimate, labels)
     if found.note is not None:

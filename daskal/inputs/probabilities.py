@@ -32,7 +32,7 @@ class Probs(NamedTuple):
     num_classes: int
     row_ids: RowIds | None
     template: Any
-    column_ids: pd.Index | None = None  # what the columns are called, in their order
+    column_ids: pd.Index | None = None  # names of the columns, in their order
     numbered: bool = False  # whether the rows have the default index of pandas
     moved: bool = False  # whether the columns were put in the order of their names
     class_names: tuple[str, ...] | None = None  # of the class codes

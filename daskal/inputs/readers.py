@@ -1,4 +1,4 @@
-"""How a worker gets a block: small values that travel there, and never hold an array in memory."""
+"""How a worker gets a block: small values sent to workers, without any array in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from daskal.storage.missing import check_chunks
 from daskal.storage.redaction import explain, redacted, showable
 from daskal.storage.retries import with_retries
 
-# What a masked value of integers becomes: as a label it is missing, as a probability refused.
+# Stands for masked integers: a missing label, and a probability that is refused.
 MISSING_CODE = -1
 
 
@@ -35,18 +35,18 @@ class Reader(Protocol):
         """Name of the argument."""
 
     def __call__(self, argument: Any, start: int, stop: int) -> Any:
-        """Return rows ``start:stop``, given what the block's task was handed."""
+        """Return rows ``start:stop``, given the argument of the block's task."""
 
 
 # --- dense ------------------------------------------------------------------------------------
 
 
 def plain_block(name: str, block: Any) -> Any:
-    """Return a block as a plain array; what a masked array masks is missing."""
+    """Return a block as a plain array, in which masked values are missing."""
     if isinstance(block, np.ma.MaskedArray):
         if block.dtype.kind == "i":
             return block.filled(MISSING_CODE)
-        # Unsigned ones have no code for missing.
+        # Unsigned integers have no code for missing.
         return np.ma.filled(block if block.dtype.kind == "f" else block.astype(float), np.nan)
     if not isinstance(block, np.ndarray) and hasattr(block, "tocsr"):
         raise InputError(
@@ -111,7 +111,7 @@ class StoredReader:
 
 @dataclass(frozen=True)
 class ColumnsReader:
-    """The task gets a block whose columns are put in another order."""
+    """Another reader's block, its columns put in another order."""
 
     reader: Reader
     columns: tuple[int, ...]
@@ -196,7 +196,7 @@ class LazyRowsReader:
         ).ordered(self.num_annotators)
 
     def join_columns(self, blocks: Sequence[Any], rows: slice) -> Rows:
-        """Return some rows of blocks that stand side by side."""
+        """Return some rows of blocks that lie side by side."""
         cuts = list(self.cut_blocks(blocks, rows))
         if len(cuts) == 1:
             return cuts[0]

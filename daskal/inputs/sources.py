@@ -1,4 +1,4 @@
-"""Row-aligned data as the client knows it: how large it is, where it is, how its rows are had."""
+"""Row-aligned data as the client knows it: its size, its place, and how its rows are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from daskal.storage import transfers
 
 
 class Cut(NamedTuple):
-    """What the task of each block is handed, and the Dask arrays that this comes from."""
+    """The argument of each block's task, and the Dask arrays that these come from."""
 
     arguments: Sequence[Any]
     arrays: Sequence[da.Array] = ()
@@ -29,7 +29,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Row-aligned data of which blocks of rows can be read.
+    """Row-aligned data that can be read in blocks of rows.
 
     Only the reader travels to workers: an array in memory is reached through ``cut`` alone, which
     hands each task its own rows of it.
@@ -47,7 +47,7 @@ class Source:
     reader : Reader
         What a worker needs to read a block.
     cut : callable
-        Given the edges of blocks, returns what each block's task is handed.
+        Given the edges of blocks, returns the argument of each block's task.
     identity : callable
         Returns what a run that reads it is bound to. Computed when asked for: arrays in memory are
         hashed for it.
@@ -88,7 +88,7 @@ class Source:
 
 
 def dense_row_bytes(shape: Sequence[int], dtype: np.dtype[Any], row_axis: int) -> int:
-    """Return the bytes of a row of an array without holes."""
+    """Return the bytes of a row of a dense array."""
     return math.prod(shape[:row_axis]) * math.prod(shape[row_axis + 1 :]) * dtype.itemsize
 
 
@@ -150,7 +150,7 @@ def cut_nothing(edges: Sequence[int]) -> Cut:
 
 
 def check_known_chunks(name: str, array: da.Array) -> None:
-    """Refuse a Dask array whose length nobody knows."""
+    """Refuse a Dask array of unknown length."""
     if any(size != size for size in array.shape):
         raise InputError(
             f"{name}: expected known chunk sizes, got chunks {array.chunks!r}. "
@@ -177,7 +177,7 @@ def lazy_source(name: str, array: da.Array, row_axis: int) -> Source:
 
 
 def cut_lazy(array: da.Array, row_axis: int, edges: Sequence[int]) -> Cut:
-    """Return the keys of the blocks, rechunked by Dask if its own are others."""
+    """Return the keys of the blocks; Dask rechunks the array if its chunks are others."""
     rows = tuple(int(size) for size in np.diff(edges))
     chunks = tuple(
         rows if axis == row_axis else (int(size),) for axis, size in enumerate(array.shape)

@@ -29,12 +29,12 @@ from daskal.storage import transfers
 from daskal.storage.locations import check_stored, storage_errors
 from daskal.storage.redaction import redacted
 
-# A lazy block does not say how many votes it holds: taken for some five a row.
+# A lazy block does not say how many votes it holds: five per row are assumed.
 LAZY_ROW_BYTES = 64
 
 
 def is_sparse_kind(array: Any) -> bool:
-    """Whether an opened array is sparse: a SciPy matrix, a CSR group, or a Dask array of such."""
+    """Return whether an array is sparse: a SciPy matrix, a CSR group, or a Dask array of these."""
     is_group = hasattr(array, "members")
     return is_group or is_sparse(array) or is_sparse(getattr(array, "_meta", None))
 
@@ -74,7 +74,7 @@ def cut_rows_of(rows: Rows, edges: Sequence[int]) -> Cut:
 
 
 def is_csr_group(group: Any) -> bool:
-    """Whether a Zarr group says that it holds a sparse matrix, or has the members of one."""
+    """Return whether a Zarr group says it is a sparse matrix, or has the members of one."""
     encoding = group.attrs.get("encoding-type")
     if encoding is None:
         with storage_errors("read labels from", str(group.store_path), None):
@@ -127,11 +127,11 @@ def check_group(name: str, group: Any) -> tuple[Rows, tuple[int, ...]]:
 def sparse_stored_source(name: str, group: Any) -> Source:
     """Return the source of a CSR group as AnnData writes it; each task reads its rows.
 
-    Votes of a row end anywhere in a chunk, and a block needs one offset more than it has rows: no
-    place to cut saves a chunk from being read by both neighbours, so that none is preferred.
+    The votes of a row end anywhere in a chunk, and a block needs one more offset than it has rows:
+    wherever blocks are cut, both neighbors read the chunk there, so no place is preferred.
     """
     rows, shape = check_group(name, group)
-    # Their chunks are the largest of the three members' as a rule.
+    # The largest chunks of the three members, as a rule.
     annotators: Any = rows.annotators
     return Source(
         name=name,
@@ -154,7 +154,7 @@ def sparse_stored_source(name: str, group: Any) -> Source:
 
 
 def sparse_lazy_source(name: str, array: da.Array) -> Source:
-    """Return the source of a Dask array of SciPy's blocks; each task takes those its rows are in.
+    """Return the source of a Dask array of SciPy's blocks; a task takes those with its rows.
 
     Dask would rechunk them through SciPy, which adds up repeated entries on the way.
     """
@@ -181,7 +181,7 @@ def cut_sparse_blocks(array: da.Array, edges: Sequence[int]) -> Cut:
     keys = array.__dask_keys__()
     parts = []
     for start, stop in pairwise(edges):
-        # Of no rows at all there is still one block.
+        # Even without rows there is one block.
         low = min(int(np.searchsorted(rows, start, side="right")), len(keys)) - 1
         high = max(int(np.searchsorted(rows, stop, side="left")), low + 1)
         parts.append(List(*(block_parts(int(rows[at]), keys[at]) for at in range(low, high))))

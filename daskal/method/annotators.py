@@ -19,9 +19,10 @@ ANNOTATOR_COLUMNS = [
 
 
 def worst_classes(state: AnnotatorStatistics, num_classes: int) -> Ints:
-    """The class each annotator gave with the least agreement with the consensus, -1 without votes.
+    """Return the class in which each annotator agrees least with the consensus, -1 without votes.
 
-    Ties go by the most votes, then the highest mean consensus quality, then the smaller class.
+    Ties go to the class with most votes, then with the highest mean consensus quality, then to the
+    smaller class.
     """
     annotator, given = np.divmod(state.by_class.keys, num_classes)
     num, agreeing = state.by_class.counts
@@ -29,13 +30,13 @@ def worst_classes(state: AnnotatorStatistics, num_classes: int) -> Ints:
     quality = state.by_class.sums.values() / num
     order = np.lexsort((given, -quality, -num, agreement, annotator))
     worst = np.full(len(state.num), -1, dtype=np.int64)
-    # Written backwards, so that each annotator keeps its first.
+    # The last write wins: in reverse order that is the first class of each annotator.
     worst[annotator[order[::-1]]] = given[order[::-1]]
     return worst
 
 
 def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
-    """Quality of each annotator (CROWDLAB, arXiv 2210.06812, section 3.3), NaN without overlap.
+    """Return each annotator's quality (CROWDLAB, arXiv 2210.06812, 3.3), NaN without overlap.
 
     ``v * mean_i q_i,L_ij + (1 - v) * agreement with the consensus``, the latter over examples with
     several labels, with ``v = w_M / (w_M + sum_j w_j * mean n_i / M)``.
@@ -45,7 +46,7 @@ def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
         return agreement
     weights = estimate.final
     model_weight = float(weights.model_weight.mean())
-    # An annotator without labels takes no part, not in M either.
+    # Annotators without labels take no part, and M does not count them.
     votes = estimate.num_annotations / estimate.num_labeled * weights.mean_weight
     share = model_weight / (model_weight + votes)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -56,7 +57,7 @@ def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
 def annotator_table(
     state: AnnotatorStatistics, estimate: Estimate, ids: pd.Index | None
 ) -> pd.DataFrame:
-    """One row an annotator with labels, the worst first."""
+    """Return one row per annotator with labels, the worst first."""
     table = pd.DataFrame(
         {
             "annotator_quality": annotator_quality(state, estimate),

@@ -46,7 +46,7 @@ class Estimate(Summarized):
     class_counts : numpy.ndarray of shape (K,), int64
         Votes for each class.
     temperature_curve : pandas.DataFrame
-        Mean soft cross-entropy by temperature, one column a model, at the temperatures that were
+        Mean soft cross-entropy by temperature, one column per model, at the temperatures that were
         compared; empty where none was fitted.
     flags : tuple of str
         What is unusual in the data, in words.
@@ -175,7 +175,7 @@ class Estimate(Summarized):
     # scoring
 
     def rule(self, annotators: Sequence[int] | None = None) -> Rule:
-        """The rule the kernels score by.
+        """Return the rule by which the kernels score.
 
         ``annotators`` gives, for each column of the labels to be scored, its place in this
         estimate, -1 for one it does not know, which then weighs as much as the mean.
@@ -237,7 +237,7 @@ class Estimate(Summarized):
         return hash(self.to_json())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Arrays come out of a pickle writeable: made anew, they are not.
+        # Unpickled arrays would be writeable; a new object makes them read-only again.
         return Estimate, tuple(getattr(self, field.name) for field in fields(self))
 
     def summary(self) -> list[tuple[str, str]]:
@@ -252,7 +252,7 @@ class Estimate(Summarized):
         lines = [
             (
                 "examples",
-                f"{self.num_examples:,} ({self.num_labeled:,} labelled, "
+                f"{self.num_examples:,} ({self.num_labeled:,} labeled, "
                 f"{self.num_multiple:,} more than once)",
             ),
             ("annotators, classes", f"{self.num_annotators:,}, {self.num_classes:,}"),
@@ -288,7 +288,7 @@ def make_estimate(
         curves = [model.losses for model in statistics.losses]
         unit = statistics.num_labeled * np.log(len(statistics.class_counts))
         losses = np.full((len(curves), len(PLACES)), np.nan)
-        # What else is known depends on how rows were cut into blocks.
+        # Which other losses are known depends on how the rows were cut into blocks.
         for place in compared_places(curves):
             losses[:, place] = [curve[place] / unit for curve in curves]
     return Estimate(
@@ -315,7 +315,7 @@ def make_estimate(
 
 
 def from_plain(content: Mapping[str, Any]) -> Estimate:
-    """The estimate behind content that has been checked."""
+    """Return the estimate that checked content describes."""
 
     def weights(name: str) -> ConsensusWeights:
         values = content[name]

@@ -22,30 +22,30 @@ FIRST_ROWS = 10
 NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(6, 12)
 
-# What a label matrix of an unsigned dtype, or a spreadsheet, marks missing labels by.
+# Values that mark missing labels in matrices of an unsigned dtype, and in spreadsheets.
 MISSING_CODES = {99.0, 255.0, 999.0, 9999.0, 65535.0, float(2**32 - 1), float(2**64 - 1)}
 
 
 def advice_on_sum(values: Sequence[float]) -> str:
-    """What may be behind sums other than 1."""
+    """Return what may be behind sums other than 1."""
     if all(abs(value - 1) <= 0.05 for value in values):
         return "Divide each row by its sum: p / p.sum(axis=-1, keepdims=True)."
     return (
-        "Rows are examples and columns classes: a matrix turned round must be transposed. Scores "
-        "of separate classifiers (one against the rest) are no probabilities of one class among "
-        "K: divide each row by its sum."
+        "Rows are examples and columns classes: transpose a matrix that has them the other way "
+        "round. Scores of separate classifiers (one against the rest) are no probabilities of "
+        "one class among K: divide each row by its sum."
     )
 
 
 def advice_on_large(values: Sequence[float]) -> str:
-    """What may be behind probabilities above 1."""
+    """Return what may be behind probabilities above 1."""
     if all(value <= 100 for value in values) and any(value > 20 for value in values):
         return "They look like percent: divide by 100."
     return "Logits become probabilities by softmax; counts or weights, divided by their row's sum."
 
 
 def advice_on_codes(values: Sequence[float]) -> str:
-    """What may be behind labels beyond the last class."""
+    """Return what may be behind labels beyond the last class."""
     if set(values) <= MISSING_CODES:
         return (
             f"If {values[0]:.0f} stands for a missing label, use NaN in a float matrix or -1 in an "
@@ -59,7 +59,7 @@ def advice_on_codes(values: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault: its code, what it says of a row, and what to do about it.
+    """A kind of fault: its code, its description of a row, and what to do about it.
 
     ``advice`` is a text, or a function that finds it from the first values seen.
     """
@@ -146,7 +146,7 @@ class Finding(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str]:
-        """Return what findings are put in order by."""
+        """Return the key by which findings are sorted."""
         return self.array, self.fault.text
 
 
@@ -168,7 +168,7 @@ class Findings:
             first = at[:FIRST_ROWS]
             pairs = zip(rows[first].tolist(), seen[first].tolist(), strict=True)
             found.append(Finding(array, code, len(at), tuple(pairs)))
-        # In the order of a merge, so that one block reads like many.
+        # In the order that merging gives, so that one block reads like many.
         return cls(tuple(sorted(found, key=lambda finding: finding.place)))
 
     def merge(self, other: Findings) -> Findings:
@@ -179,7 +179,7 @@ class Findings:
         for finding in (*self.faults, *other.faults):
             known = merged.get(finding.place)
             if known is not None:
-                # A NaN equals nothing, so rows are ordered by their number alone.
+                # NaN does not compare, so rows are sorted by number alone.
                 rows = sorted((*known.rows, *finding.rows), key=lambda row: row[0])
                 finding = finding._replace(
                     num_rows=known.num_rows + finding.num_rows, rows=tuple(rows[:FIRST_ROWS])
@@ -189,7 +189,7 @@ class Findings:
 
 
 def merge_all(parts: Iterable[Findings]) -> Findings:
-    """All together."""
+    """Return all findings, merged."""
     return functools.reduce(Findings.merge, parts, Findings())
 
 
@@ -201,12 +201,12 @@ RULE = (
 )
 LEAVE_OUT = "Correct these rows, or pass {on_invalid='nan'} to leave them out."
 
-# What finds the ids of some rows of an array, by the array's name.
+# Functions that find the ids of some rows of an array, by the array's name.
 Names = Mapping[str, Callable[[Ints], Iterable[Any]]]
 
 
 def describe(findings: Findings, names: Names | None = None) -> str:
-    """Return all findings in words, a line each and one more of advice; rows by id where known."""
+    """Return all findings in words, one line per kind and one of advice; rows by id where known."""
     lines = []
     for finding in findings.faults:
         rows, values = zip(*finding.rows, strict=True)
@@ -228,7 +228,7 @@ def describe(findings: Findings, names: Names | None = None) -> str:
 
 
 def row_ids(array: str, rows: Sequence[int], names: Names | None) -> list[str]:
-    """What rows go by, to stand behind their numbers."""
+    """Return the ids of rows, to be shown after their numbers."""
     find = None if names is None else names.get(array.partition("[")[0])
     if find is None:
         return [""] * len(rows)
@@ -243,12 +243,12 @@ def raise_invalid(findings: Findings, names: Names | None = None) -> None:
 
 
 def left_out(findings: Findings, names: Names | None = None) -> str:
-    """The warning of rows that were left out."""
+    """Return the text of the warning that rows were left out."""
     return f"{describe(findings, names)}\nThese rows take no part and get NaN."
 
 
 def summarize(findings: Findings) -> list[dict[str, Any]]:
-    """The findings as JSON has them, the values seen as text."""
+    """Return the findings as JSON holds them, the values seen as text."""
     return [
         {
             "array": finding.array,
@@ -262,7 +262,7 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
 
 
 def raise_changed(rows: str = "some rows") -> NoReturn:
-    """Say that the labelled data was not the same each time it was read."""
+    """Raise the error that the labeled data was not the same each time it was read."""
     raise ChangedInputError(
         f"labels or pred_probs: {rows} were not the same each time they were read. Either a chunk "
         "has vanished from storage, which Zarr reads as fill values, or an array was written to.",

@@ -12,11 +12,11 @@ from daskal.method.values import Ints
 from daskal.method.weights import WEIGHT_FLOOR, ConsensusWeights, Draft
 from daskal.text import listed
 
-# Classes that a flag lists.
+# How many classes a flag lists.
 FIRST_CLASSES = 10
 
 
-# Asked where a model is worth little; a flag with this question is a warning.
+# A flag that asks this, as where a model is worth little, is a warning.
 QUESTION = "are the rows of pred_probs in the order of labels?"
 
 
@@ -52,7 +52,7 @@ class Classes:
 
 
 def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]:
-    """How the labels lie over rows and annotators."""
+    """Yield what is unusual in how labels are spread over rows and annotators."""
     for finding in statistics.findings.faults:
         yield (
             f"{finding.array}: {finding.num_rows:,} row(s) at fault, where the row "
@@ -76,17 +76,17 @@ def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]
     single = statistics.num_labeled - statistics.num_multiple
     if single:
         share = single / statistics.num_labeled
-        yield f"{single:,} labelled example(s), {share:.1%}, have a single label"
+        yield f"{single:,} labeled example(s), {share:.1%}, have a single label"
     alone = int(np.count_nonzero((statistics.votes > 0) & (statistics.pairs == 0)))
     if alone:
         yield f"{alone:,} annotator(s) share no example with another: they get the mean"
 
 
 def flags_of_temperature(draft: Draft) -> Iterator[str]:
-    """What the fit of the temperature came to."""
+    """Yield what is unusual in the fitted temperatures."""
     if draft.options.temperature != "fit" or draft.temperature is None:
         return
-    # The last of the grid is compared, never chosen.
+    # The last temperature of the grid is compared with, never chosen.
     least, most = (float(TEMPERATURE_GRID[at]) for at in (0, -2))
     for model, (temperature, flat) in enumerate(zip(draft.temperature, draft.flat, strict=True)):
         of_model = "" if len(draft.flat) == 1 else f" of model {model}"
@@ -97,7 +97,7 @@ def flags_of_temperature(draft: Draft) -> Iterator[str]:
 
 
 def flags_of_weights(weights: ConsensusWeights, *, ensemble: bool) -> Iterator[str]:
-    """Annotators and models at their floor."""
+    """Yield notes on annotators and models whose weights are at their floor."""
     low = int(np.count_nonzero(weights.annotator_weight <= WEIGHT_FLOOR))
     if low:
         yield f"{low:,} annotator(s) weigh the least possible: no better than chance"
@@ -110,7 +110,7 @@ def flags_of_weights(weights: ConsensusWeights, *, ensemble: bool) -> Iterator[s
 def flags_of_consensus(
     statistics: LabelStatistics, consensus: ConsensusStatistics, called: Classes
 ) -> Iterator[str]:
-    """Yield the classes that the consensus lost."""
+    """Yield notes on classes that the consensus lost."""
     chosen = np.flatnonzero(consensus.consensus_counts)
     if len(chosen) == 1:
         yield f"all consensus labels of several votes are of one class, {called.listed(chosen)}"
@@ -125,10 +125,10 @@ def flags_of_consensus(
 def flags_of_models(
     draft: Draft, weights: ConsensusWeights, consensus: ConsensusStatistics, *, ensemble: bool
 ) -> Iterator[str]:
-    """Yield the models that may be worthless, as one whose rows are in another order is.
+    """Yield notes on models that may be worthless, such as one whose rows are in another order.
 
-    cleanlab's convention puts nearly every temperature at the end of the grid: only the weight
-    tells there.
+    cleanlab's convention puts nearly every temperature at the end of the grid: there,
+    only the weight shows it.
     """
     num_rows = draft.statistics.num_multiple
     fitted = draft.options.temperature == "fit" and draft.options.convention == "paper"

@@ -48,7 +48,7 @@ class Merging:
 
 
 def merge_values(a: Any, b: Any) -> Any:
-    """Return two values of a field together; what one side lacks is lacking."""
+    """Return two values of a field merged, None if either is None."""
     if a is None or b is None:
         return None
     if isinstance(a, tuple):
@@ -65,19 +65,19 @@ def add_padded(a: Ints, b: Ints) -> Ints:
 
 
 def keep_first(a: Any, b: Any) -> Any:
-    """Return what both sides hold."""
+    """Return the value that both sides hold."""
     return a
 
 
 def merge_all(states: Iterable[State]) -> State:
-    """Return all states together, folded one at a time."""
+    """Return all states merged, one at a time."""
     return functools.reduce(lambda a, b: a.merge(b), states)
 
 
 def merge_in_pairs(states: Iterable[State], zero: State) -> State:
-    """Return all states together, merged as they come, equal numbers of them with each other.
+    """Return all states merged as they come, each result with one of as many states.
 
-    Tables of many cells grow as they are merged: here each cell is moved log n times, not n.
+    Tables of many cells grow as they are merged: this way each cell is moved log n times, not n.
     """
     piles: list[tuple[int, State]] = []
     for state in states:
@@ -109,12 +109,12 @@ class FixedSums:
 
     @classmethod
     def zero(cls, num_sums: int) -> FixedSums:
-        """Return sums of nothing."""
+        """Return sums of no values."""
         return cls(np.zeros((2, num_sums), dtype=np.int64))
 
     @classmethod
     def from_limbs(cls, high: Ints, low: Ints) -> FixedSums:
-        """Return the one form of a sum in which the low limb is below its base."""
+        """Return the unique form of a sum, whose low limb is below its base."""
         return cls(np.stack([high + (low >> LIMB_BITS), low & (2**LIMB_BITS - 1)]))
 
     def merge(self, other: FixedSums) -> FixedSums:

@@ -17,7 +17,7 @@ from daskal.options import ON_INVALID, Options, check_options, shown
 
 SCHEMA = "daskal.Estimate/1"
 DIGEST = "sha256"
-# Some ten million annotators; more text than that is read by nobody's memory unasked.
+# Enough for some ten million annotators; longer text is refused before it fills the memory.
 MAX_CHARACTERS = 2**30
 
 Plain = Mapping[str, Any]
@@ -27,7 +27,7 @@ Plain = Mapping[str, Any]
 
 
 def as_plain(value: Any) -> Any:
-    """A field as JSON has it: arrays as lists, NaN as null."""
+    """Return a field as JSON holds it: arrays as lists, NaN as null."""
     if isinstance(value, np.ndarray):
         return as_plain(value.tolist())
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -42,22 +42,22 @@ def as_plain(value: Any) -> Any:
 
 
 def as_floats(values: Any) -> Floats:
-    """Numbers and nulls as float64."""
+    """Return numbers and nulls as float64."""
     return np.array(values, dtype=np.float64)
 
 
 def canonical(content: Plain) -> str:
-    """The one text of some content."""
+    """Return the canonical text of some content."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(content: Plain) -> str:
-    """Checksum of an estimate's content."""
+    """Return the checksum of an estimate's content."""
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 def write(fields: Mapping[str, Any]) -> str:
-    """Canonical text of an estimate's fields, with its checksum."""
+    """Return the canonical text of an estimate's fields, with its checksum."""
     content = {"schema": SCHEMA, **{name: as_plain(value) for name, value in fields.items()}}
     return canonical({**content, DIGEST: digest(content)})
 
@@ -79,7 +79,7 @@ def finite_float(text: str) -> float:
 
 
 def read(text: Any) -> Plain:
-    """The content of an estimate's text, every part of it checked."""
+    """Return the content of an estimate's text, every part of it checked."""
     if not isinstance(text, str | bytes) or len(text) > MAX_CHARACTERS:
         got = f"{len(text):,} characters" if isinstance(text, str | bytes) else type(text).__name__
         raise EstimateError(
@@ -124,29 +124,29 @@ def refuse(fault: str) -> NoReturn:
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value counts something."""
+    """Return whether a value is a count: a whole number of at least 0."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_positive(value: Any) -> bool:
-    """Whether a value is a number above 0."""
+    """Return whether a value is a number above 0."""
     return is_finite(value) and value > 0
 
 
 def is_share(value: Any) -> bool:
-    """Whether a value is a number from 0 to 1."""
+    """Return whether a value is a number from 0 to 1."""
     return is_finite(value) and 0 <= value <= 1
 
 
 def check_list(
     name: str, values: Any, length: int, is_good: Callable[[Any], bool], nulls: Sequence[bool] = ()
 ) -> None:
-    """Refuse a list of another length, or with a value that is not good; null where it may be."""
+    """Refuse a list of another length, or with a bad value; ``nulls`` says where null may be."""
     if not isinstance(values, list) or len(values) != length:
         got = len(values) if isinstance(values, list) else type(values).__name__
         refuse(f"{name} has {got} values, not {length}")
@@ -164,7 +164,7 @@ def check(content: Plain) -> None:
     check_list("votes", votes, len(votes), is_count)
     check_list("class_counts", class_counts, len(class_counts), is_count)
     if not counts[0] <= counts[1] <= counts[2] or counts[1] < 1:
-        refuse(f"{counts[2]} examples with {counts[1]} labelled, {counts[0]} more than once")
+        refuse(f"{counts[2]} examples with {counts[1]} labeled, {counts[0]} more than once")
     if len(class_counts) < 2:
         refuse("it has fewer than 2 classes")
     if sum(votes) != sum(class_counts) or sum(votes) < counts[0] + counts[1]:
@@ -186,7 +186,7 @@ def check(content: Plain) -> None:
 
 
 def check_temperatures(content: Plain, num_models: int) -> None:
-    """Refuse temperatures and losses that none can be."""
+    """Refuse impossible temperatures and losses."""
     if content["temperatures"] is not None:
         check_list("temperatures", content["temperatures"], num_models, is_positive)
     if content["losses"] is not None:
@@ -203,7 +203,7 @@ def check_temperatures(content: Plain, num_models: int) -> None:
 def check_weights(
     name: str, weights: Plain, num_models: int, silent: Sequence[bool], *, single: bool
 ) -> None:
-    """Refuse weights below 0, or NaN where none may be."""
+    """Refuse weights below 0, and NaN where it is not allowed."""
     for part in ("consensus_likelihood", "class_error"):
         value = weights[part]
         if (value is not None) if single else not is_share(value):
@@ -221,7 +221,7 @@ def check_weights(
 
 
 def check_names(content: Plain, num_annotators: int, num_classes: int) -> None:
-    """Refuse ids and names that are not one each."""
+    """Refuse ids and names that are not unique, or not as many as expected."""
     ids, names, flags = (content[name] for name in ("annotator_ids", "class_names", "flags"))
     if ids is not None:
         check_list("annotator_ids", ids, num_annotators, lambda found: isinstance(found, int | str))

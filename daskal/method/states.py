@@ -22,7 +22,7 @@ PENDING_LIMIT = 2**22
 
 @dataclass(frozen=True)
 class ConsensusStatistics(Merging):
-    """How votes and models stand to a consensus, over the rows with at least two votes.
+    """How votes and models agree with a consensus, over the rows with at least two votes.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class PendingRows:
     """Rows whose majority vote only the temperature and global statistics can decide.
 
     They are kept whole, as a small block of their own. Beyond ``PENDING_LIMIT`` numbers only their
-    count is: pass 1 then reads the data once more.
+    count is kept, and pass 1 reads the data once more.
     """
 
     count: int
@@ -108,7 +108,7 @@ class PendingRows:
 
 @dataclass(frozen=True)
 class LabelStatistics(Merging):
-    """What the first read of the labelled data gives.
+    """What the first read of the labeled data gives.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class LabelStatistics(Merging):
         Votes for each class.
     losses : tuple of p LossSums
     fitted : tuple of t int
-        Labelled rows whose loss at that temperature is in the sum.
+        Labeled rows whose loss at that temperature is in the sum.
     undefined : (p,) int64
         Rows whose loss is no number (only where rows at fault are kept).
     consensus : ConsensusStatistics

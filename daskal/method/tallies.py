@@ -19,7 +19,7 @@ HISTOGRAM_BINS = 200
 
 @dataclass(frozen=True)
 class AnnotatorStatistics(Merging):
-    """How each annotator's labels stand to the consensus, and by the class the annotator gave.
+    """How each annotator's labels agree with the consensus, in all and by the class given.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ def unite(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class PoolTally(Merging):
-    """What pass 2 says of scores as a whole: histogram, smallest, faults.
+    """Summary of scores in pass 2: histogram, smallest scores, faults.
 
     Attributes
     ----------
@@ -182,7 +182,7 @@ class PoolTally(Merging):
 
 @dataclass(frozen=True)
 class LabeledTally(Merging):
-    """What pass 2 says of the labeled data as a whole.
+    """Summary of the labeled data in pass 2.
 
     Attributes
     ----------

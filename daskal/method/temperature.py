@@ -11,7 +11,7 @@ import numpy as np
 from daskal.method.merging import Merging
 from daskal.method.values import Floats
 
-# What losses are made of is summed as integers in units of 2**-40 and, as temperatures below 1
+# The parts of losses are summed as integers in units of 2**-40 and, as temperatures below 1
 # multiply it, of 2**-44: sums are exact in every order.
 TOTAL_BITS, RATIO_BITS = 40, 44
 
@@ -44,7 +44,7 @@ class LossSums(Merging):
     Attributes
     ----------
     log_totals : tuple of t int
-        The first summed over the labelled rows, less the excess, in units of 2**-40; 0 at
+        The first summed over the labeled rows, less the excess, in units of 2**-40; 0 at
         temperatures left out.
     ratios : int
         The votes' mean log ratios summed, in units of 2**-44.
@@ -64,21 +64,21 @@ class LossSums(Merging):
 
 
 def window_around(coarse: int) -> tuple[int, ...]:
-    """Places compared once the coarse grid's least loss is at one of its places.
+    """Return the places to compare once the coarse grid's least loss is at ``coarse``.
 
-    The far end of the grid is compared with its left neighbours, never chosen itself.
+    The far end of the grid is compared with its left neighbors, never chosen itself.
     """
     stop = coarse if coarse == PLACES[-1] else coarse + FINE_STEPS + 1
     return PLACES[max(coarse - FINE_STEPS, 0) : stop]
 
 
 def coarse_order(losses: Sequence[float]) -> list[int]:
-    """Coarse places by their loss, the first of equal ones first."""
+    """Return the coarse places ordered by loss, of equal ones the first in the grid first."""
     return sorted(COARSE_PLACES, key=lambda place: losses[place])
 
 
 def likely_places(curves: Sequence[Sequence[float]]) -> tuple[int, ...]:
-    """Places that a search over more rows will compare, judging by some models' losses so far.
+    """Return the places a search over more rows will compare, going by some models' losses so far.
 
     The loss is convex in 1/T but for its floor: with more rows its least coarse point may give way
     to the second, hardly to a third.
@@ -94,10 +94,13 @@ def likely_places(curves: Sequence[Sequence[float]]) -> tuple[int, ...]:
 
 
 def choose_temperature(losses: Sequence[float], undefined: int) -> tuple[float, bool]:
-    """Temperature of the least loss, first on the coarse grid and then around it; whether flat."""
+    """Return the temperature of least loss, and whether the loss is flat.
+
+    The search goes over the coarse grid first, and then around the best place in it.
+    """
     grid = TEMPERATURE_GRID
     if undefined:
-        # A row without a loss leaves none to compare: the first of the grid, as a search would.
+        # If some row's loss is NaN, so are all sums: the first of the grid, as a search would take.
         return float(grid[0]), False
     compared = compared_places([losses])
     if len({losses[place] for place in compared}) == 1:
@@ -107,7 +110,7 @@ def choose_temperature(losses: Sequence[float], undefined: int) -> tuple[float, 
 
 
 def compared_places(curves: Sequence[Sequence[float]]) -> list[int]:
-    """Places of the grid that the models' temperatures depend on, by their losses."""
+    """Return the places of the grid on which the temperatures depend, given the models' losses."""
     places = set(COARSE_PLACES)
     for losses in curves:
         places.update(window_around(coarse_order(losses)[0]))

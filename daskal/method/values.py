@@ -33,7 +33,7 @@ class TieBreak(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Everything that scores a labelled row once pass 1 is over."""
+    """Everything that scores a labeled row once pass 1 is over."""
 
     temperature: Floats | None  # (p,), None where the probabilities are taken as they are
     tie_break: TieBreak
@@ -63,8 +63,8 @@ class PoolRule(NamedTuple):
 class Scorer(NamedTuple):
     """How labels are scored by the posterior of their examples.
 
-    With thresholds, the mean confidence of a class among the labels of it is taken off that
-    class's probability first, so that rare and hard classes are not seen as mislabelled.
+    With thresholds, the mean confidence of a class among its labels is subtracted from that
+    class's probability first, so that rare and hard classes are not seen as mislabeled.
     """
 
     method: str = "self_confidence"
@@ -80,7 +80,7 @@ class Scorer(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked of labelled rows: the consensus by each rule, the first one in detail."""
+    """What is asked of labeled rows: the consensus by each rule, the first one in detail."""
 
     rules: tuple[Rule, ...]
     suffixes: tuple[str, ...]  # of the columns of each rule
@@ -104,7 +104,7 @@ QUALITY_COLUMNS = ("consensus_label", "consensus_quality_score", "annotator_agre
 
 
 class LabeledScores(NamedTuple):
-    """What pass 2 says of each labelled row."""
+    """Results of pass 2 for each labeled row."""
 
     score: Floats  # (n,)
     consensus_label: Ints  # (n,)
@@ -117,7 +117,7 @@ ProbBlocks = Sequence[NDArray[np.generic]]
 
 
 class Block(NamedTuple):
-    """One row-aligned block: labels (None for the pool), a probability block a model, its rows."""
+    """A row-aligned block: labels (None for the pool), probabilities of each model, its rows."""
 
     labels: LabelBlock | None
     probs: ProbBlocks
@@ -140,7 +140,7 @@ class SparseLabels:
     values: NDArray[np.float64]
 
     def __len__(self) -> int:
-        """Rows of the block."""
+        """Return the number of rows."""
         return len(self.offsets) - 1
 
 
@@ -150,7 +150,7 @@ LabelBlock = NDArray[np.generic] | SparseLabels
 
 
 def quality_meta(suffixes: Sequence[str]) -> Columns:
-    """Label quality of no examples."""
+    """Return an empty table of label quality: its columns and types."""
     none, whole = np.zeros(0), np.zeros(0, dtype=np.int64)
     columns: Columns = {}
     for suffix in suffixes:
@@ -161,7 +161,7 @@ def quality_meta(suffixes: Sequence[str]) -> Columns:
 
 
 def votes_meta() -> Columns:
-    """Quality of no votes."""
+    """Return an empty table of the quality of votes: its columns and types."""
     whole = np.zeros(0, dtype=np.int64)
     names = ("vote_row", "vote_annotator", "vote_label", "vote_quality")
     return {name: np.zeros(0) if name == "vote_quality" else whole for name in names}

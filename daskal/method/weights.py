@@ -14,7 +14,7 @@ from daskal.method.temperature import choose_temperature, compared_places
 from daskal.method.values import Floats, Ints, Rule, TieBreak, VoteWeights
 from daskal.options import Options
 
-# No weight and no error rate falls below this.
+# Least value of weights and of error rates.
 WEIGHT_FLOOR = 1e-6
 
 
@@ -28,11 +28,11 @@ class ConsensusWeights(NamedTuple):
     annotator_weight: Floats  # (m,), NaN for an annotator without labels
 
     def for_kernels(self, num_classes: int) -> VoteWeights:
-        """As the kernels take them; an annotator without labels counts as the mean."""
+        """Return the weights for the kernels; an annotator without labels gets the mean."""
         likelihood = self.consensus_likelihood
         return VoteWeights(
             likelihood,
-            # A single class leaves nothing for others.
+            # With a single class there are no others to share the rest.
             (1 - likelihood) / max(num_classes - 1, 1),
             self.model_weight,
             np.where(np.isnan(self.annotator_weight), self.mean_weight, self.annotator_weight),
@@ -45,25 +45,28 @@ class ConsensusWeights(NamedTuple):
 
 
 def ratio(numerator: Ints, denominator: Ints) -> Floats:
-    """Quotient of counts, NaN where there is nothing to divide by."""
+    """Return the quotient of counts, NaN where the divisor is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
 def mean_of_known(values: Floats) -> float:
-    """Mean without the NaN: the same bits wherever they stand, which ``nanmean`` does not give."""
+    """Return the mean of all but NaN.
+
+    Its bits do not depend on where NaN are, as those of ``nanmean`` do.
+    """
     return float(np.mean(values[~np.isnan(values)]))
 
 
 def impute_mean(values: Floats, given: Ints, fallback: float) -> Floats:
-    """Values with NaN replaced by their mean, where an annotator has labels at all."""
+    """Return values with NaN replaced by their mean, for annotators that have labels."""
     known = values[~np.isnan(values)]
     mean = float(np.mean(known)) if len(known) else fallback
     return np.where(np.isnan(values) & (given > 0), mean, values)
 
 
 def is_loss_known(statistics: LabelStatistics) -> bool:
-    """Whether every row's loss is known wherever the temperatures depend on it."""
+    """Return whether every row's loss is known at all places on which the temperatures depend."""
     return all(
         statistics.fitted[place] == statistics.num_labeled
         for place in compared_places([model.losses for model in statistics.losses])
@@ -76,7 +79,7 @@ def is_loss_known(statistics: LabelStatistics) -> bool:
 def consensus_weights(
     statistics: LabelStatistics, consensus: ConsensusStatistics
 ) -> ConsensusWeights:
-    """CROWDLAB's weights for a consensus (CROWDLAB, section 3)."""
+    """Return CROWDLAB's weights for a consensus (arXiv 2210.06812, section 3)."""
     num_multiple = statistics.num_multiple
     shares = [
         count / num for num, count in enumerate(consensus.agreeing.tolist()) if num >= 2 and count
@@ -93,13 +96,13 @@ def consensus_weights(
 
 
 def agreement_with_others(statistics: LabelStatistics) -> Floats:
-    """Share of the other votes on an annotator's examples that agree with it, (m,)."""
+    """Return the share of others' votes on an annotator's examples that agree with it, (m,)."""
     agreement = ratio(statistics.agreeing_pairs, statistics.pairs)
     return impute_mean(agreement, statistics.votes, fallback=0.0)
 
 
 def equal_weights(statistics: LabelStatistics, num_models: int) -> ConsensusWeights:
-    """The weights of single-label data: all 1."""
+    """Return the weights of single-label data: all 1."""
     nothing = np.full(num_models, np.nan)
     annotators = np.where(statistics.votes > 0, 1.0, np.nan)
     return ConsensusWeights(math.nan, math.nan, nothing, np.ones(num_models), annotators)
@@ -107,7 +110,7 @@ def equal_weights(statistics: LabelStatistics, num_models: int) -> ConsensusWeig
 
 @dataclass(frozen=True)
 class Draft:
-    """What the first read tells: enough to take the majority vote of any row."""
+    """What the first read gives: enough to take the majority vote of any row."""
 
     statistics: LabelStatistics
     temperature: Floats | None
@@ -146,12 +149,12 @@ class Draft:
         """What decides a tie in the majority vote of any row."""
         statistics = self.statistics
         agreement = ratio(statistics.untied_agreeing, statistics.untied)
-        # Without a single untied row nobody is known to be better than anybody.
+        # If every row is tied, no annotator is known to be better than another.
         agreement = impute_mean(agreement, statistics.votes, fallback=1.0)
         return TieBreak(statistics.class_counts, agreement, self.options.random_state)
 
     def rule(self, majority: ConsensusWeights | None = None) -> Rule:
-        """The rule that gives the majority vote or, given its weights, the best quality."""
+        """Return the rule that gives the majority vote or, given its weights, the best quality."""
         num_classes = len(self.statistics.class_counts)
         return Rule(
             self.temperature,
@@ -168,12 +171,12 @@ class Draft:
 
 # --- class thresholds -------------------------------------------------------------------------
 
-# A class's threshold is at least this, and this much where no label is of the class.
+# Least threshold of a class, and the threshold of classes without labels.
 LEAST_THRESHOLD = 2e-6
 ABSENT_THRESHOLD = 2.0
 
 
 def class_thresholds(sums: Floats, num: Ints) -> Floats:
-    """Threshold of each class from the sum of its labels' confidence and their number."""
+    """Return each class's threshold, from the summed confidence of its labels and their number."""
     means = sums / np.maximum(num, 1)
     return np.where(num > 0, np.maximum(means, LEAST_THRESHOLD), ABSENT_THRESHOLD)

@@ -1,7 +1,7 @@
-"""``cleanlab.multiannotator`` name for name, on daskal's parts: change the import, nothing else.
+"""``cleanlab.multiannotator``, name for name: change the import, nothing else.
 
-Arguments, results and the types of errors are those of cleanlab 2.9.0, numbers to 1e-9. Given Dask
-or Zarr arrays, or paths of them, the same functions return Dask collections.
+Arguments, results and the types of errors are those of cleanlab 2.9.0; numbers agree to 1e-9. Given
+Dask or Zarr arrays, or their paths, the same functions return Dask collections.
 """
 
 from daskal.multiannotator.functions import (

@@ -1,4 +1,4 @@
-"""The forms in which cleanlab takes and refuses its arguments, brought to daskal's parts.
+"""Arguments as cleanlab takes and refuses them, converted for daskal.
 
 NumPy arrays and DataFrames follow cleanlab 2.9.0 in what they accept; Dask and Zarr arrays, which
 it does not know, follow daskal: rows at fault are errors, negative integers are missing labels.
@@ -42,7 +42,7 @@ LABELS, PROBS, POOL = "labels_multiannotator", "pred_probs", "pred_probs_unlabel
 
 
 def is_lazy(given: Any) -> bool:
-    """Whether an argument is an array that only daskal takes."""
+    """Return whether an argument is an array that daskal takes and cleanlab does not."""
     if isinstance(given, list | tuple):
         return len(given) > 0 and all(is_lazy(item) for item in given)
     package = type(given).__module__.partition(".")[0]
@@ -50,7 +50,7 @@ def is_lazy(given: Any) -> bool:
 
 
 def check_type(name: str, given: Any) -> None:
-    """Refuse probabilities of a type that is no array's."""
+    """Refuse probabilities that are not an array."""
     if not isinstance(given, np.ndarray) and not is_lazy(given):
         raise ArgumentTypeError(
             f"{name}: expected a NumPy, Dask, Zarr or xarray array, or the path of a Zarr array, "
@@ -85,13 +85,13 @@ class Matrix(NamedTuple):
 
     @property
     def convention(self) -> str:
-        """Cleanlab counts an integer matrix rightly, and turns a DataFrame into floats."""
+        """How cleanlab counts: integer arrays as the paper does, all else by its own convention."""
         whole = isinstance(self.values, np.ndarray) and self.values.dtype.kind in "iu"
         return "paper" if whole else "cleanlab"
 
 
 def take_labels(given: Any) -> Matrix:
-    """The label matrix in the form in which cleanlab sees it."""
+    """Return the label matrix in the form in which cleanlab sees it."""
     if is_lazy(given):
         return Matrix(given, True, None, None)
     if isinstance(given, pd.DataFrame):
@@ -110,8 +110,8 @@ def take_labels(given: Any) -> Matrix:
         )
     if given.ndim != 2:
         raise InputError(
-            f"{LABELS}: expected shape (N, M), one row an example and one column an annotator, got "
-            f"{given.shape}."
+            f"{LABELS}: expected shape (N, M), one row per example and one column per "
+            f"annotator, got {given.shape}."
         )
     if given.dtype.kind not in "fiub":
         raise ArgumentTypeError(
@@ -129,12 +129,12 @@ def take_labels(given: Any) -> Matrix:
 
 
 def name_rows(rows: np.ndarray[Any, Any], noun: str = "row") -> str:
-    """How many rows, and the first of them."""
+    """Return in words how many rows there are, and the first of them."""
     return f"{plural(len(rows), noun)}: {listed(rows.tolist(), most=FIRST_ROWS)}"
 
 
 class Given(NamedTuple):
-    """Labelled data, ready for both passes."""
+    """Labeled data, ready for both passes."""
 
     matrix: Matrix
     data: LabeledData
@@ -157,11 +157,11 @@ class Given(NamedTuple):
 
     @property
     def on_invalid(self) -> str:
-        """What becomes of rows at fault: an error, or what cleanlab makes of them."""
+        """How rows at fault are treated: as an error, or as cleanlab treats them."""
         return "raise" if self.lazy else "keep"
 
     def options(self, **chosen: Any) -> Options:
-        """Options of an estimate, cleanlab's but for those chosen."""
+        """Return the options of an estimate: cleanlab's, except for those chosen."""
         usual = Options(self.matrix.convention, "fit", "best_quality", "crowdlab", 0)
         options = usual._replace(**chosen)
         if options.temperature == "fit" and self.data.probs.num_classes == 1:
@@ -171,7 +171,7 @@ class Given(NamedTuple):
 
 
 def take_labeled(labels: Any, pred_probs: Any, *, ensemble: bool) -> Given:
-    """The labelled data, if its form is one of those taken."""
+    """Return the labeled data, if its form is one of those taken."""
     matrix = take_labels(labels)
     check_type(PROBS, pred_probs)
     values = matrix.values
@@ -184,7 +184,7 @@ def take_labeled(labels: Any, pred_probs: Any, *, ensemble: bool) -> Given:
 
 
 def fit_pool(data: LabeledData, pool: PoolData) -> PoolData:
-    """Return a pool with its columns in the order of the labelled examples' classes.
+    """Return a pool with its columns in the order of the labeled examples' classes.
 
     Raises
     ------
@@ -209,9 +209,9 @@ def fit_pool(data: LabeledData, pool: PoolData) -> PoolData:
 
 
 def read(given: Given, options: Options, *, single: bool, strict: bool = True) -> LabelStatistics:
-    """The first read, with every refusal that follows from it.
+    """Read the labels once, and refuse what cleanlab refuses.
 
-    ``single`` accepts data of one label an example, ``strict=False`` also rows and annotators
+    ``single`` accepts data with one label per example, ``strict=False`` also rows and annotators
     without labels.
     """
     statistics = read_labels(given.data, options, given.on_invalid)
@@ -250,7 +250,7 @@ def check_gaps(given: Given, statistics: LabelStatistics) -> None:
 
 
 def notes_on(statistics: LabelStatistics) -> list[str]:
-    """What the owner of accepted data should know."""
+    """Return notes on accepted data."""
     notes = [describe(statistics.findings)] if statistics.findings else []
     if statistics.num_multiple and not statistics.agreeing_pairs.any():
         notes.append(f"{LABELS}: no two annotators agree on any example. Check the labels.")
@@ -258,13 +258,13 @@ def notes_on(statistics: LabelStatistics) -> list[str]:
 
 
 def warn(notes: list[str]) -> None:
-    """Give the caller of the public function one warning, if there is something to say."""
+    """Warn the caller of the public function once, if there are notes."""
     if notes:
         warnings.warn("\n".join(notes), DataWarning, stacklevel=3)
 
 
 def count_classes(matrix: Matrix) -> int:
-    """Number of classes as far as labels tell, from the largest."""
+    """Return the number of classes that labels imply, from the largest label."""
     opened = open_labels(matrix.values, None)
     blocks = cut_rows([opened.source], has_labels=True)
     largest = reduction.tree(blocks, "classes", largest_label_block).compute().value
@@ -272,7 +272,7 @@ def count_classes(matrix: Matrix) -> int:
 
 
 def uniform_probs(matrix: Matrix, num_classes: int) -> Any:
-    """Probabilities that favour no class."""
+    """Return probabilities that favor no class."""
     if not matrix.lazy:
         shape = (len(matrix.values), num_classes)
         return np.broadcast_to(np.float64(1 / num_classes), shape)
@@ -286,9 +286,9 @@ def uniform_probs(matrix: Matrix, num_classes: int) -> Any:
 
 
 def by_method(estimate: Estimate, method: str) -> Estimate:
-    """The estimate as it would be under another consensus method.
+    """Return the estimate as it would be under another consensus method.
 
-    Best quality begins with the majority vote, so an estimate of the former holds the latter.
+    Best quality starts from the majority vote, so its estimate contains that of the majority vote.
     """
     options = estimate.options._replace(consensus_method=method)
     majority = method == "majority_vote"

@@ -16,11 +16,11 @@ def get_active_learning_scores(
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
 ) -> tuple[Any, Any]:
-    """Return the ActiveLab score of each labelled example and of each of the pool.
+    """Return the ActiveLab scores of labeled examples and of the pool.
 
-    The lower the score, the more is gained by labelling the example, for the first time or again
+    The lower the score, the more informative a label of the example, the first one or another
     (ActiveLab, arXiv 2301.11856). As ``cleanlab.multiannotator.get_active_learning_scores``; see
-    :func:`daskal.score_labeled` for the same by steps, and for the convention that counts labels
+    :func:`daskal.score_labeled` for the same in steps, and for the convention that counts labels
     as the paper does.
 
     Parameters
@@ -29,7 +29,7 @@ def get_active_learning_scores(
         Class of each example by each annotator, NaN or ``pd.NA`` where there is none; at least one
         in each row and column.
     pred_probs : array_like of shape (N, K), optional
-        Class probabilities of the labelled examples.
+        Class probabilities of the labeled examples.
     pred_probs_unlabeled : array_like of shape (U, K), optional
         Class probabilities of the pool.
 
@@ -69,7 +69,7 @@ def get_active_learning_scores_ensemble(
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
 ) -> tuple[Any, Any]:
-    """Return the ActiveLab scores of labelled examples and of the pool from several models.
+    """Return the ActiveLab scores of labeled examples and of the pool from several models.
 
     As ``cleanlab.multiannotator.get_active_learning_scores_ensemble``, but the arrays are left as
     they are, and one model is enough.
@@ -124,7 +124,7 @@ def get_label_quality_multiannotator(
     """Return consensus labels and how good they, single labels and annotators are (CROWDLAB).
 
     As ``cleanlab.multiannotator.get_label_quality_multiannotator`` (arXiv 2210.06812); see
-    :func:`daskal.label_quality` for the same by steps.
+    :func:`daskal.label_quality` for the same in steps.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def get_label_quality_multiannotator(
     Returns
     -------
     dict
-        ``label_quality``: DataFrame of one row an example; ``detailed_label_quality``: DataFrame of
-        shape (N, M); ``annotator_stats``: pandas.DataFrame of one row an annotator, the worst
+        ``label_quality``: DataFrame of one row per example; ``detailed_label_quality``: DataFrame
+        of shape (N, M); ``annotator_stats``: pandas.DataFrame of one row per annotator, the worst
         first; ``model_weight`` and ``annotator_weight``. The first two are Dask DataFrames if the
         labels or probabilities are Dask or Zarr arrays.
 
@@ -259,8 +259,8 @@ def get_majority_vote_label(
 ) -> Any:
     """Return the class most annotators gave each example.
 
-    Ties go by the probabilities, then the class rarer over all labels, then the agreement of its
-    voters with untied majorities, then a draw keyed by the row. As
+    Ties are broken by the probabilities, then for the class rarer over all labels, then by the
+    agreement of its voters with untied majorities, then by a draw keyed by the row. As
     ``cleanlab.multiannotator.get_majority_vote_label``.
 
     Parameters
@@ -268,8 +268,8 @@ def get_majority_vote_label(
     labels_multiannotator : array_like of shape (N, M)
     pred_probs : array_like of shape (N, K), optional
     verbose : bool
-        Whether the labels are held to what the other functions ask of them: a label in each row and
-        column, two in some row.
+        Whether the labels must meet the conditions of the other functions: a label in each row and
+        column, and two in some row.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Votes in long format and labels of any kind, brought into the form that the functions take."""
+"""Votes in long format and labels of any kind, converted for the other functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from daskal.method.findings import FIRST_ROWS
 
 
 def convert_long_to_wide_dataset(labels_multiannotator_long: pd.DataFrame) -> pd.DataFrame:
-    """Return votes in long format as a matrix: one row a task, one column an annotator.
+    """Return votes in long format as a matrix: one row per task, one column per annotator.
 
     As ``cleanlab.multiannotator.convert_long_to_wide_dataset``. The matrix is dense: for many
     annotators, daskal's import of votes keeps them sparse.
@@ -21,7 +21,7 @@ def convert_long_to_wide_dataset(labels_multiannotator_long: pd.DataFrame) -> pd
     Parameters
     ----------
     labels_multiannotator_long : pandas.DataFrame
-        Columns ``task``, ``annotator`` and ``label``, at most one label a task and annotator.
+        Columns ``task``, ``annotator`` and ``label``, at most one label per task and annotator.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def convert_long_to_wide_dataset(labels_multiannotator_long: pd.DataFrame) -> pd
     MissingColumnError
         If one of the columns is missing (also a KeyError).
     InputError
-        If an annotator labelled a task twice.
+        If an annotator labeled a task twice.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def convert_long_to_wide_dataset(labels_multiannotator_long: pd.DataFrame) -> pd
     if repeated.any():
         first = votes.loc[repeated, ["task", "annotator"]].head(FIRST_ROWS)
         raise InputError(
-            "expected one label a task and annotator, got another for "
+            "expected one label per task and annotator, got another for "
             f"{list(first.itertuples(index=False, name=None))} ({int(repeated.sum()):,} in all)."
         )
     wide = votes.pivot(index="task", columns="annotator", values="label")
@@ -102,7 +102,7 @@ def format_multiannotator_labels(
     frame = pd.DataFrame(labels).copy()
     for at, dtype in enumerate(frame.dtypes):
         if not takes_codes(dtype):
-            frame.isetitem(at, frame.iloc[:, at].astype(object))
+            frame.isetitem(at, frame.iloc[:, at].astype(object).array)
     seen = pd.unique(frame.to_numpy().ravel())
     # An array of strings holds a NaN as the string; in a DataFrame that is a name.
     spelled = isinstance(labels, np.ndarray)
@@ -114,10 +114,10 @@ def format_multiannotator_labels(
             f"labels: expected labels of one kind, which have an order, got several ({error})."
         ) from error
     if names.dtype.kind == "f" and (names == np.floor(names)).all():
-        # They are floats for the sake of NaN alone.
+        # They are floats only because of NaN.
         names = names.astype(np.int64)
     with warnings.catch_warnings():
-        # Older pandas tells of the dtype that becomes of the codes.
+        # Older pandas warns that the dtype of the codes will change.
         warnings.simplefilter("ignore", FutureWarning)
         codes = frame.replace({name: code for code, name in enumerate(names)})
     return codes, dict(enumerate(names))

@@ -1,4 +1,4 @@
-"""What cleanlab's functions return, made of daskal's parts."""
+"""The return values of cleanlab's functions, made by daskal's."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NO_SCORE_OPTIONS: Mapping[str, Any] = {}
 def active_learning_scores(
     labels: Any, pred_probs: Any, pool: Any, *, ensemble: bool
 ) -> tuple[Any, Any, list[str]]:
-    """Scores of both pools, and what their owner should know."""
+    """Return the scores of labeled examples and the pool, and notes on the data."""
     if pred_probs is None and pool is None:
         raise InputError(f"expected {PROBS}, {POOL} or both, got neither.")
     for name, given in ((PROBS, pred_probs), (POOL, pool)):
@@ -77,7 +77,7 @@ def active_learning_scores(
 
 
 def score_labeled(given: Given, estimate: Estimate) -> Any:
-    """Scores of the labelled examples."""
+    """Return scores of the labeled examples."""
     scores = labeled_scores(given.data, estimate.rule(), given.on_invalid)
     if given.lazy:
         template = rows_template(given.data.probs, given.data.labels)
@@ -86,10 +86,10 @@ def score_labeled(given: Given, estimate: Estimate) -> Any:
 
 
 def score_pool(pool: PoolData, estimate: Estimate | None, *, lazy: bool) -> tuple[Any, list[str]]:
-    """Return the scores of the pool, and what their owner should know."""
+    """Return the scores of the pool, and notes on the data."""
     rule = pool_rule(estimate, pool)
     if pool.probs.num_models > 1:
-        # Ties between models look at the whole pool, so it is read once before.
+        # Ties between models are broken by statistics of the whole pool, which is read first.
         votes: ModelVotes = reduction.tree(
             pool.blocks, "models", model_votes_block, temperature=rule.temperature
         ).compute()
@@ -121,7 +121,7 @@ def label_quality_info(
     verbose: bool,
     score_options: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The tables and weights asked for, and what their owner should know."""
+    """Return the tables and weights asked for, and notes on the data."""
     if not methods:
         raise InputError("consensus_method: expected at least one method, got an empty list.")
     for method in methods:
@@ -157,7 +157,7 @@ def label_quality_info(
 def make_question(
     given: Given, estimates: Sequence[Estimate], score_options: Mapping[str, Any], *, detailed: bool
 ) -> Question:
-    """What is asked of the labelled rows, class thresholds included."""
+    """Return the question put to the labeled rows, class thresholds included."""
     unknown = sorted(set(score_options) - {"method", "adjust_pred_probs"})
     if unknown:
         raise ArgumentTypeError(
@@ -181,7 +181,7 @@ def make_question(
 
 
 def adjusted_scorer(given: Given, rule: Any, method: str) -> Scorer:
-    """A scorer that takes class thresholds off, which cost a read of their own."""
+    """Return a scorer that subtracts class thresholds, which take one read to find."""
     sums: ConfidenceSums = reduction.tree(
         given.data.blocks,
         "thresholds",
@@ -195,7 +195,7 @@ def adjusted_scorer(given: Given, rule: Any, method: str) -> Scorer:
 def tables_now(
     given: Given, inquiry: Inquiry, estimate: Estimate, *, detailed: bool, stats: bool
 ) -> dict[str, Any]:
-    """The tables as pandas, from one read."""
+    """Return the tables as pandas, from one read."""
     found = answer(inquiry, quality=True, votes=detailed)
     index, columns = given.matrix.row_names, given.matrix.column_names
     names = quality_meta(inquiry.question.suffixes)
@@ -215,10 +215,10 @@ def tables_now(
 def lazy_tables(
     given: Given, inquiry: Inquiry, estimate: Estimate, *, detailed: bool, stats: bool
 ) -> dict[str, Any]:
-    """The tables of examples lazily, that of annotators now."""
+    """Return the tables of examples lazily, and the table of annotators computed."""
     info = {"label_quality": lazy_quality(inquiry)}
     if detailed:
-        # Sparse votes stay sparse: their quality is one row a vote.
+        # Sparse votes stay sparse: their quality has one row per vote.
         is_sparse = given.data.labels.source.is_sparse
         info["detailed_label_quality"] = (
             lazy_votes(inquiry) if is_sparse else lazy_matrix(inquiry, PREFIX)
@@ -234,7 +234,7 @@ def lazy_tables(
 
 
 def majority_vote(labels: Any, pred_probs: Any, *, strict: bool) -> tuple[Any, list[str]]:
-    """Majority vote of each row, and what its owner should know."""
+    """Return the majority vote of each row, and notes on the data."""
     if pred_probs is None:
         matrix = arguments.take_labels(labels)
         pred_probs = arguments.uniform_probs(matrix, arguments.count_classes(matrix))
@@ -243,7 +243,7 @@ def majority_vote(labels: Any, pred_probs: Any, *, strict: bool) -> tuple[Any, l
     statistics = arguments.read(given, options, single=False, strict=strict)
     tie_break = Draft.from_statistics(statistics, options).tie_break
     votes = as_array(given.data.blocks, "majority", majority_block, np.int64, tie_break=tie_break)
-    # Whoever does not ask for checks of the labels hears of none.
+    # Callers that do not ask for checks of the labels get no notes from them.
     notes = arguments.notes_on(statistics) if strict else []
     if given.lazy:
         template = rows_template(given.data.labels, given.data.probs)

@@ -1,1 +1,1 @@
-"""Who is who: what rows, classes and annotators are called, and how two sides are matched."""
+"""Names of rows, classes and annotators: what counts as one, and how two sides are matched."""

@@ -1,4 +1,4 @@
-"""Who is who in columns: classes and annotators matched by name, and put in order."""
+"""Columns of two arguments: classes and annotators matched by name, and put in order."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from daskal.names.rows import Match, Places, Side, find, only_in, shuffled_numbe
 def match_classes(left: Side, right: Side) -> Match:
     """Return how columns of probabilities, the right side, fit the classes of the left.
 
-    The left side's order is that of the class codes: labels, an estimate, or probabilities that
-    are in order already. ``names`` is a tuple of texts, None where classes have only their codes.
+    The left side (labels, an estimate, or probabilities that are in order already) has the order of
+    the class codes. ``names`` is a tuple of texts, None where classes have only their codes.
 
-    Columns called 0 to K - 1 beside classes of other names, or of none, are class codes in
-    whatever order: column 2 is class 2. As text ("2") they are so beside classes of no names.
+    Columns called 0 to K - 1 are class codes in any order (column 2 is class 2) if the classes of
+    the other side have other names, or none. As text ("2") they are class codes only if it has
+    none.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def match_classes(left: Side, right: Side) -> Match:
 
 
 def names_of_classes(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return names of classes, None where each is called by its own code."""
+    """Return the names of classes, None where each name is the class's own code."""
     return None if texts is None or is_identity(codes_in(texts)) else texts
 
 
@@ -67,7 +68,7 @@ def is_identity(places: Places | None) -> bool:
 
 
 def unless_identity(places: Places) -> Places | None:
-    """Return places, None where they move nothing."""
+    """Return places, None where they leave the order as it is."""
     return None if is_identity(places) else places
 
 
@@ -137,7 +138,7 @@ def match_annotators(estimate: Side, votes: Side) -> Found:
         if estimate.count != votes.count:
             raise InputError(
                 f"{votes.argument}: expected the {estimate.count:,} annotators of "
-                f"{estimate.argument}, got {votes.count:,}, and {bare_side(estimate, votes)} "
+                f"{estimate.argument}, got {votes.count:,}, and {unnamed_side(estimate, votes)} "
                 "has no names to match them by. Name the columns (a DataFrame) when estimating "
                 "and when scoring."
             )
@@ -146,7 +147,7 @@ def match_annotators(estimate: Side, votes: Side) -> Found:
             raise InputError(
                 f"{votes.argument}: expected annotators in the order of {estimate.argument}, got "
                 f"{named.argument} with the numbers {listed(as_index(named.names))}, which are no "
-                f"order of columns, and {bare_side(estimate, votes)} without names. Name the "
+                f"order of columns, and {unnamed_side(estimate, votes)} without names. Name the "
                 "columns on both sides, or put them into order."
             )
         return Found(np.arange(votes.count), estimate.count, (), None)
@@ -165,6 +166,6 @@ def match_annotators(estimate: Side, votes: Side) -> Found:
     return Found(places, len(known), tuple(unknown.tolist()), note)
 
 
-def bare_side(one: Side, other: Side) -> str:
-    """Return the argument that has no names."""
+def unnamed_side(one: Side, other: Side) -> str:
+    """Return the name of the argument whose annotators have no names."""
     return one.argument if one.names is None else other.argument

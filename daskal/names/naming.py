@@ -26,9 +26,9 @@ from daskal.names.normal import (
     normal,
 )
 
-# Names compared at once where they are stored.
+# How many stored names are compared at once.
 STEP = 2**18
-# Names that an error lists.
+# How many names an error lists.
 SHOWN = 5
 PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 PLAIN_CODE = re.compile(r"0|[1-9][0-9]*", re.ASCII)
@@ -38,10 +38,10 @@ class Sliced(Protocol):
     """Names that stay in storage until a slice of them is wanted."""
 
     def __len__(self) -> int:
-        """Number of names."""
+        """Return the number of names."""
 
     def __getitem__(self, rows: slice) -> pd.Index:
-        """Names of some rows."""
+        """Return the names of some rows."""
 
 
 Names = pd.Index | Sliced
@@ -73,7 +73,7 @@ def own_names(argument: str, kind: str, index: pd.Index) -> pd.Index | None:
     if is_default(index):
         return None
     if isinstance(index, pd.MultiIndex) and kind != "rows" and index.levels[0].size == 1:
-        # pivot(index=, columns=) puts the name of the values above that of each annotator.
+        # pivot(index=, columns=) adds a level with the name of the values above the annotators.
         index = index.droplevel(0)
     check_names(argument, kind, index)
     return index
@@ -96,6 +96,12 @@ def check_names(argument: str, kind: str, names: Names) -> None:
                 f"place {first}{', ...' if len(missing) > SHOWN else ''} (counted from 0). Fill it "
                 "in, or drop the names altogether to go by position."
             )
+    check_exact(argument, kind, names)
+
+
+def check_exact(argument: str, kind: str, names: Names) -> None:
+    """Refuse whole numbers that went through float64 and were rounded."""
+    for start, part in slices_of(names):
         if part.dtype.kind == "f":
             values = part.to_numpy(dtype=np.float64)
             rounded = np.flatnonzero(np.isfinite(values) & (np.abs(values) > EXACT_FLOAT))
@@ -115,13 +121,13 @@ def missing_places(index: pd.Index) -> np.ndarray[Any, Any]:
         return np.flatnonzero(np.any([np.asarray(codes) < 0 for codes in index.codes], axis=0))
     missing = np.asarray(index.isna(), dtype=bool)
     if index.dtype.kind == "f":
-        # Of Arrow's floats pandas may count a null alone.
+        # For Arrow's floats pandas may count only null as missing, and not NaN.
         missing = missing | np.isnan(index.to_numpy(dtype=np.float64, na_value=np.nan))
     return np.flatnonzero(missing)
 
 
 def check_unique(argument: str, kind: str, index: pd.Index) -> None:
-    """Refuse names that occur more than once, in whichever dtype."""
+    """Refuse names that occur more than once, whatever their dtype."""
     values = pd.Index(normal(index).values, tupleize_cols=False)
     if not values.is_unique:
         repeated = index[np.flatnonzero(values.duplicated())]
@@ -132,7 +138,7 @@ def check_unique(argument: str, kind: str, index: pd.Index) -> None:
 
 
 def kind_of(index: pd.Index) -> str:
-    """Return what names are, in a word or two."""
+    """Return in a word or two what names are, such as text or whole numbers."""
     return normal(index).kind
 
 
@@ -154,7 +160,7 @@ def class_texts(argument: str, index: pd.Index) -> tuple[str, ...]:
 
 
 def codes_in(texts: Sequence[str]) -> np.ndarray[Any, Any] | None:
-    """Return the class code that each name is, None where they are not the codes 0 to K - 1.
+    """Return names as class codes, None where they are not the codes 0 to K - 1.
 
     ``False`` and ``True`` are the codes 0 and 1 of two classes.
     """
@@ -169,7 +175,7 @@ def codes_in(texts: Sequence[str]) -> np.ndarray[Any, Any] | None:
 def in_class_order(texts: Iterable[str]) -> tuple[str, ...]:
     """Return names of classes in the order of their codes.
 
-    Numbers ("0", "1", "2", "10", "-1", "0.5") go by value where all names are numbers; other names
+    If all names are numbers ("0", "1", "2", "10", "-1", "0.5"), they are sorted by value, otherwise
     by code point.
     """
     names = sorted(texts)
@@ -179,10 +185,10 @@ def in_class_order(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def in_natural_order(paths: Iterable[str]) -> list[str]:
-    """Return names of files in the order people and Dask count them: part.2 before part.10."""
+    """Return names of files in the order in which people and Dask count: part.2 before part.10."""
 
     def key(path: str) -> tuple[list[Any], str]:
-        # Text and digits take turns, so that like is compared with like.
+        # Text and digits alternate, so that text is compared with text and numbers with numbers.
         parts = re.split(r"([0-9]+)", path)
         return [int(part) if at % 2 else part for at, part in enumerate(parts)], path
 
@@ -226,7 +232,7 @@ def plain_names(argument: str, kind: str, index: pd.Index) -> tuple[int | str, .
 
 
 def plain_texts(index: pd.Index) -> tuple[str, ...]:
-    """Return the one text of each name, as a CSV file holds it."""
+    """Return the unique text of each name, as a CSV file holds it."""
     return tuple(str(plain_name(value)) for value in index.astype(object).tolist())
 
 

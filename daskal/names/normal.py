@@ -20,7 +20,7 @@ WHOLE, NUMBER, TEXT, BYTES, BOOLEAN = "whole numbers", "numbers", "text", "bytes
 MOMENT, CLOCK, DURATION = "moments", "dates and times", "durations"
 MIXED = "values of several types"
 
-# Up to here float64 holds every whole number; beyond it, neighbours are one value.
+# Up to here float64 holds every whole number; beyond it, neighbors become one value.
 EXACT_FLOAT = 2.0**53
 INT64 = np.iinfo(np.int64)
 NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
@@ -82,7 +82,7 @@ def normal(index: pd.Index) -> Normal:
 
 
 def narrowed(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return whole numbers as int64 wherever all of them fit, so that equal ones have one dtype."""
+    """Return whole numbers as int64 if all of them fit, so that equal numbers have one dtype."""
     if values.dtype.kind == "u" and len(values) and values.max() <= INT64.max:
         return values.astype(np.int64)
     return values
@@ -133,7 +133,7 @@ def normal_objects(index: pd.Index, values: np.ndarray[Any, Any]) -> Normal:
                 whole = values.astype(dtype)
             except OverflowError:
                 continue
-            # NumPy wraps some of its own scalars round in silence.
+            # NumPy silently wraps some of its own scalars around.
             if (whole == values).all():
                 return Normal(WHOLE, narrowed(whole))
     form = spelled_out(index)
@@ -178,13 +178,13 @@ def key_of(value: Any) -> tuple[str, Any]:
 
 
 def ticks_of(value: Any) -> int:
-    """Return nanoseconds, of any unit exactly."""
+    """Return a time in nanoseconds, exactly for any unit."""
     unit, _ = np.datetime_data(value.dtype)
     return int(value.astype(np.int64)) * NANOSECONDS[unit]
 
 
 def hashable(value: Any) -> Any:
-    """Return a value that can be looked up; its text where it cannot itself."""
+    """Return a value that can be hashed: the value itself if possible, else its text."""
     try:
         hash(value)
     except TypeError:

@@ -1,6 +1,6 @@
-"""Who is who, where two arguments meet: rows matched by name, or refused.
+"""Rows of two arguments, matched by name or refused.
 
-Names on both sides decide; where one side has none, places do, and only if there are as many.
+If both sides have names, names decide; else places do, and the numbers of rows must be equal.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Side:
 
     @property
     def in_memory(self) -> bool:
-        """Whether all names are at hand."""
+        """Whether all names are in memory."""
         return isinstance(self.names, pd.Index)
 
 
@@ -67,7 +67,7 @@ class Side:
 
 
 class Lookup:
-    """Places of names among some that are in memory; hashed once, however many are looked up."""
+    """Search for names among those in memory, which are hashed only once."""
 
     def __init__(self, names: pd.Index) -> None:
         self.names = names
@@ -148,7 +148,7 @@ def only_in(names: Names, others: Names) -> pd.Index:
 
 @dataclass(frozen=True)
 class Match:
-    """How the right side fits the left: its places in the left's order, and the names known.
+    """How the right side fits the left: its places in the left's order, and the known names.
 
     ``order`` is None where nothing has to be moved; else ``right.take(order)`` has the left's
     order.
@@ -159,7 +159,7 @@ class Match:
 
 
 def match_rows(left: Side, right: Side, *, movable: bool = False) -> Match:
-    """Return how the rows of two arguments go together.
+    """Return how the rows of two arguments match.
 
     Parameters
     ----------
@@ -231,19 +231,20 @@ def check_unique_rows(left: Side, right: Side) -> None:
 def check_numbered(left: Side, right: Side) -> None:
     """Refuse a frame whose rows are numbered 0 to N - 1 beside one with the same numbers, shuffled.
 
-    By the numbers one would move the rows, by their places one would not: only the caller knows.
+    Matching the numbers would move the rows, matching places would not: only the caller knows which
+    is right.
     """
-    named, bare = (left, right) if right.names is None else (right, left)
-    if not isinstance(named.names, pd.Index) or not bare.numbered:
+    named, unnamed = (left, right) if right.names is None else (right, left)
+    if not isinstance(named.names, pd.Index) or not unnamed.numbered:
         return
     if not shuffled_numbers(named.names):
         return
     raise InputError(
-        f"{named.argument}: expected rows in the order of {bare.argument}, whose index is 0 to "
-        f"{bare.count - 1:,}, got the same numbers in another order ({listed(named.names[:3], 3)}, "
-        "...). If they are the row numbers of "
-        f"{bare.argument}, call .sort_index() on {named.argument}; if the rows correspond as they "
-        "stand, .reset_index(drop=True)."
+        f"{named.argument}: expected rows in the order of {unnamed.argument}, whose index is 0 to "
+        f"{unnamed.count - 1:,}, got the same numbers in another order "
+        f"({listed(named.names[:3], 3)}, ...). If they are the row numbers of {unnamed.argument}, "
+        f"call .sort_index() on {named.argument}; if the rows correspond as they stand, "
+        ".reset_index(drop=True)."
     )
 
 
@@ -308,7 +309,7 @@ def difference(kind: str, left: Side, right: Side) -> str:
 
 
 def unknown_names(wanted: Iterable[Any], *known: Names) -> pd.Index:
-    """Return those of some names that are in none of the others, which may be stored."""
+    """Return the wanted names that are in none of the known ones, which may be stored."""
     left = as_index(list(wanted))
     for names in known:
         left = left[~is_known(names, left)]

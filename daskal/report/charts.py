@@ -1,4 +1,4 @@
-"""Geometry of plots that fit any width, made of a few hundred numbers; templates draw them."""
+"""Geometry of plots of any width, from a few hundred numbers; templates draw them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WIDTH, HEIGHT = 1000, 300
 
 
 class Tick(NamedTuple):
-    """A mark on an axis: where, from 0 to 1, and what it says."""
+    """A mark on an axis: its place, from 0 to 1, and its text."""
 
     at: float
     text: str
 
 
 class Scale(NamedTuple):
-    """Counts to heights from 0 to 1, linear or logarithmic."""
+    """Scale from counts to heights between 0 and 1, linear or logarithmic."""
 
     top: int
     log: bool
@@ -99,14 +99,14 @@ class Note(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Return its place as CSS: it grows away from the nearer edge, so it stays inside."""
+        """Return the place as CSS; text extends away from the nearer edge and stays inside."""
         side = f"left:{percent(self.x)}" if self.x < 0.5 else f"right:{percent(1 - self.x)}"
         return f"{side};top:{percent(self.y)}"
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Shapes with their axes. ``label`` says in words what a reader without eyes needs.
+    """Shapes with their axes; ``label`` describes the plot for screen readers.
 
     ``base`` is where a line from side to side stands, ``edge`` where one from top to bottom ends
     the part of the plot that is marked; ``dots`` are at (x, y) from 0 to 1.
@@ -135,7 +135,7 @@ class Plot:
 class Histogram:
     """The counts of a plot as numbers, over a range of values.
 
-    They are for the script, which tells what the bin under the pointer holds, and for a table.
+    For the script, which shows the counts of the bin under the pointer, and for a table.
     """
 
     names: Sequence[str]
@@ -171,7 +171,7 @@ def bars_outline(heights: NDArray[np.float64], base: float, size: float) -> str:
     width = WIDTH / len(heights)
     filled = np.flatnonzero(heights > 0)
     parts = []
-    # Neighbouring bars are one outline: no seams between them at any width.
+    # Neighboring bars are one outline: no seams between them at any width.
     for run in np.split(filled, np.flatnonzero(np.diff(filled) > 1) + 1):
         if len(run):
             parts.append(f"M{coordinate(run[0] * width)} {coordinate(base)}")
@@ -217,10 +217,10 @@ def curves(
     """Return lines over a logarithmic x: paths, ticks of x and of y, the least points."""
     at = np.log(x / x[0]) / math.log(x[-1] / x[0])
     low = min(float(line.min()) for line in lines)
-    # Far from the least point a loss grows out of sight: what is cut off there settles nothing.
+    # Far from its minimum a loss grows very large; nothing of interest is cut off there.
     high = max(low + 3 * float(np.median(line) - line.min()) for line in lines)
     high = min(max(float(line.max()) for line in lines), max(high, low + 1e-9))
-    # Room below the least point for its words.
+    # Room below the minimum for its label.
     margin = 0.25 * (high - low) or 1.0
     bottom, top = low - margin, high
     paths, points = [], []

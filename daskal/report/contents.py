@@ -1,4 +1,4 @@
-"""What a report is made of: a store's small tables, and what is worked out of them."""
+"""The contents of a report: a store's small tables, and numbers derived from them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pandas as pd
 from daskal.method.estimate import Estimate
 from daskal.report.charts import Counts
 
-# More than these are not put in the page: it stays small enough to be sent by mail.
+# The page holds at most this much, so that it stays small enough to be sent by mail.
 MOST_ANNOTATORS = 10_000
 MOST_CLASSES = 500
 MOST_BATCH_ROWS = 5_000
-# A matrix of more classes fits no screen.
+# A matrix with more classes does not fit on a screen.
 MATRIX_CLASSES = 12
 
 # What the page calls the examples of each section of a store.
-POOL_NAMES = {"labeled": "labeled", "unlabeled": "pool"}
+SECTION_NAMES = {"labeled": "labeled", "unlabeled": "pool"}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report is made of: the small tables of a store, None or empty where it has none."""
+    """The contents of a report: a store's small tables, None or empty where it has none."""
 
     path: str
     attrs: Mapping[str, Any]
@@ -47,17 +47,17 @@ class Contents:
 
     @property
     def estimate_given(self) -> bool:
-        """Return whether the run scored with an estimate from elsewhere."""
+        """Return whether the run was given an estimate."""
         return self.attrs["fingerprint"]["estimate"] is not None
 
     def class_name(self, code: int) -> str:
-        """Return a class as people know it."""
+        """Return the name of a class."""
         names = None if self.estimate is None else self.estimate.class_names
         return str(code) if names is None else f"{code} {names[code]}"
 
 
 def annotators_of(contents: Contents) -> pd.DataFrame | None:
-    """Return annotators with labels, the worst first; without labels read, the estimate's."""
+    """Return the annotators with labels, the worst first, or else those of the estimate."""
     if contents.annotators is not None:
         by = ["annotator_quality", "agreement_with_consensus"]
         return contents.annotators.sort_values(by, kind="stable", ignore_index=True)
@@ -101,7 +101,7 @@ def class_agreement(classes: pd.DataFrame, num_classes: int) -> pd.DataFrame:
     )
     other = np.flatnonzero(~same)
     instead = np.full(num_classes, -1)
-    # Written from the least votes up, so that the most, of the smallest class, is what stays.
+    # The last write wins: in this order that is the one with most votes, of the smallest class.
     order = other[np.lexsort((-given[other], num[other]))]
     instead[consensus[order]] = given[order]
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs no network, from its store's aggregates alone."""
+"""A run as one HTML page that needs no network, made only from the aggregates in its store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daskal.errors import InputError, StorageError
 from daskal.report import charts, plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 
-# Whatever a template is given is escaped; none of them marks anything as safe.
+# All values are escaped in templates, none of which marks anything as safe.
 TEMPLATES = Environment(
     loader=PackageLoader("daskal.report"),
     autoescape=True,
@@ -23,7 +23,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters["percent"] = charts.percent
-# What the page's script reads. Jinja2 escapes it so that no text in it ends its element.
+# Data for the page's script. Jinja2 escapes it so that no text in it can end its element.
 TEMPLATES.policies["json.dumps_kwargs"] = {
     "ensure_ascii": False,
     "separators": (",", ":"),
@@ -38,7 +38,7 @@ HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Page:
-    """An HTML page that stands alone; a notebook shows it inline.
+    """A self-contained HTML page; a notebook shows it inline.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Page:
 
 
 def render(contents: Contents, csv: str | None = None) -> str:
-    """Return the page. ``csv`` is the name of a file beside it that lists all annotators."""
+    """Return the page; ``csv`` is the name of a file beside it that lists all annotators."""
     script = TEMPLATES.get_template("report.js").render()
     digest = hashlib.sha256(script.encode()).digest()
     return TEMPLATES.get_template("page.html").render(
@@ -80,9 +80,9 @@ def render(contents: Contents, csv: str | None = None) -> str:
 
 
 def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> Page:
-    """Return the page of a run, written to ``out`` if that is given.
+    """Return the page of a run, also written to ``out`` if that is given.
 
-    Where there are more annotators than a page lists, ``out`` gets a CSV of all beside it.
+    If there are more annotators than a page lists, a CSV of all of them is written beside ``out``.
     """
     if out is None:
         return Page(render(contents))

@@ -10,11 +10,11 @@ import pandas as pd
 
 from daskal.report import charts
 from daskal.report.charts import Counts, Histogram, Layer, Note, Plot, Tick
-from daskal.report.contents import POOL_NAMES, Contents
+from daskal.report.contents import SECTION_NAMES, Contents
 from daskal.report.tables import side_by_side
 from daskal.text import plural
 
-# Models whose curves are drawn: more cannot be told apart.
+# Most models whose curves are drawn: more could not be distinguished.
 MOST_CURVES = 8
 
 
@@ -22,9 +22,9 @@ MOST_CURVES = 8
 
 
 def scores(contents: Contents) -> dict[str, Any] | None:
-    """Return all scores on one axis, the pool's upwards and the others downwards."""
+    """Return all scores on one axis, the pool upwards and labeled examples downwards."""
     found = {
-        POOL_NAMES[key]: contents.histograms[f"{key}_score"]
+        SECTION_NAMES[key]: contents.histograms[f"{key}_score"]
         for key in ("unlabeled", "labeled")
         if f"{key}_score" in contents.histograms
     }
@@ -46,14 +46,14 @@ def scores(contents: Contents) -> dict[str, Any] | None:
 
 def bin_scores(batch: pd.DataFrame, name: str, num_bins: int) -> Counts:
     """Return the batch's scores from one kind of example, counted in the histogram's bins."""
-    chosen = batch["pool"].map(POOL_NAMES) == name
+    chosen = batch["pool"].map(SECTION_NAMES) == name
     values = batch.loc[chosen, "score"].to_numpy(dtype=np.float64)
     bins = np.clip((values * num_bins).astype(np.int64), 0, num_bins - 1)
     return np.bincount(bins, minlength=num_bins)
 
 
 def filled_range(histograms: Sequence[Counts]) -> tuple[int, int]:
-    """Return the bins from the first filled to the last, out to whole twentieths of the range."""
+    """Return the range of filled bins, extended to whole twentieths of all bins."""
     filled = np.flatnonzero(np.sum(histograms, axis=0))
     step = len(histograms[0]) // 20
     return int(filled[0]) // step * step, (int(filled[-1]) // step + 1) * step
@@ -122,7 +122,7 @@ def consensus(contents: Contents) -> dict[str, Any] | None:
     span = (low / len(counts), high / len(counts))
     shown = counts[low:high]
     paths, ticks = charts.bars(
-        [Layer(shown, POOL_NAMES["labeled"])],
+        [Layer(shown, SECTION_NAMES["labeled"])],
         log=False,
         base=charts.HEIGHT,
         size=0.95 * charts.HEIGHT,

@@ -1,4 +1,4 @@
-"""The parts of a report that are words and tables: what each template shows."""
+"""The parts of a report that are text and tables: what each template shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daskal.report.contents import (
     MOST_ANNOTATORS,
     MOST_BATCH_ROWS,
     MOST_CLASSES,
-    POOL_NAMES,
+    SECTION_NAMES,
     Contents,
     annotators_of,
     class_agreement,
@@ -35,7 +35,7 @@ class Tile(NamedTuple):
 
 
 def overview(contents: Contents) -> dict[str, Any]:
-    """Return the run in one line and in a few numbers."""
+    """Return a summary of the run in one line and a few numbers, and what to beware of."""
     return {
         "line": run_in_a_line(contents),
         "tiles": tiles(contents),
@@ -44,7 +44,7 @@ def overview(contents: Contents) -> dict[str, Any]:
 
 
 def run_in_a_line(contents: Contents) -> str:
-    """Return the run in one line."""
+    """Return a summary of the run in one line."""
     what = []
     if contents.num_labeled:
         what.append(plural(contents.num_labeled, "labeled example"))
@@ -93,7 +93,7 @@ def tiles(contents: Contents) -> list[Tile]:
 
 
 def temperature_means(temperatures: Sequence[float]) -> str:
-    """Return what a temperature says of the model."""
+    """Return what a temperature means for the model, in words."""
     if not temperatures:
         return "probabilities as they are"
     if max(temperatures) < 1:
@@ -129,7 +129,7 @@ def next_batch(contents: Contents) -> dict[str, Any]:
         ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
         columns.append(Column("Id", "text", ids))
     columns += [
-        Column("From", "text", shown["pool"].map(POOL_NAMES).tolist()),
+        Column("From", "text", shown["pool"].map(SECTION_NAMES).tolist()),
         Column("Row", "integer", shown["row"].tolist(), "Row of the array it is from, from 0"),
         Column("Score", "fine", shown["score"].tolist()),
     ]
@@ -145,7 +145,7 @@ def next_batch(contents: Contents) -> dict[str, Any]:
 
 # --- annotators and classes -------------------------------------------------------------------
 
-# Columns of numbers: heading, how they are written, and what they say.
+# Columns of numbers: heading, format, and explanation.
 ANNOTATOR_HEADINGS = {
     "annotator_quality": ("Quality", "share", ""),
     "weight": ("Weight", "real", "Weight of one label in the consensus"),
@@ -183,12 +183,12 @@ def annotators(contents: Contents, csv: str | None) -> dict[str, Any] | None:
 
 
 def class_names(contents: Contents, codes: pd.Series[Any]) -> list[str]:
-    """Return classes as people know them, a dash for the code -1."""
+    """Return the names of classes, a dash for the code -1."""
     return ["–" if code < 0 else contents.class_name(code) for code in codes]
 
 
 def rounded(values: pd.Series[Any]) -> list[Any]:
-    """Return values as they are embedded: six places are more than are shown."""
+    """Return values rounded for the page: six places are more than it shows."""
     return values.round(6).tolist() if values.dtype.kind == "f" else values.tolist()
 
 
@@ -248,7 +248,7 @@ OPTION_DEFAULTS = {
     "on_invalid": "raise",
     "batch_size": 1000,
 }
-# What the command line says for an input, and for an option it can change.
+# The command line's names of inputs, and of options it can change.
 INPUT_FLAGS = {
     "labels": "--labels",
     "pred_probs": "--pred-probs",
@@ -266,7 +266,7 @@ IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
 
 
 def repeat(contents: Contents) -> dict[str, Any]:
-    """Return how this result is made again, in Python and from a shell."""
+    """Return how to make this result again, in Python and from a shell."""
     version, cpu_levels = contents.attrs["version"], contents.attrs["cpu_levels"]
     return {
         "code": python_code(contents),
@@ -280,7 +280,7 @@ def repeat(contents: Contents) -> dict[str, Any]:
 
 
 def changed_options(contents: Contents) -> dict[str, Any]:
-    """Return the options that are not the defaults."""
+    """Return the options that differ from the defaults."""
     options = contents.attrs["options"]
     return {name: value for name, value in options.items() if value != OPTION_DEFAULTS.get(name)}
 
@@ -306,7 +306,7 @@ def as_code(value: Any) -> str:
 
 
 def command_line(contents: Contents) -> str | None:
-    """Return the command that does the same, where one does."""
+    """Return the command that makes this result, None where none does."""
     inputs, changed = contents.attrs["inputs"], changed_options(contents)
     in_memory = any(
         not isinstance(value, str) or IN_MEMORY.match(value) for value in inputs.values()

@@ -1,4 +1,4 @@
-"""Tables of a page: readable as they stand, and with a script sorted, searched and saved."""
+"""Tables of a page: readable without a script; a script can sort, search and save them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 
 
 class Cell(NamedTuple):
-    """A value as the page shows it: in words, and from 0 to 1 where it is drawn too."""
+    """A value as the page shows it: as text, and as a number from 0 to 1 if it is drawn too."""
 
     kind: str
     text: str
@@ -61,7 +61,7 @@ class Column(NamedTuple):
 class Table:
     """A table; ``name`` is its id and the name of the file it is saved as."""
 
-    # Rows shown at once, the first of them to begin with; without a script, the only ones.
+    # How many rows are shown at once; without a script, only the first ones.
     page_sizes: ClassVar[tuple[int, ...]] = (10, 50, 250)
 
     name: str
@@ -71,7 +71,7 @@ class Table:
 
     @property
     def first_rows(self) -> list[list[Cell]]:
-        """The rows that are shown before the script shows others."""
+        """The rows shown at first, before the script shows others."""
         num_rows = min(len(self.columns[0].values), self.page_sizes[0])
         return [[column.cell(row) for column in self.columns] for row in range(num_rows)]
 
@@ -88,7 +88,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Shares by row and column as a table with shaded cells; each says its number too."""
+    """Shares by row and column as a table of shaded cells, which show their numbers too."""
 
     names: Sequence[str]
     shares: Sequence[Sequence[float]]
@@ -110,15 +110,15 @@ class Matrix:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether there is no value: None, NaN or infinite."""
+    """Return whether a value is missing: None, NaN or infinite."""
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def in_words(kind: str, value: Any) -> str:
-    """Return a value for people, a dash where there is none."""
+    """Return a value as people read it, a dash where it is missing."""
     return "–" if is_missing(value) else FORMATS[kind](value)
 
 
 def side_by_side(values: Sequence[float]) -> str:
-    """Return the first few of some numbers in words."""
+    """Return the first few of some numbers as text."""
     return listed((f"{value:.2f}" for value in values), most=3)

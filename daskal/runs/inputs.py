@@ -1,4 +1,4 @@
-"""What a run reads and stores: its inputs opened and checked, its sections, its fingerprint."""
+"""Inputs of a run, opened and checked; its sections and its fingerprint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import pandas as pd
 
 from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
@@ -17,6 +19,7 @@ from daskal.inputs.matching import check_labeled_fits, check_same_model
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
+from daskal.names.naming import check_names
 from daskal.options import Storage
 from daskal.runs.store import Section
 from daskal.storage.redaction import redacted
@@ -24,7 +27,7 @@ from daskal.storage.redaction import redacted
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a run reads, opened and checked."""
+    """The inputs of a run, opened and checked."""
 
     labeled: LabeledData | None
     pool: PoolData | None
@@ -40,7 +43,7 @@ class RunInputs:
         labeled_ids: Any = None,
         unlabeled_ids: Any = None,
     ) -> RunInputs:
-        """Open what is given."""
+        """Open the arguments that are given."""
         if (labels is None) != (pred_probs is None):
             missing, given = ("labels", "pred_probs")
             if pred_probs is None:
@@ -111,7 +114,7 @@ class RunInputs:
         ]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what the inputs are known by."""
+        """Return what identifies the inputs."""
         described: dict[str, Any] = {
             name: {
                 "rows": blocks.edges[-1],
@@ -130,7 +133,7 @@ class RunInputs:
 
 
 def describe_input(given: Any) -> Any:
-    """What an input was, in words: a path, or kind, shape and dtype."""
+    """Return in words what an input was: a path, or kind, shape and dtype."""
     if isinstance(given, str | os.PathLike):
         return redacted(os.fspath(given))
     if isinstance(given, list | tuple):
@@ -147,10 +150,13 @@ def describe_input(given: Any) -> Any:
 def open_row_ids(
     name: str, given: Any, blocks: RowBlocks, own: RowIds | None, storage_options: Storage
 ) -> RowIds | None:
-    """Return the ids of a section's rows: those that are given, or those they came with."""
+    """Return the ids of a section's rows: those given, else those the rows came with."""
 
     def open_array() -> Any:
         return arguments.open_argument(name, given, storage_options).array
 
     of = blocks.sources[0].name
-    return open_ids(name, given, blocks.edges[-1], own, of, open_array)
+    ids = open_ids(name, given, blocks.edges[-1], own, of, open_array)
+    if isinstance(ids, pd.Index):
+        check_names(name, "rows", ids)
+    return ids

@@ -1,4 +1,4 @@
-"""What a run reads, writes and holds in memory: arithmetic on sizes alone."""
+"""How much a run reads, writes and holds in memory, computed from sizes alone."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from daskal.text import MIB, format_bytes
 
 # --- memory -----------------------------------------------------------------------------------
 
-# What a worker that has imported daskal and its engines occupies between blocks, with what the
-# allocator keeps for the next one (measured: 180 MiB at first, up to 263 after many jobs).
+# Memory of a worker between blocks: imports, and what the allocator keeps for the next block
+# (measured: 180 MiB at first, up to 263 after many jobs).
 IDLE_WORKER_BYTES = 268 * MIB
 # Dask's workers begin to spill at this share of their limit, and pause soon after: a plan stays
 # below it.
 USABLE_SHARE = 0.7
 
-# Columns are float64 at most, and written one after the other.
+# Columns are at most float64, and written one after the other.
 WIDEST_COLUMN_BYTES = 8
 
 
 @dataclass(frozen=True)
 class ArrayPlan:
-    """One input array: what a run reads of it, and what a block of it costs.
+    """One input array: how much a run reads of it, and what a block of it costs.
 
     Attributes
     ----------
@@ -62,31 +62,31 @@ class ArrayPlan:
         return (self.num_bytes * self.reads[0], self.num_bytes * self.reads[1])
 
     def transient_bytes(self, rows: int) -> int:
-        """Bytes held beside a block while it is read: chunks in flight, encoded and decoded."""
+        """Return the bytes held beside a block while it is read: encoded and decoded chunks."""
         block = rows * self.row_bytes
         if self.kind == "stored":
             in_flight = min(max(block, self.chunk_bytes), self.in_flight_bytes)
             return math.ceil(in_flight * (1 + self.stored_share))
-        # A Dask array's block may be put together of smaller ones.
+        # A block of a Dask array may be joined from smaller chunks.
         return block if self.kind == "lazy" else 0
 
 
 @dataclass(frozen=True)
 class SectionPlan:
-    """One pool: its arrays, its blocks, its tasks and what it writes.
+    """One section of a run: its arrays, its blocks, its tasks and what it writes.
 
     Attributes
     ----------
     name : {"labeled", "unlabeled"}
     num_rows, num_blocks, block_rows : int
     reason : str
-        Why a block has so many rows.
+        Why blocks have this many rows.
     arrays : tuple of ArrayPlan
     num_tasks : int
     column_bytes : int
-        Bytes written a row.
+        Bytes written per row.
     state_bytes : int
-        Most bytes of what a block's task returns.
+        Most bytes that the task of a block returns.
     kernel_bytes : int
         Most bytes the kernels take beside their block.
     """
@@ -120,14 +120,14 @@ class SectionPlan:
         for array in self.arrays:
             held += self.block_rows * array.row_bytes
             reading.append(held + array.transient_bytes(self.block_rows))
-        # The columns, and of one of them its chunk before and after compression.
+        # All columns, and one column's chunk before and after compression.
         written = self.column_bytes + 2 * WIDEST_COLUMN_BYTES
         computing = held + self.block_rows * written
         return max(*reading, computing) + self.kernel_bytes + 3 * self.state_bytes
 
 
 def describe_section(section: SectionPlan) -> list[tuple[str, str]]:
-    """Lines of a plan on one pool."""
+    """Return the lines of a plan that describe one section."""
     lines = [
         (
             section.name,

@@ -30,7 +30,7 @@ from daskal.runs.store import SCORE_STAGES, Claim, SectionWriter
 
 @dataclass(frozen=True)
 class Passes:
-    """Both passes of a run, and where they keep what is finished."""
+    """Both passes of a run, and where they record finished blocks."""
 
     given: RunInputs
     root: Any
@@ -44,7 +44,7 @@ class Passes:
         return Records.of_stage(self.root, self.claim, stage, on_invalid=self.on_invalid)
 
     def estimate(self, options: Options) -> Estimate | None:
-        """Return the estimate of pass 1; None without labeled data."""
+        """Return the estimate of pass 1, None without labeled data."""
         labeled = self.given.labeled
         if labeled is None:
             return None
@@ -57,7 +57,7 @@ class Passes:
             raise
 
     def compare_reads(self, labeled: LabeledData, stage: str) -> None:
-        """Refuse a stage that saw other votes than the first read, and forget where it did."""
+        """Refuse a stage that read other votes than the first one, and forget those blocks."""
         first, later = self.records("votes"), self.records(stage)
         changed = forget_changed(first, later, labeled.blocks.row_chunks)
         if changed:
@@ -87,7 +87,7 @@ class Passes:
         rule = estimate.rule(match_annotators(estimate, labeled.labels))
         tally: LabeledTally = self.score("labeled", labeled.blocks, store_labeled_block, rule)
         if not np.array_equal(tally.annotators.num, estimate.votes):
-            # An estimate that was given counts the votes of other data.
+            # A given estimate has counted the votes of other data.
             self.compare_reads(labeled, SCORE_STAGES["labeled"])
         return tally
 
@@ -107,7 +107,7 @@ def report_findings(
     on_invalid: str,
     names: findings.Names,
 ) -> None:
-    """Raise or warn of the rows at fault, and warn of workers that round differently."""
+    """Raise an error or warn of rows at fault; warn of workers that round differently."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
     found = findings.merge_all(tally.findings for tally in tallies)
@@ -126,7 +126,7 @@ def report_findings(
 
 
 class Writer(Protocol):
-    """What takes the columns of some rows."""
+    """A writer of the columns of some rows."""
 
     def write(self, start: int, stop: int, columns: Mapping[str, NDArray[Any]]) -> None:
         """Write rows ``start:stop``."""

@@ -1,4 +1,4 @@
-"""What a run would do, from its inputs' metadata alone."""
+"""The plan of a run, from its inputs' metadata alone."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Plan(Summarized):
     Attributes
     ----------
     sections : tuple of SectionPlan
-        The labelled data and the pool, those that are given.
+        The labeled data and the pool, those that are given.
     threads : int
-        Tasks a worker runs at once.
+        Tasks that a worker runs at once.
     memory_limit : int or None
         Bytes a worker may take.
 
@@ -62,7 +62,7 @@ class Plan(Summarized):
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of both pools."""
+        """Blocks of all sections."""
         return sum(section.num_blocks for section in self.sections)
 
     @property
@@ -116,15 +116,15 @@ class Plan(Summarized):
         ways = []
         if self.threads > 1 and alone <= usable:
             possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
-            ways.append(f"use {possible} thread(s) a worker instead of {self.threads}")
+            ways.append(f"use {possible} thread(s) per worker instead of {self.threads}")
         enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
-        ways.append(f"set a memory limit of {enough} a worker")
+        ways.append(f"set a memory limit of {enough} per worker")
         coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
         if coarse:
             names = ", ".join(array.name for array in coarse)
             ways.append(f"store {names} in smaller chunks (64 MiB or less)")
         raise MemoryLimitError(
-            f"needed: {format_bytes(self.worker_bytes)} a worker ({self.threads} task(s) of "
+            f"needed: {format_bytes(self.worker_bytes)} per worker ({self.threads} task(s) of "
             f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
             f"worker itself); allowed: {format_bytes(usable)} (70 % of the limit of "
             f"{format_bytes(self.memory_limit)}: Dask's workers begin to spill there); block: "
@@ -147,7 +147,7 @@ class Plan(Summarized):
         ]
         if self.memory_limit is not None:
             verdict = "fits" if self.fits else "does not fit"
-            lines.append(("limit", f"{format_bytes(self.memory_limit)} a worker: {verdict}"))
+            lines.append(("limit", f"{format_bytes(self.memory_limit)} per worker: {verdict}"))
         return lines
 
 
@@ -217,7 +217,7 @@ def plan_run(
     memory_limit: int | str | None,
     threads: int | None = None,
 ) -> Plan:
-    """The plan of a run whose inputs are open; without a consensus to find, there is no pass 1."""
+    """Return the plan of a run with opened inputs; no consensus method means no pass 1."""
     pass_1_reads = 0 if consensus_method is None else PASS_1_READS[consensus_method]
     sections = []
     if given.labeled is not None:
@@ -249,7 +249,7 @@ def plan_section(
     reads: tuple[int, int],
     state_bytes: int,
 ) -> SectionPlan:
-    """The plan of one pool."""
+    """Return the plan of one section."""
     blocks, probs = data.blocks, data.probs
     num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
     size = block_size(blocks.sources)
@@ -271,13 +271,13 @@ def plan_section(
     )
 
 
-# A compressed label, one code of few, takes no more than this.
+# A compressed label takes no more than this: it is one of few codes.
 LABEL_BYTES = 2
 
 
 def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> ArrayPlan:
-    """The plan of one array."""
-    # Most of a sparse vote is the number of its annotator, which is no code of few.
+    """Return the plan of one array."""
+    # Most of a sparse vote is its annotator's number, which compresses less than a label.
     is_few_codes = is_labels and source.is_compressed and not source.is_sparse
     return ArrayPlan(
         source.name,

@@ -1,4 +1,4 @@
-"""The manifest of a run: one record a finished block, holding what the block's task returned.
+"""The manifest of a run: one record per finished block, with the result of the block's task.
 
 A record is written after its block's data, as one object. It is a NumPy archive without pickled
 objects: arrays as they are, everything else as JSON.
@@ -43,7 +43,7 @@ KINDS = {
 
 
 def flatten(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
-    """A state as JSON, its arrays taken out."""
+    """Return a state as JSON, its arrays taken out."""
     if isinstance(value, np.ndarray):
         arrays.append(value)
         return {"array": len(arrays) - 1}
@@ -58,7 +58,7 @@ def flatten(value: Any, arrays: list[np.ndarray[Any, Any]]) -> Any:
 
 
 def restore(tree: Any, arrays: Any) -> Any:
-    """The state again."""
+    """Return the state that :func:`flatten` took apart."""
     if isinstance(tree, list):
         return tuple(restore(part, arrays) for part in tree)
     if not isinstance(tree, dict):
@@ -69,7 +69,7 @@ def restore(tree: Any, arrays: Any) -> Any:
 
 
 def encode(state: Any) -> bytes:
-    """A block's state as bytes."""
+    """Return a block's state as bytes."""
     arrays: list[np.ndarray[Any, Any]] = []
     text = json.dumps(flatten(state, arrays))
     named: dict[str, Any] = {f"array_{at}": array for at, array in enumerate(arrays)}
@@ -79,20 +79,20 @@ def encode(state: Any) -> bytes:
 
 
 def decode(content: bytes) -> Any:
-    """The state behind some bytes; its checksums are compared."""
+    """Return the state that bytes hold; the archive's checksums are compared."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return restore(json.loads(arrays["state"].tobytes()), arrays)
 
 
 def has_faults(state: Any) -> bool:
-    """Whether a block's state tells of rows at fault."""
+    """Return whether a block's state contains rows at fault."""
     if isinstance(state, tallies.LabeledTally):
         state = state.scores
     return bool(getattr(state, "findings", None))
 
 
 def finished_blocks(store: Any, prefix: str) -> frozenset[int]:
-    """The blocks that have a record below a prefix."""
+    """Return the blocks that have a record under a prefix."""
     found = (
         re.fullmatch(r"(\d+)\.npz", key.rsplit("/", 1)[-1])
         for key in list_keys(store, f"{prefix}/")
@@ -101,7 +101,7 @@ def finished_blocks(store: Any, prefix: str) -> frozenset[int]:
 
 
 def stage_prefix(root: Any, stage: str) -> str:
-    """Where the records of a stage are."""
+    """Return the prefix under which the records of a stage are kept."""
     return join_key(root, f"{RECORDS}/{stage.replace(' ', '-')}")
 
 
@@ -120,11 +120,11 @@ class Records:
 
     @classmethod
     def of_stage(cls, root: Any, claim: Claim, stage: str, *, on_invalid: str) -> Records:
-        """The records of a stage of the run that has the claim."""
+        """Return the records of a stage of the run that has the claim."""
         return cls(root.store, stage_prefix(root, stage), claim, on_invalid)
 
     def key(self, block: int) -> str:
-        """Key of a block's record."""
+        """Return the key of a block's record."""
         return f"{self.prefix}/{block:07d}.npz"
 
     def put(self, block: int, state: Any) -> None:
@@ -135,7 +135,7 @@ class Records:
         put_bytes(self.store, self.key(block), encode(state))
 
     def get(self, block: int) -> Any:
-        """The state of a finished block."""
+        """Return the state of a finished block."""
         key = self.key(block)
         content = get_bytes(self.store, key)
         try:
@@ -150,23 +150,23 @@ class Records:
             ) from error
 
     def forget(self, block: int) -> None:
-        """Take a block for unfinished."""
+        """Mark a block as unfinished."""
         remove_key(self.store, self.key(block))
 
     def finished(self) -> frozenset[int]:
-        """The blocks that have a record."""
+        """Return the blocks that have a record."""
         return finished_blocks(self.store, self.prefix)
 
 
 def is_same(first: LabelStatistics, later: ConsensusStatistics | LabeledTally) -> bool:
-    """Whether a later read of the same rows counted the same votes."""
+    """Return whether a later read of the same rows counted the same votes."""
     if isinstance(later, ConsensusStatistics):
         return int(later.consensus_counts.sum()) == first.num_multiple
     return np.array_equal(later.annotators.num, first.votes)
 
 
 def forget_changed(first: Records, later: Records, row_chunks: tuple[int, ...]) -> str:
-    """Forget the blocks that a later read saw otherwise; their rows in words, if there are any."""
+    """Forget the blocks that a later read saw differently; return their rows in words, if any."""
     edges = np.cumsum([0, *row_chunks])
     changed = [
         block

@@ -29,7 +29,7 @@ from daskal.version import __version__
 
 
 def read_contents(path: str, root: Any) -> Contents:
-    """Return the small tables of a finished store; no score is read."""
+    """Return the small tables of a finished store, without reading any score."""
     path = redacted(path)
     attrs = root.attrs[store.ATTRS]
     if attrs["status"] != store.FINISHED:
@@ -72,9 +72,9 @@ class Run(Summarized):
     estimate : Estimate or None
         None where a pool was scored without one.
     scores, pool : dask.array.Array of shape (N,) and (U,), float64, or None
-        ActiveLab scores of the labelled examples and of the pool.
+        ActiveLab scores of the labeled examples and of the pool.
     annotator_stats : pandas.DataFrame or None
-        One row an annotator, the worst first.
+        One row per annotator, the worst first.
     batch : pandas.DataFrame
         The next batch, as :func:`daskal.next_batch` returns it.
 
@@ -137,11 +137,11 @@ class Run(Summarized):
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """Scalars, inputs, options, versions: what the store says of its making."""
+        """Scalars, inputs, options and versions, as the store records them."""
         return dict(self.root.attrs[store.ATTRS])
 
     def finished_rows(self, section: str) -> list[tuple[int, int]]:
-        """Ranges of rows of ``"labeled"`` or ``"unlabeled"`` whose scores are stored."""
+        """Return the ranges of rows of ``"labeled"`` or ``"unlabeled"`` whose scores are stored."""
         array = tables.member(self.root, f"{section}/score")
         if array is None:
             return []
@@ -161,7 +161,7 @@ class Run(Summarized):
     def summary(self) -> list[tuple[str, str]]:
         """Return the run in a few lines of (name, value), for people."""
         sizes = {
-            "labelled examples": ("labeled", self.scores),
+            "labeled examples": ("labeled", self.scores),
             "pool": ("unlabeled", self.pool),
         }
         lines = [("path", redacted(self.path))]
@@ -174,7 +174,7 @@ class Run(Summarized):
         if finished:
             counts = self.batch["pool"].value_counts()
             parts = (
-                f"{counts.get('labeled', 0):,} labelled, {counts.get('unlabeled', 0):,} of the pool"
+                f"{counts.get('labeled', 0):,} labeled, {counts.get('unlabeled', 0):,} of the pool"
             )
             lines.append(("next batch", f"{len(self.batch):,} ({parts})"))
             invalid = self.attrs["num_invalid_rows"]
@@ -199,7 +199,7 @@ class Run(Summarized):
 
     @property
     def scores(self) -> da.Array | None:
-        """Scores of the labelled examples."""
+        """Scores of the labeled examples."""
         return self._scores("labeled")
 
     @property
@@ -208,12 +208,12 @@ class Run(Summarized):
         return self._scores("unlabeled")
 
     def ids(self, section: str) -> Any | None:
-        """The stored ids of a section's examples."""
+        """Return the stored ids of a section's examples."""
         return section_ids(self.root)[section]
 
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
-        """One row an annotator, the worst first."""
+        """One row per annotator, the worst first."""
         table = tables.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
         if table is None:
             return None
@@ -235,9 +235,9 @@ class Run(Summarized):
         exclude: Any = None,
         max_annotations: int | None = None,
     ) -> pd.DataFrame:
-        """Return another batch, from the stored scores: :func:`daskal.next_batch` says how.
+        """Return another batch from the stored scores, as :func:`daskal.next_batch` does.
 
-        ``max_annotations`` and ``max_relabel_fraction`` go by the stored number of annotations.
+        ``max_annotations`` and ``max_relabel_fraction`` use the stored number of annotations.
 
         Examples
         --------
@@ -268,9 +268,9 @@ class Run(Summarized):
         Parameters
         ----------
         out : str or path, optional
-            File to write the page to; of files that are there, only an earlier report is replaced.
-            Of more than 10,000 annotators the page lists the best and the worst; a CSV of all of
-            them is then written beside it.
+            File to write the page to. Of existing files, only an earlier report is replaced. If
+            there are more than 10,000 annotators, the page lists the best and the worst, and a CSV
+            of all of them is written beside it.
 
         Returns
         -------

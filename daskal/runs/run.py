@@ -1,4 +1,4 @@
-"""Both passes, from inputs to a finished store; what an interrupted run left is taken up."""
+"""Both passes, from inputs to a finished store; an interrupted run is continued."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(
 ) -> Run:
     """Return the result of both passes, written to a store (runs now).
 
-    Pass 1 reads each block of the labelled data at most twice, pass 2 every block once; scores, the
+    Pass 1 reads each block of the labeled data at most twice, pass 2 every block once; scores, the
     next batch and the tables come out of the same read. Runs on whatever Dask scheduler is active.
     An interrupted run leaves a store that ``resume=True`` continues: it is bound to the inputs'
     resolved URLs, their arrays' metadata and the options, not to the values stored.
@@ -176,7 +176,7 @@ def describe_run(
     options: Mapping[str, Any],
     estimate: Estimate | None,
 ) -> dict[str, Any]:
-    """What the store is to say of the run: inputs, options, and the fingerprint it is bound to."""
+    """Return what the store records of the run: inputs, options, and the fingerprint."""
     identity = {
         "version": __version__,
         **given.fingerprint(),
@@ -194,7 +194,7 @@ def describe_run(
 
 
 def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -> bool:
-    """Whether this very run is finished; refuses if what is there is another one."""
+    """Return whether this same run has finished; refuse a store that holds another run."""
     found = store.find(path, storage_options)
     if found is None or found["status"] == store.CREATING:
         return False
@@ -211,7 +211,7 @@ def is_finished(path: str, attrs: Mapping[str, Any], storage_options: Storage) -
 
 
 def refuse_other_version(path: str, found: Mapping[str, Any]) -> None:
-    """Refuse to resume a run that another version of daskal began: what it recorded is foreign."""
+    """Refuse to resume another version's run, whose records may be of another form."""
     version = found.get("version")
     if version != __version__:
         raise ResumeError(
@@ -229,7 +229,7 @@ def begin(
     resume: bool,
     storage_options: Storage,
 ) -> tuple[Any, Claim]:
-    """The store to write to, new or that of the interrupted run."""
+    """Return the store to write to, a new one or the interrupted run's."""
     found = store.find(path, storage_options)
     if found is not None and not (overwrite or resume):
         running = found["status"] == store.RUNNING
@@ -246,7 +246,7 @@ def begin(
 
 
 def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[str, Any]:
-    """Numbers of the run for the store's attrs."""
+    """Return the numbers of the run that go into the store's attributes."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
     levels = {level for tally in tallies for level in tally.cpu_levels}
@@ -254,7 +254,7 @@ def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[s
     return {
         "num_labeled_rows": 0 if labeled is None else labeled.scores.num_rows,
         "num_unlabeled_rows": 0 if unlabeled is None else unlabeled.num_rows,
-        # A row at fault has no score, however many faults it has.
+        # Counted by missing scores, as a row may have several faults.
         "num_invalid_rows": sum(tally.num_rows - int(tally.histogram.sum()) for tally in tallies),
         "invalid": findings.summarize(found),
         "cpu_levels": sorted(levels),

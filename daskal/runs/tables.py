@@ -1,4 +1,4 @@
-"""The next batch in a store, ids included, whatever kind they are and whichever pool has them."""
+"""The next batch in a store, with ids of any kind, which some examples may lack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from daskal.runs.inputs import RunInputs
 from daskal.storage.stores import update_attributes
 from daskal.storage.tables import member, read_table, write_column, write_table
 
-# Attribute of stored ids that are text but stand for something else.
+# Attribute of stored ids whose texts stand for values of another kind.
 ID_KIND = "daskal_kind"
 
 
@@ -43,7 +43,7 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
     batch = add_ids(batch, ids[LABELED], ids[UNLABELED])
     columns = {str(name): batch[name].to_numpy() for name in batch}
     if "id" in columns and columns["id"].dtype.kind not in "iu":
-        # An array has one type: where ids are of several, or some are unknown, they are text.
+        # An array has one type: ids of several types, or of which some are unknown, become text.
         known = batch["id"].notna().to_numpy()
         texts = np.full(len(batch), "", dtype=object)
         texts[known] = plain_texts(as_index(batch["id"][known].tolist()))
@@ -52,7 +52,7 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
 
 
 def stored_batch(root: Any) -> pd.DataFrame:
-    """Return the batch of a store, ids as the examples have them."""
+    """Return the batch of a store, its ids of the same kind as the examples' ids."""
     table = read_table(root, "batch", ("rank", "pool", "row", "score"))
     assert table is not None
     table = table[[name for name in COLUMNS if name in table]]
@@ -68,7 +68,7 @@ def stored_batch(root: Any) -> pd.DataFrame:
 
 
 def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
-    """Return ids of a table, where numbers may be text, as the examples have them."""
+    """Return the ids of a table, in which numbers may be text, as the examples' own kind."""
     if known.array.dtype.kind in "iu":
         return [int(value) for value in values]
     if known.array.dtype.kind == "f":
@@ -77,7 +77,7 @@ def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
 
 
 def write_ids(root: Any, given: RunInputs) -> None:
-    """Store the examples' ids where they are known, and what their texts stand for."""
+    """Store the examples' known ids, and the kind of value that their texts stand for."""
     for section, ids in given.ids.items():
         storable = StorableIds(ids)
         kind = {} if storable.text_kind is None else {ID_KIND: storable.text_kind}
@@ -89,7 +89,7 @@ def write_ids(root: Any, given: RunInputs) -> None:
 def annotator_columns(
     state: AnnotatorStatistics, labels: Labels, estimate: Estimate
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The annotators with labels, in the order of their columns."""
+    """Return the annotators with labels, in the order of their columns."""
     column = pd.RangeIndex(labels.num_annotators)
     table = annotator_table(state, estimate, column).sort_index()
     ids = annotator_index(labels, estimate.annotator_ids)
@@ -118,7 +118,7 @@ def write_tables(
     if labeled is not None:
         assert estimate is not None
         if estimate.class_names is not None:
-            # What the codes stand for, for whoever reads the store.
+            # The names of the class codes, for readers of the store.
             column = root["labeled/consensus_label"]
             update_attributes(column, {"classes": list(estimate.class_names)})
         assert given.labeled is not None

@@ -1,1 +1,1 @@
-"""Bytes in and out: the only code that opens or writes a store."""
+"""Reading and writing: the only code that opens or writes a store."""

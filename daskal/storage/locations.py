@@ -14,7 +14,7 @@ from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import explain, redacted, showable
 from daskal.storage.retries import is_busy, with_retries
 
-# Clients of object stores retry for minutes; whoever waits at the door is told sooner.
+# Clients of object stores retry for minutes; a caller who opens something is answered sooner.
 OPEN_SECONDS = 20.0
 
 FILE_SCHEME = "file://"
@@ -23,7 +23,7 @@ _TABLES = (
     "Votes in long format become a store with {daskal.import_votes}, a matrix with "
     "zarr.save_array('name.zarr', matrix)."
 )
-# What another tool of the field would do with a file that holds no Zarr.
+# Advice for files that hold no Zarr, by their endings.
 _ADVICE_BY_SUFFIX = {
     ".npy": "Store it as Zarr, zarr.save_array('name.zarr', np.load(path)), or, in Python, pass "
     "np.load(path, mmap_mode='r').",
@@ -34,13 +34,13 @@ _ADVICE_BY_SUFFIX = {
 
 
 def is_url(path: str) -> bool:
-    """Whether fsspec, not the operating system, is to open a path."""
+    """Return whether a path is opened by fsspec, not by the operating system."""
     return "://" in path or "::" in path
 
 
 @contextlib.contextmanager
 def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) -> Iterator[None]:
-    """Turn whatever a file system or Zarr raises into one clear error."""
+    """Turn any error of a file system or of Zarr into one clear error."""
     where = redacted(where)
     try:
         yield
@@ -64,12 +64,12 @@ def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) ->
 
 
 def options_for(path: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Storage options for a path: a local one beside a URL takes none."""
+    """Return the storage options for a path; a local path given beside a URL takes none."""
     return dict(options) if options and is_url(path) else None
 
 
 def reach(path: str, options: Mapping[str, Any] | None) -> None:
-    """Find out in time whether the store behind a URL answers, and lets us in."""
+    """Check that the store under a URL answers in time, and grants access."""
     if is_url(path):
         from zarr.buffer import default_buffer_prototype
 
@@ -77,7 +77,7 @@ def reach(path: str, options: Mapping[str, Any] | None) -> None:
 
 
 def reach_file(path: str, options: Mapping[str, Any] | None) -> None:
-    """Find out in time whether the storage behind a URL answers, whatever is stored there."""
+    """Check that the storage under a URL answers in time, whatever is stored there."""
     if is_url(path):
         from zarr.abc.store import RangeByteRequest
         from zarr.buffer import default_buffer_prototype
@@ -89,9 +89,9 @@ def reach_file(path: str, options: Mapping[str, Any] | None) -> None:
 def wait_for_answer(request: Coroutine[Any, Any, Any]) -> None:
     """Wait for the answer to a request, but not as long as clients of object stores would.
 
-    One request alone: of several that Zarr has under way, one that fails leaves the others
-    retrying, and complaining when the program ends. An endpoint that is busy has answered: what
-    is asked of it next is asked again.
+    Only one request is sent: if one of several fails in Zarr, the others go on retrying, and warn
+    when the program ends. That an endpoint is busy is an answer: the requests that follow are
+    retried.
     """
 
     async def ask() -> None:
@@ -105,7 +105,7 @@ def wait_for_answer(request: Coroutine[Any, Any, Any]) -> None:
 
 
 def url_store(path: str, options: Mapping[str, Any] | None) -> Any:
-    """The Zarr store behind a URL, for reading."""
+    """Return the Zarr store under a URL, for reading."""
     from zarr.storage import FsspecStore
 
     missing: tuple[type[Exception], ...] = (
@@ -114,7 +114,7 @@ def url_store(path: str, options: Mapping[str, Any] | None) -> Any:
         NotADirectoryError,
     )
     if path.startswith("zip:"):
-        # What fsspec says, but for its latest releases, of what is not in a zip file.
+        # Older fsspec raises this for what is not in a zip file.
         missing += (KeyError,)
     return FsspecStore.from_url(
         path,
@@ -125,7 +125,7 @@ def url_store(path: str, options: Mapping[str, Any] | None) -> Any:
 
 
 def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
-    """The Zarr array or group under a path or URL, or inside a zip file, for reading."""
+    """Return the Zarr array or group under a path or URL, or in a zip file, for reading."""
     import zarr
 
     with storage_errors(f"read {name} from", path, options):
@@ -139,7 +139,7 @@ def open_zarr(name: str, path: str, options: Mapping[str, Any] | None) -> Any:
 
 
 def open_local(name: str, path: str) -> Any:
-    """The array or group under a local path."""
+    """Return the array or group under a local path."""
     import zarr
 
     # Workers may have another working directory.
@@ -161,7 +161,7 @@ def open_local(name: str, path: str) -> Any:
 
 
 def anchored(node: Any) -> Any:
-    """A Zarr array or group whose local store is found from any working directory."""
+    """Return a Zarr array or group whose local store is found from any working directory."""
     import zarr
 
     store = node.store
@@ -175,7 +175,7 @@ def anchored(node: Any) -> Any:
 def check_stored(name: str, array: Any) -> None:
     """Refuse a stored array that could run code when read, or whose metadata makes no sense.
 
-    Nothing of it has been read so far.
+    None of its chunks has been read before.
     """
     where = redacted(str(getattr(array, "store_path", array)))
     if not hasattr(array, "chunks"):
@@ -193,14 +193,14 @@ def check_stored(name: str, array: Any) -> None:
 
 
 def codec_names(array: Any) -> Iterator[str]:
-    """Names of the codecs in an array's metadata, of codecs in codecs too."""
+    """Yield the names of the codecs in an array's metadata, nested ones included."""
     metadata = stored_metadata(array)
     for key in ("codecs", "filters", "compressor"):
         yield from names_in(metadata.get(key))
 
 
 def names_in(codecs: Any) -> Iterator[str]:
-    """Names in codecs as JSON has them."""
+    """Yield the names of codecs in their JSON form."""
     if isinstance(codecs, Mapping):
         yield from (str(codecs[key]) for key in ("id", "name") if key in codecs)
         codecs = list(codecs.values())

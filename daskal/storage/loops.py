@@ -1,4 +1,4 @@
-"""Where a coroutine of a store runs: in the thread that asks, or in Zarr's own event loop."""
+"""Where a store's coroutine runs: in the calling thread, or in Zarr's own event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class CallersLoop(asyncio.SelectorEventLoop):
-    """An event loop that does the work meant for other threads itself."""
+    """An event loop that runs work meant for other threads in its own thread."""
 
     def run_in_executor(
         self, executor: Any, func: Callable[[*Arguments], Result], *args: *Arguments
@@ -28,7 +28,7 @@ class CallersLoop(asyncio.SelectorEventLoop):
 
 
 def run_here(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine, and all that it would have other threads do, in this thread."""
+    """Run a coroutine, and any work it gives to other threads, in this thread."""
     loop = CallersLoop()
     try:
         return loop.run_until_complete(work)
@@ -42,7 +42,7 @@ def run_here(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def in_event_loop() -> bool:
-    """Whether this thread runs an event loop already, as a notebook's does."""
+    """Return whether this thread already runs an event loop, as a notebook's does."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -52,9 +52,9 @@ def in_event_loop() -> bool:
 
 @lru_cache(maxsize=1)
 def zarr_loop(process: int) -> asyncio.AbstractEventLoop:
-    """Return the event loop in which Zarr calls stores, which each process has one of.
+    """Return the event loop in which Zarr calls stores; each process has one.
 
-    Zarr has no public name for it. But a store is called in it, and can say where it is.
+    Zarr has no public name for it, but a store is called in it and can look it up.
     """
     import zarr
     from zarr.storage import MemoryStore, WrapperStore
@@ -80,5 +80,5 @@ def run_in_zarr(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return future.result()
     finally:
-        # Whoever is interrupted while waiting leaves no request under way.
+        # An interrupt while waiting cancels the request.
         future.cancel()

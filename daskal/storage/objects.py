@@ -11,20 +11,20 @@ from daskal.storage.retries import attempt
 
 Result = TypeVar("Result")
 
-# Ends the name of what Zarr's local store has not finished writing.
+# Ending of the names of files that Zarr's local store has not finished writing.
 PARTIAL = ".partial"
 
 
 def options_of(store: Any) -> Mapping[str, Any] | None:
-    """Return the storage options that a store was opened with: no error may show their secrets."""
+    """Return the storage options of a store, whose secrets no error may show."""
     file_system = getattr(store, "fs", None)
-    # One that is not asynchronous by itself is wrapped in one that is.
+    # A file system that is not asynchronous is wrapped in one that is.
     file_system = getattr(file_system, "sync_fs", file_system)
     return getattr(file_system, "storage_options", None)
 
 
 def attempt_on(store: Any, operation: Callable[[], Result], what: str) -> Result:
-    """Return what an operation on a store returns, tried again where it fails for the moment."""
+    """Return the result of an operation on a store, retried while its error is transient."""
     return attempt(operation, what, options_of(store))
 
 
@@ -54,14 +54,14 @@ def get_bytes(store: Any, key: str) -> bytes | None:
 
 
 def forget_listings(store: Any) -> None:
-    """Have the next listing asked of the storage: other workers write, too."""
+    """Drop cached listings, as other workers write to the storage too."""
     file_system = getattr(store, "fs", None)
     if file_system is not None:
         file_system.invalidate_cache()
 
 
 def list_keys(store: Any, prefix: str) -> list[str]:
-    """Return the keys below a prefix, but for what an interrupted write left."""
+    """Return the keys under a prefix, except for what an interrupted write left."""
 
     async def collect() -> list[str]:
         forget_listings(store)
@@ -116,7 +116,7 @@ def stored_metadata(array: Any) -> dict[str, Any]:
     from zarr.buffer import default_buffer_prototype
 
     metadata: dict[str, Any] = {}
-    # As they are stored: in memory, versions of Zarr differ.
+    # As they are stored: their form in memory depends on the version of Zarr.
     for key, content in array.metadata.to_buffer_dict(default_buffer_prototype()).items():
         if key != ".zattrs":
             metadata.update(json.loads(content.to_bytes()))

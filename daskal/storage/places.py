@@ -1,8 +1,7 @@
-"""Where things are stored: one place however it is written, and what reads from below it.
+"""Where things are stored: one place however it is written, and what reads from inside it.
 
-A run or an import may replace what an earlier one left under ``out``. Nothing that is a source of
-the new one may lie there, whichever way it is named: by a link, a URL, an opened array, or
-somewhere in a Dask graph.
+A run or an import may replace what an earlier one left under ``out``. No source of the new one may
+lie there, however it is given: by a link, a URL, an opened array, or somewhere in a Dask graph.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from daskal.errors import InputError
 from daskal.storage.redaction import redacted
 
 LOCAL = "file"
-# Other words for one kind of storage.
+# Other names of the same kind of storage.
 SCHEMES = {"": LOCAL, "local": LOCAL, "s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}
-# What holds an array inside it, in Zarr, xarray, Dask and here.
+# Attributes that hold the array inside an object, in Zarr, xarray, Dask and here.
 HOLDERS = ("array", "_array", "zarr_array", "members", "reader", "readers", "func", "value")
-# Objects within objects are followed so far down.
+# How deep objects within objects are searched.
 DEPTH = 12
 
 
 class Place(NamedTuple):
-    """Where something is stored: the kind of storage, and the way down to it."""
+    """Where something is stored: the kind of storage, and the path in it."""
 
     scheme: str
     parts: tuple[str, ...]
@@ -52,15 +51,15 @@ def place_of_path(path: str | os.PathLike[str]) -> Place:
     if scheme == LOCAL:
         rest = unquote(urlsplit(text).path) if text.startswith("file:") else rest
         return Place(LOCAL, Path(os.path.realpath(os.path.expanduser(rest))).parts)
-    # Without a user or a query, which say who asks and not where.
+    # Without user and query, which say who reads and not where from.
     host, *parts = rest.partition("?")[0].split("/")
     return Place(scheme, tuple(part for part in (host.rpartition("@")[2], *parts) if part))
 
 
 def place_of_node(node: Any) -> Place | None:
-    """Return the place of a Zarr array or group; None where its store is no place, as memory is."""
+    """Return the place of a Zarr array or group, None if its store has none, as in memory."""
     store = node.store
-    # Stores that pass requests on hold the one that answers them.
+    # Stores that wrap another one hold it as an attribute.
     while not hasattr(store, "fs") and hasattr(store, "_store"):
         store = store._store
     file_system = getattr(store, "fs", None)
@@ -79,11 +78,11 @@ def place_of_node(node: Any) -> Place | None:
 
 
 def places_in(value: Any, seen: dict[int, Any] | None = None, depth: int = 0) -> Iterator[Place]:
-    """Yield the places that a value reads from, as far as that can be told."""
+    """Yield the places that a value reads from, as far as they can be found."""
     seen = {} if seen is None else seen
     if value is None or depth > DEPTH or id(value) in seen:
         return
-    # Held, so that no later object gets the same id.
+    # Kept alive, so that no later object gets the same id.
     seen[id(value)] = value
     if isinstance(value, str | os.PathLike):
         yield place_of_path(value)
@@ -107,7 +106,7 @@ def places_of_memory_map(array: Any) -> Iterator[Place]:
 
 
 def parts_of(value: Any) -> Iterable[Any]:
-    """Return what a value is made of, where one part may read from somewhere."""
+    """Return the parts of a value that may read from storage."""
     if isinstance(value, Mapping):
         return [part for part in value.values() if not is_plain(part)]
     if isinstance(value, list | tuple | set | frozenset):
@@ -125,7 +124,7 @@ def parts_of(value: Any) -> Iterable[Any]:
 
 
 def graph_of(collection: Any) -> list[Any]:
-    """Return the tasks of a Dask collection, and what its expressions name."""
+    """Return the tasks of a Dask collection, and the operands of its expressions."""
     expression = getattr(collection, "expr", None)
     operands: list[Any] = []
     if expression is not None and hasattr(expression, "walk"):
@@ -135,7 +134,7 @@ def graph_of(collection: Any) -> list[Any]:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether a value is a number or the like, which reads from nowhere."""
+    """Return whether a value is a number or the like, which reads from no storage."""
     return value is None or isinstance(value, bool | int | float | complex | slice)
 
 
@@ -143,7 +142,7 @@ def is_plain(value: Any) -> bool:
 
 
 def refuse_sources_under(out: str | os.PathLike[str], sources: Mapping[str, Any]) -> None:
-    """Refuse to write where something is read from, before anything is touched.
+    """Refuse to write where something is read from, before anything is written.
 
     Raises
     ------
@@ -167,7 +166,7 @@ def refuse_sources_under(out: str | os.PathLike[str], sources: Mapping[str, Any]
 
 
 def is_array(source: Any) -> bool:
-    """Return whether a source is one array or file, within which nothing else has its place."""
+    """Return whether a source is one array or file, which nothing else can lie in."""
     return hasattr(source, "chunks") or isinstance(source, np.ndarray)
 
 

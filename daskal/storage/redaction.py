@@ -10,15 +10,15 @@ _SECRET_NAME = re.compile("key|secret|token|pass|cred|auth|sas|connection", re.I
 
 
 def redacted(text: str) -> str:
-    """A text without the users, passwords and signatures that URLs in it hold."""
+    """Return a text without the users, passwords and signatures in its URLs."""
     text = re.sub(r"://[^/@\s'\"]*@", "://...@", text)
-    # File systems name a bucket without its scheme, and take user and password for part of it.
+    # File systems name a bucket without its scheme, and treat user and password as part of it.
     text = re.sub(r"(?<![\w.])[^/:@\s'\"()]+:[^/@\s'\"()]+@", "...@", text)
     return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)
 
 
 def secrets_of(options: Any, name: str = "") -> Iterator[str]:
-    """The values among storage options that must not be shown."""
+    """Return the values among storage options that must not be shown."""
     if isinstance(options, Mapping):
         for key, value in options.items():
             yield from secrets_of(value, str(key))
@@ -27,14 +27,14 @@ def secrets_of(options: Any, name: str = "") -> Iterator[str]:
 
 
 def explain(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
-    """Kind and text of an error, without secrets."""
+    """Return the kind and the text of an error, without secrets."""
     text = without_secrets(str(error), options).strip()
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
 
 
 def without_secrets(text: str, options: Mapping[str, Any] | None = None) -> str:
-    """A text without secrets, those among storage options too."""
+    """Return a text without secrets, including those among the storage options."""
     text = redacted(text)
     for secret in secrets_of(options):
         text = text.replace(secret, "...")
@@ -44,7 +44,7 @@ def without_secrets(text: str, options: Mapping[str, Any] | None = None) -> str:
 def showable(
     error: BaseException, options: Mapping[str, Any] | None = None
 ) -> BaseException | None:
-    """An error to raise another one from: None if its traceback would show a secret."""
+    """Return the error to raise another one from, None if its traceback would show a secret."""
     found: BaseException | None = error
     while found is not None:
         text = str(found)

@@ -1,4 +1,4 @@
-"""Storage errors that pass by themselves: what they look like, and trying again."""
+"""Transient errors of storage: how to recognize them, and retries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRANSIENT_ERRNOS = {
     errno.EPIPE,
     errno.ESTALE,
     errno.ETIMEDOUT,
-    # s3fs's word for an internal error of the endpoint.
+    # What s3fs calls an internal error of the endpoint.
     getattr(errno, "EREMOTEIO", errno.ETIMEDOUT),
 }
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -71,7 +71,7 @@ TRANSIENT_NAMES = {
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from."""
+    """Yield the error and those it was raised from."""
     found: BaseException | None = error
     while found is not None:
         yield found
@@ -79,7 +79,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def http_status(error: BaseException) -> tuple[int | None, str | None]:
-    """Status and code of an endpoint's answer, where the error carries one."""
+    """Return the status and the code of an endpoint's answer, where the error carries one."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return (
@@ -91,13 +91,13 @@ def http_status(error: BaseException) -> tuple[int | None, str | None]:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether the endpoint answered, and its answer was to come back later."""
+    """Return whether the endpoint answered that it is busy."""
     answers = [http_status(found) for found in causes(error)]
     return any(status in TRANSIENT_STATUS or code in TRANSIENT_CODES for status, code in answers)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may well succeed in a moment."""
+    """Return whether the same request is likely to succeed in a moment."""
     if is_busy(error):
         return True
     for found in causes(error):
@@ -112,7 +112,7 @@ def is_transient(error: BaseException) -> bool:
 def with_retries(
     operation: Callable[[], Result], what: str, options: Mapping[str, Any] | None = None
 ) -> Result:
-    """Return what the operation returns, tried again while its error is transient.
+    """Return the result of the operation, retried while its error is transient.
 
     ``what`` names the operation in the log, which shows no secret of the storage ``options``.
     """
@@ -122,7 +122,7 @@ def with_retries(
         except Exception as error:
             if not is_transient(error):
                 raise
-            # Workers that were refused together must not come back together.
+            # Random waits: workers that were refused together must not come back together.
             wait = FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
             logger.warning(
                 "%s: %s; attempt %d of %d, next one in %.1f s",
@@ -139,7 +139,7 @@ def with_retries(
 def attempt(
     operation: Callable[[], Result], what: str, options: Mapping[str, Any] | None = None
 ) -> Result:
-    """Return what the operation returns, tried again; its error as a :class:`StorageError`.
+    """Return the result of the operation, retried; raise its error as a :class:`StorageError`.
 
     ``what`` says in the error what cannot be done.
     """

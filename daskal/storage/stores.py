@@ -1,4 +1,4 @@
-"""Stores to be written to: opened, filled with groups and arrays, described by their attributes."""
+"""Stores to write to: opening them, their groups, arrays and attributes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from daskal.storage.retries import with_retries
 
 
 class NoGroupError(StorageError):
-    """Where a group was expected, there is an array."""
+    """An array where a group was expected."""
 
 
 def local_path(path: str) -> Path | None:
@@ -48,7 +48,7 @@ def open_store(path: str, storage_options: Storage, *, read_only: bool) -> Any:
 def names_under(path: str, storage_options: Storage) -> list[str] | None:
     """Return the names of what is directly under a path or URL, None where there is nothing.
 
-    A file is under its own name; an empty folder holds no names, and is there.
+    A file counts as its own only name; an empty folder exists and has no names.
     """
     place = local_path(path)
     if place is not None and not place.is_dir():
@@ -59,7 +59,7 @@ def names_under(path: str, storage_options: Storage) -> list[str] | None:
 
 
 def open_group(what: str, path: str, mode: Any, storage_options: Storage, **options: Any) -> Any:
-    """Return the root group of a store; ``what`` it is, an error says."""
+    """Return the root group of a store; ``what`` names the store in an error."""
     import zarr
     from zarr.errors import ContainsArrayError
 
@@ -122,7 +122,7 @@ def create_array(group: Any, name: str, **layout: Any) -> Any:
 
 
 def cut_array(array: Any, num_rows: int) -> None:
-    """Leave the first rows of an array, and remove the chunks of the others."""
+    """Keep the first rows of an array, and remove the chunks of the others."""
     attempt_on(
         array.store,
         lambda: array.resize((num_rows, *array.shape[1:])),
@@ -145,7 +145,7 @@ def consolidate(root: Any) -> Any:
 
     def write() -> Any:
         with warnings.catch_warnings():
-            # Zarr warns that consolidated metadata is young in format 3, and of every other object.
+            # Zarr warns that consolidated metadata is new in format 3, and of every foreign object.
             warnings.simplefilter("ignore")
             return zarr.consolidate_metadata(root.store, path=root.path)
 

@@ -18,14 +18,14 @@ from daskal.storage.stores import create_array, require_group
 
 Result = TypeVar("Result")
 
-# Rows of a chunk of a table or of ids.
+# Rows per chunk of a table or of ids.
 COLUMN_CHUNK = 2**20
 
 
 def write_table(
     root: Any, name: str, columns: Mapping[str, np.ndarray[Any, Any]], dimension: str
 ) -> None:
-    """Write a small table as one group, one array a column."""
+    """Write a small table as one group with one array per column."""
     group = require_group(root, name)
     for column, values in columns.items():
         write_column(group, column, values, dimension_names=(dimension,))
@@ -34,7 +34,7 @@ def write_table(
 def write_column(
     group: Any, name: str, values: Any, *, chunk_rows: int = COLUMN_CHUNK, **layout: Any
 ) -> None:
-    """Write one whole array, stored values chunk by chunk; names as strings of any length."""
+    """Write one whole array, copying stored values chunk by chunk; text may be of any length."""
     text = values.dtype.kind in "OUTS"
     num_rows = values.shape[0]
     step = max(1, min(num_rows, chunk_rows))
@@ -56,12 +56,12 @@ def write_column(
 
 
 def reading(root: Any, what: str) -> AbstractContextManager[None]:
-    """Turn whatever a damaged store raises into one clear error."""
+    """Turn any error of a damaged store into one clear error."""
     return storage_errors(f"read {what} in", str(root.store_path), options_of(root.store))
 
 
 def attempt_read(root: Any, what: str, operation: Callable[[], Result]) -> Result:
-    """Return what is read of a store, tried again where it fails for the moment."""
+    """Return what is read from a store, retried while the error is transient."""
     with reading(root, what):
         return with_retries(
             operation, f"reading {what} in {root.store_path}", options_of(root.store)
@@ -95,7 +95,7 @@ class Column:
         return np.dtype(self.array.dtype)
 
     def __getitem__(self, place: Any) -> np.ndarray[Any, Any]:
-        """Part of the column."""
+        """Return part of the column."""
         return attempt_read(self.array, "a block", lambda: np.asarray(self.array[place]))
 
 
@@ -113,7 +113,7 @@ def read_table(root: Any, name: str, required: Collection[str] = ()) -> pd.DataF
         lacking = sorted(set(required) - set(columns))
         if lacking:
             raise ValueError(f"columns {', '.join(lacking)} are missing")
-    # Text as pandas itself would have it, whatever Zarr hands out.
+    # Text in pandas' own dtype, whatever Zarr returns.
     return pd.DataFrame(
         {
             column: values.tolist() if values.dtype.kind in "OUT" else values

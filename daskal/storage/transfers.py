@@ -1,9 +1,9 @@
-"""Rows from and to Zarr arrays: on a local disk, in the very thread that asks for them.
+"""Rows from and to Zarr arrays: on a local disk, in the calling thread itself.
 
-Zarr hands each chunk from the caller to the thread of its event loop, from there to a pool's thread
-to be read, and to another one to be decoded. Where all cores compute, these threads wait for a core
-and for Python's lock longer than they work (measured). With one caller a core, nothing is gained by
-them either, but from storage that answers late: there, many chunks have to be in flight at once.
+Zarr passes each chunk from the caller to the thread of its event loop, from there to another thread
+to be read, and to a third one to be decoded. If all cores are busy, these threads wait for a core
+and for Python's lock longer than they work (measured). With one caller per core they gain nothing,
+except for slow storage, where many chunks have to be in flight at once.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import numpy as np
 from daskal.storage.loops import in_event_loop, run_here
 from daskal.storage.objects import attempt_on
 
-# Chunks are read together up to so many bytes: all that are asked for at once are held at once, as
-# stored and decoded, and what they take beyond what the allocator keeps has to be fetched from the
-# system page by page. That took as long as decoding (measured).
+# Most bytes of chunks read together: all chunks of one request are in memory at once, encoded and
+# decoded, and what they need beyond the memory the allocator keeps comes from the system page by
+# page. That took as long as decoding (measured).
 PIECE_BYTES = 8 * 2**20
 
 
 def is_local(array: Any) -> bool:
-    """Whether a Zarr array is on a local disk, and its blocks as a rule read by pieces."""
+    """Return whether a Zarr array is on a local disk, where blocks are mostly read in pieces."""
     from zarr.storage import LocalStore
 
     return isinstance(array.store, LocalStore)
 
 
 def can_run_here(array: Any) -> bool:
-    """Whether a Zarr array's chunks are best moved by the thread that asks."""
+    """Return whether a Zarr array's chunks are best moved by the thread that asks for them."""
     return is_local(array) and not in_event_loop()
 
 
 def pieces(array: Any, rows: slice) -> Iterator[slice]:
-    """Rows of an array in pieces of whole chunks, or whole shards."""
+    """Yield the rows of an array in pieces of whole chunks, or whole shards."""
     shape, unit = array.shape, (array.shards or array.chunks)[0]
     row_bytes = math.prod(shape[1:]) * array.dtype.itemsize
     step = unit * max(PIECE_BYTES // max(unit * row_bytes, 1), 1)
@@ -48,7 +48,7 @@ def pieces(array: Any, rows: slice) -> Iterator[slice]:
 
 
 async def read_pieces(array: Any, rows: slice) -> np.ndarray[Any, Any]:
-    """Rows of an array, read piece by piece into their place."""
+    """Return rows of an array, read piece by piece into one result."""
     from zarr.buffer import cpu
 
     values = np.empty((rows.stop - rows.start, *array.shape[1:]), dtype=array.dtype)
@@ -64,11 +64,11 @@ async def read_pieces(array: Any, rows: slice) -> np.ndarray[Any, Any]:
 
 
 def most_at_once(array: Any, axis: int = 0) -> int:
-    """Bytes of the chunks that are in flight at most while a block is read, decoded."""
+    """Return the most bytes of decoded chunks in flight while a block is read."""
     import zarr
 
     unit = array.shards or array.chunks
-    # So many chunks of an array Zarr has in flight at once; all of them where there is no limit.
+    # How many chunks of an array Zarr has in flight at once; all of them without a limit.
     concurrency = zarr.config.get("async.concurrency")
     flying = (concurrency or array.nchunks) * math.prod(unit) * array.dtype.itemsize
     if is_local(array) and axis == 0:
@@ -78,7 +78,7 @@ def most_at_once(array: Any, axis: int = 0) -> int:
 
 
 def read(array: Any, part: slice, axis: int = 0) -> Any:
-    """Part of a Zarr array along an axis, within its bounds."""
+    """Return part of a Zarr array along an axis, within its bounds."""
     selection = (*(slice(None),) * axis, part)
     if not can_run_here(array):
         return array[selection]
@@ -88,7 +88,7 @@ def read(array: Any, part: slice, axis: int = 0) -> Any:
 
 
 def write(array: Any, rows: slice, values: Any) -> None:
-    """``array[rows] = values`` of a Zarr array."""
+    """Set ``array[rows] = values`` of a Zarr array."""
     if can_run_here(array):
         run_here(array.async_array.setitem((rows,), values))
     else:

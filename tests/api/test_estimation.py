@@ -27,7 +27,7 @@ def same_bits(a, b):
 
 
 def everything(labels, probs, pool, **options):
-    """Estimate, both scores and the batch."""
+    """Return the estimate, the scores of labeled examples and of the pool, and the batch."""
     estimate = daskal.estimate(labels, probs, **options)
     scores = daskal.score_labeled(labels, probs, estimate)
     unlabeled = daskal.score_unlabeled(pool, estimate)
@@ -43,7 +43,7 @@ def assert_everything(got, expected):
 
 
 def tied(problem):
-    """Probabilities of a few distinct values: ties at every level of the majority vote."""
+    """Return probabilities of few distinct values: ties at each level of the majority vote."""
     probs = np.round(problem.pred_probs, 1) + 0.05
     return probs / probs.sum(axis=-1, keepdims=True)
 
@@ -369,10 +369,10 @@ def test_all_faults_are_told_at_once_under_any_chunking():
     assert "and 7 more" in text
     assert "beyond the last class: 22 (3)" in text
     assert "no whole number: 24 (0.5)" in text
-    with pytest.warns(daskal.DataWarning) as told:
+    with pytest.warns(daskal.DataWarning) as reported:
         estimate = daskal.estimate(labels, probs, on_invalid="nan")
-    assert len(told) == 1
-    assert str(told[0].message).splitlines()[:-1] == text.splitlines()[:-1]
+    assert len(reported) == 1
+    assert str(reported[0].message).splitlines()[:-1] == text.splitlines()[:-1]
     assert "labels: 1 row(s) at fault, where the row has a label beyond the last class" in (
         estimate.flags
     )

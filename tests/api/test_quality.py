@@ -23,7 +23,7 @@ CONVENTIONS = ("paper", "cleanlab")
 
 
 def crowd(labels, probs, **options):
-    """The three tables, in memory."""
+    """Return the three tables, in memory."""
     estimate = daskal.estimate(labels, probs, **options)
     return (
         daskal.label_quality(labels, probs, estimate).compute(),

@@ -45,11 +45,11 @@ def test_nan_is_never_chosen_and_a_batch_may_be_short() -> None:
     assert ("l", 3) not in chosen(batch)
 
 
-@pytest.mark.parametrize(("fraction", "labelled"), [(0.0, 0), (0.25, 1), (0.5, 2), (1.0, 2)])
-def test_relabelling_is_capped(fraction: float, labelled: int) -> None:
+@pytest.mark.parametrize(("fraction", "labeled"), [(0.0, 0), (0.25, 1), (0.5, 2), (1.0, 2)])
+def test_relabeling_is_capped(fraction: float, labeled: int) -> None:
     batch = daskal.next_batch(LABELED, POOL, size=4, max_relabel_fraction=fraction)
     assert len(batch) == 4
-    assert (batch["pool"] == "labeled").sum() == labelled
+    assert (batch["pool"] == "labeled").sum() == labeled
 
 
 def test_cap_is_that_of_the_decimal_fraction() -> None:
@@ -57,7 +57,7 @@ def test_cap_is_that_of_the_decimal_fraction() -> None:
     assert (batch["pool"] == "labeled").sum() == 29
 
 
-def test_examples_without_votes_do_not_count_as_labelled_again() -> None:
+def test_examples_without_votes_do_not_count_as_labeled_again() -> None:
     batch = daskal.next_batch(
         LABELED,
         POOL,
@@ -170,7 +170,7 @@ def expected(
     most: int,
     out: set[int],
 ) -> list[tuple[str, int]]:
-    """The batch by plain sorting."""
+    """Return the batch that plain sorting gives."""
     rows = [
         (score, "labeled", row, num[row] > 0)
         for row, score in enumerate(scores)
@@ -181,11 +181,11 @@ def expected(
         for row, score in enumerate(pool)
         if score == score and 100 + row not in out
     ]
-    batch, relabelled = [], 0
+    batch, relabeled = [], 0
     for _, name, row, again in sorted(rows):
-        if again and relabelled == cap:
+        if again and relabeled == cap:
             continue
-        relabelled += again
+        relabeled += again
         batch.append((name[0], row))
     return batch[:size]
 

@@ -36,7 +36,7 @@ def invoke(*arguments: str | Path) -> Result:
 
 
 def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
-    """A command in a process and a session of its own, as a terminal would start it."""
+    """Start a command in its own process and session, as a terminal would."""
     return subprocess.Popen(
         [sys.executable, "-m", "daskal.cli", *map(str, arguments)],
         cwd=folder,
@@ -50,7 +50,7 @@ def start(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
 
 
 def session_members(leader: int) -> list[str]:
-    """Commands of the live processes in a session."""
+    """Return commands of the live processes in a session."""
     listed = subprocess.run(
         ["ps", "-o", "stat=,args=", "-s", str(leader)], capture_output=True, text=True, check=False
     ).stdout
@@ -59,7 +59,7 @@ def session_members(leader: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """The folder of a demo made by the command itself, and what that printed."""
+    """Return the folder of a demo made by the command, and what the command printed."""
     folder = tmp_path_factory.mktemp("cli")
     sizes = ("--examples", "3000", "--pool", "5000", "--annotators", "12", "--classes", "4")
     running = start("demo", *sizes, "--workers", "2", "--memory-limit", "1GiB", folder=folder)
@@ -70,7 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 
 @pytest.fixture
 def arrays(tmp_path: Path) -> Path:
-    """A folder with a small labelled set, a pool and ids."""
+    """Return a folder with a small labeled set, a pool and ids."""
     random = np.random.default_rng(0)
     probs = random.dirichlet(np.ones(3), 60).astype("float32")
     labels = np.where(random.random((40, 5)) < 0.6, random.integers(0, 3, (40, 5)), -1)
@@ -152,7 +152,7 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     assert "daskal batch daskal-demo/scores.zarr" in out
     # Plain lines, as standard error is no terminal; a quiet cluster.
     lines = err.splitlines()
-    assert lines[0].startswith("3,000 examples labelled by 12 annotators, a pool of 5,000")
+    assert lines[0].startswith("3,000 examples labeled by 12 annotators, a pool of 5,000")
     assert re.fullmatch(r"Done in [\d.]+ s; no worker held more than .* of its 1\.0 GiB", lines[-1])
     progress = r"(making|pass [12]|judging): (votes|labeled|consensus|pool) +\d+/\d+ blocks .*"
     assert [line for line in lines[1:-1] if not re.fullmatch(progress, line)] == []
@@ -218,7 +218,7 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
 
 
 def workers() -> set[int]:
-    """Worker processes of clusters in this very process."""
+    """Return the worker processes of clusters in this process."""
     return {
         child.pid for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())
     }

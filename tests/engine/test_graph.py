@@ -41,7 +41,7 @@ SHOWN = "daskal-score-unlabeled"
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[zarr.Array[Any], CountingStore]:
-    """A pool of some blocks, whose reads are counted."""
+    """Return a pool of some blocks, whose reads are counted."""
     probs = make_problem(3, pool=BLOCKS * ROWS, num_classes=3).pool
     return counted_array(tmp_path / "pool", probs, chunks=(ROWS, 3))
 
@@ -55,7 +55,7 @@ def scores(stored: tuple[zarr.Array[Any], CountingStore]) -> da.Array:
 
 @contextmanager
 def computed() -> Iterator[Counter[str]]:
-    """How many tasks are computed under each name that the dashboard shows."""
+    """Yield how many tasks are computed under each name that the dashboard shows."""
     names: Counter[str] = Counter()
 
     def note(key: Any, *_: Any) -> None:
@@ -176,7 +176,7 @@ def test_blocks_of_other_arrays_are_not(
     assert same_blocks(change(scores), "daskal-again", no_findings) is None
 
 
-def test_faults_of_all_blocks_behind_lazy_inputs_are_told() -> None:
+def test_faults_of_all_blocks_behind_lazy_inputs_are_reported() -> None:
     pool = np.full((3 * ROWS, 2), 0.5)
     pool[[7, 2 * ROWS + 1]] = np.nan
     scores = daskal.score_unlabeled(da.from_array(pool, chunks=(ROWS, 2)))
@@ -264,16 +264,16 @@ def own(names: Counter[str]) -> dict[str, int]:
 
 
 def test_a_run_names_its_tasks(problem: Problem, tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with computed() as names:
         daskal.run(
             labels=problem.labels,
             pred_probs=problem.pred_probs,
             pred_probs_unlabeled=problem.pool,
             out=tmp_path / "o.zarr",
-            progress=told.append,
+            progress=reported.append,
         )
-    stages = list(dict.fromkeys(progress.stage for progress in told))
+    stages = list(dict.fromkeys(progress.stage for progress in reported))
     assert stages == ["votes", "consensus", "score labeled", "score unlabeled"]
     # Nothing else is among a stage's own: a bar of three for three blocks.
     assert own(names) == {**{shown(stage): 3 for stage in stages}, "daskal-merges": 4}
@@ -294,20 +294,20 @@ def test_a_cluster_shows_a_run_by_its_stages(
         daskal.run(pred_probs_unlabeled=problem.pool, out=tmp_path / "o.zarr")
     new = Counter(cluster.run_on_scheduler(prefixes))
     new.subtract(before)
-    told = {name for name, count in new.items() if count}
-    assert told == {SHOWN, "daskal-merges", "daskal-settings"}
+    reported = {name for name, count in new.items() if count}
+    assert reported == {SHOWN, "daskal-merges", "daskal-settings"}
 
 
 def test_an_import_names_its_tasks(tmp_path: Path) -> None:
     votes = pd.DataFrame({"task": range(40), "annotator": 1, "label": 0})
     frame = dd.from_pandas(votes, npartitions=20)
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with computed() as names:
-        daskal.import_votes(frame, tmp_path / "labels.zarr", progress=told.append)
+        daskal.import_votes(frame, tmp_path / "labels.zarr", progress=reported.append)
     assert set(own(names)) <= {shown(stage) for stage in (*IMPORT, *COMMON)}
     assert names["daskal-survey"] == 20
     assert names["daskal-write"] == 1
-    assert {progress.stage for progress in told} == {"survey", "write"}
+    assert {progress.stage for progress in reported} == {"survey", "write"}
 
 
 def test_the_demo_names_its_tasks(tmp_path: Path) -> None:
@@ -346,5 +346,5 @@ def test_every_other_task_has_a_name_that_is_listed(problem: Problem) -> None:
     assert {"models", "thresholds", "classes", "majority", "quality columns", "batch"} <= met
 
 
-def test_the_command_line_knows_every_stage_that_is_told() -> None:
+def test_the_command_line_knows_every_stage_that_is_reported() -> None:
     assert set(STAGES) == {*PASS_1, *SCORES, *DEMO, "survey", "write"}

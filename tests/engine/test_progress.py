@@ -1,4 +1,4 @@
-"""Tasks computed on any scheduler, and the progress that is told of them."""
+"""Tasks computed on any scheduler, and the progress that they report."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ STEPS = Steps("votes", "daskal-votes", (4, 4, 2))
 
 
 def test_each_step_counts_once_however_often_it_is_tried() -> None:
-    told: list[Progress] = []
-    counter = StepCounter(STEPS, told.append)
+    reported: list[Progress] = []
+    counter = StepCounter(STEPS, reported.append)
     for step in (2, 0, 2, 0):
         counter.count(step)
-    assert [(progress.done, progress.rows) for progress in told] == [(0, 0), (1, 2), (2, 6)]
-    assert {progress[::2] for progress in told} == {("votes", 3, 10)}
+    assert [(progress.done, progress.rows) for progress in reported] == [(0, 0), (1, 2), (2, 6)]
+    assert {progress[::2] for progress in reported} == {("votes", 3, 10)}
 
 
 def test_steps_of_an_earlier_run_count_from_the_start() -> None:
-    told: list[Progress] = []
-    counter = StepCounter(STEPS._replace(done={0, 2}), told.append)
+    reported: list[Progress] = []
+    counter = StepCounter(STEPS._replace(done={0, 2}), reported.append)
     counter.count(0)
     counter.count(1)
-    assert told == [Progress("votes", 2, 3, 6, 10), Progress("votes", 3, 3, 10, 10)]
+    assert reported == [Progress("votes", 2, 3, 6, 10), Progress("votes", 3, 3, 10, 10)]
 
 
 def test_the_end_is_told_though_events_were_lost() -> None:
-    told: list[Progress] = []
-    counter = StepCounter(STEPS, told.append)
+    reported: list[Progress] = []
+    counter = StepCounter(STEPS, reported.append)
     counter.finish()
     counter.finish()
-    assert told[1:] == [Progress("votes", 3, 3, 10, 10)]
+    assert reported[1:] == [Progress("votes", 3, 3, 10, 10)]
 
 
 # ------------------------------------------------------------------------------- any scheduler
@@ -56,7 +56,7 @@ def on_cluster(client: Client) -> Iterator[None]:
 
 @pytest.fixture(params=["synchronous", "threads", "processes", "cluster"])
 def active(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each kind of scheduler as the active one."""
+    """Make each kind of scheduler the active one."""
     if request.param == "cluster":
         with on_cluster(request.getfixturevalue("cluster")):
             yield request.param
@@ -70,16 +70,16 @@ def double(number: int, *, factor: int) -> list[int]:
 
 
 def test_progress_is_told_alike_on_every_scheduler(active: str) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     state = reduce_calls(
-        "make labeled", double, [[3], [4], [5]], [3, 4, 5], sum_lists, told.append, factor=2
+        "make labeled", double, [[3], [4], [5]], [3, 4, 5], sum_lists, reported.append, factor=2
     )
     assert state == [6, 8, 10]
-    assert [progress.done for progress in told] == [0, 1, 2, 3]
-    assert {(progress.stage, progress.total, progress.total_rows) for progress in told} == {
+    assert [progress.done for progress in reported] == [0, 1, 2, 3]
+    assert {(progress.stage, progress.total, progress.total_rows) for progress in reported} == {
         ("make labeled", 3, 12)
     }
-    steps = [after.rows - before.rows for before, after in itertools.pairwise(told)]
+    steps = [after.rows - before.rows for before, after in itertools.pairwise(reported)]
     assert sorted(steps) == [3, 4, 5]
 
 
@@ -88,13 +88,13 @@ def sum_lists(lists: list[list[int]]) -> list[int]:
 
 
 def test_rows_that_only_results_tell_are_counted_on_every_scheduler(active: str) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     name = new_name("survey")
     calls = call_each(name, double, [[3], [4]], announces=True, count_rows=sum, factor=1)
     steps = Steps("survey", name, (0, 0), count_rows=sum)
-    assert compute_steps([merged(calls, sum_lists)], steps, told.append) == [[3, 4]]
-    assert told[0] == Progress("survey", 0, 2, 0, 0)
-    assert told[-1] == Progress("survey", 2, 2, 7, 0)
+    assert compute_steps([merged(calls, sum_lists)], steps, reported.append) == [[3, 4]]
+    assert reported[0] == Progress("survey", 0, 2, 0, 0)
+    assert reported[-1] == Progress("survey", 2, 2, 7, 0)
 
 
 def test_several_tasks_come_back_in_order_without_progress(active: str) -> None:

@@ -177,9 +177,9 @@ def test_process_without_daskal_is_one_clear_error(
             cluster.add_worker("bare", **without)
             wait_until(lambda: len(cluster.worker_processes()) == 2)
             time.sleep(2)
-        told = run_client(paths, tmp_path / "out.zarr", scheduler=address)[-1]
-    assert told["error"] == "ClusterError"
-    assert "(no daskal)" in told["message"]
+        reported = run_client(paths, tmp_path / "out.zarr", scheduler=address)[-1]
+    assert reported["error"] == "ClusterError"
+    assert "(no daskal)" in reported["message"]
     assert not (tmp_path / "out.zarr").exists()
 
 
@@ -191,13 +191,13 @@ BRIDGE, NETWORK = f"dkbr{OWN}", f"10.231.{OWN}"
 
 
 def ip(*arguments: str, check: bool = True) -> None:
-    """One command of iproute2."""
+    """Run one command of iproute2."""
     subprocess.run(["ip", *arguments], check=check, capture_output=True)
 
 
 @pytest.fixture
 def networks() -> Iterator[list[str]]:
-    """Two network namespaces on one bridge, as two machines on one switch."""
+    """Yield two network namespaces on one bridge, like two machines on one switch."""
     if shutil.which("ip") is None:
         pytest.skip("iproute2 is not installed")
     names = [f"daskal-{OWN}-{number}" for number in range(2)]
@@ -225,7 +225,7 @@ def networks() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def separate_workers(directory: Path, names: list[str]) -> Iterator[CommandCluster]:
-    """A scheduler here, and one worker in each network."""
+    """Start a scheduler here, and one worker in each network."""
     settings = {
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s",
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",

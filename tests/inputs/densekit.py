@@ -19,7 +19,7 @@ PEOPLE = list("uvwxyz")
 
 
 def results(labels: Any, probs: Any, pool: Any) -> list[Any]:
-    """Text of the estimate without ids, and the scores of both pools."""
+    """Return the estimate's text without ids, and the scores of labeled examples and the pool."""
     estimate = daskal.estimate(labels, probs)
     plain = dataclasses.replace(estimate, annotator_ids=None, class_names=None)
     scores = daskal.score_labeled(labels, probs, estimate)

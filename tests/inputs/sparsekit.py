@@ -22,7 +22,7 @@ PROBS = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4], [0.2, 0.2, 
 
 
 def as_csr(labels: np.ndarray) -> sp.csr_array:
-    """The votes of a matrix as CSR with explicit zeros."""
+    """Return the votes of a matrix as CSR with explicit zeros."""
     rows, annotators = np.nonzero(is_vote(labels))
     classes = labels[rows, annotators].astype(np.int16)
     return sp.csr_array((classes, (rows, annotators)), shape=labels.shape)
@@ -31,7 +31,7 @@ def as_csr(labels: np.ndarray) -> sp.csr_array:
 def write_group(
     root: Path, matrix: Any, *, chunk: int = 5, zarr_format: Any = 3, **changes: Any
 ) -> zarr.Group:
-    """A CSR group as AnnData writes it; ``changes`` replace members and attributes."""
+    """Write a CSR group as AnnData does; ``changes`` replace members and attributes."""
     members = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
     attrs = {
         "encoding-type": "csr_matrix",
@@ -49,7 +49,7 @@ def write_group(
 def lazy(
     matrix: Any, rows: tuple[int, ...], columns: tuple[int, ...], form: Any = sp.csr_array
 ) -> da.Array:
-    """A Dask array of sparse blocks."""
+    """Return a Dask array of sparse blocks."""
     whole = sp.csr_matrix(matrix) if form is sp.csr_matrix else matrix
     edges = [np.cumsum([0, *sizes]) for sizes in (rows, columns)]
     blocks = [
@@ -74,7 +74,7 @@ def dask_value(value: Any) -> Any:
 
 
 def results(labels: Any, probs: Any) -> tuple[daskal.Estimate, np.ndarray]:
-    """Estimate without ids, and scores."""
+    """Return the estimate without ids, and the scores."""
     estimate = daskal.estimate(labels, probs)
     scores = daskal.score_labeled(labels, probs, estimate)
     plain = dataclasses.replace(estimate, annotator_ids=None, class_names=None)

@@ -113,7 +113,7 @@ def test_identities_are_the_same_in_another_process(array: zarr.Array, tmp_path:
 
 
 def remote(path: str, token: str) -> zarr.Array:
-    """An array on storage that is asked with options and by a URL, both of them secret."""
+    """Return an array on storage that is asked with options and by a URL, both of them secret."""
     store = FsspecStore.from_url(f"memory://{path}", storage_options={"token": token})
     return zarr.create_array(store, shape=(2,), chunks=(2,), dtype="f4", overwrite=True)
 

@@ -23,7 +23,7 @@ EDGES = (0, 1, 4)
 
 
 def read_blocks(source: Source) -> list[Any]:
-    """The blocks between the edges, by a reader that has been elsewhere."""
+    """Return the blocks between the edges, read by a reader that was pickled."""
     reader = pickle.loads(pickle.dumps(source.reader))
     cut = source.cut(EDGES)
     with dask.config.set(scheduler="synchronous"):
@@ -38,7 +38,7 @@ def read_blocks(source: Source) -> list[Any]:
 
 
 def look_up(argument: Any, graph: dict[Any, Any]) -> Any:
-    """What a task of the graph is handed for an argument, which refers to others."""
+    """Return the argument of a task in the graph, in which references are resolved."""
     if not hasattr(argument, "substitute"):
         return argument
     from dask._task_spec import Task

@@ -35,7 +35,7 @@ from tests.problems import Problem, chunkings, forbid_compute, make_problem, pro
 
 @pytest.fixture
 def small_blocks() -> Iterator[None]:
-    """Blocks of a few rows, as large data have blocks of many."""
+    """Make blocks of a few rows, so that small data have many of them."""
     with small():
         yield
 
@@ -305,7 +305,7 @@ def test_ids_that_do_not_fit_the_votes(tmp_path: Path) -> None:
 
 
 def crowd(num_rows: int, num_annotators: int) -> tuple[sp.csr_array, np.ndarray]:
-    """Three votes a row, and probabilities of ten classes."""
+    """Return three votes per row, and probabilities of ten classes."""
     rng = np.random.default_rng(0)
     annotators = np.sort(rng.integers(0, num_annotators - 2, (num_rows, 3)), axis=1)
     annotators += np.arange(3)

@@ -22,7 +22,7 @@ from tests.problems import make_problem
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    """Blocks of several tiles, of which the first one's first rows are the sample."""
+    """Make blocks of several tiles; the sample is the first rows of the first tile."""
     monkeypatch.setattr(tiles, "MIN_TILE_ROWS", 100)
     monkeypatch.setattr(tiles, "MAX_TILE_ROWS", 100)
     monkeypatch.setattr(first_pass, "SAMPLE_ROWS", 60)
@@ -30,7 +30,7 @@ def small_tiles(monkeypatch):
 
 
 def mixed_problem():
-    """Timid probabilities in the first half of the rows, far too sure ones in the second."""
+    """Return probabilities, timid in the first half of the rows, overconfident in the second."""
     problem = make_problem(3, num_examples=1200, num_classes=4, pool=None)
     probs = problem.pred_probs.copy()
     probs[:600] **= 0.2

@@ -43,7 +43,7 @@ def make_tile(rng, num_models, num_classes, num_rows, num_annotators=5):
 
 
 def cut(tile, start, stop):
-    """Rows ``start:stop`` of a tile as a tile of their own."""
+    """Return rows ``start:stop`` of a tile as a tile."""
     votes = (tile.rows >= start) & (tile.rows < stop)
     return tiles.make_tile(
         np.ascontiguousarray(tile.probs[:, :, start:stop]),

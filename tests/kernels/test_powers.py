@@ -21,7 +21,7 @@ needs_extended = pytest.mark.skipif(
 
 
 def make_numbers(num: int = 20_000) -> np.ndarray:
-    """Probabilities of all sizes a clipped one has, ends included."""
+    """Return probabilities of all magnitudes that clipped ones have, ends included."""
     rng = np.random.default_rng(0)
     sizes = np.exp(rng.uniform(np.log(1e-30), 0, num))
     near_one = 1 - rng.random(num) * 2.0 ** -rng.integers(1, 53, num)

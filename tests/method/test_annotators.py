@@ -28,7 +28,7 @@ NUM_ANNOTATORS, NUM_CLASSES = 4, 3
 
 
 def make_tile(votes: list[tuple[int, int, int]], num_rows: int) -> Tile:
-    """A tile of votes (row, annotator, class), with one model sure of nothing."""
+    """Return a tile of votes (row, annotator, class), with one model of uniform probabilities."""
     rows, annotators, classes = np.array(votes, dtype=np.int64).reshape(-1, 3).T
     probs = np.full((1, NUM_CLASSES, num_rows), 1 / NUM_CLASSES)
     return tiles.make_tile(probs, rows, annotators, classes, np.arange(num_rows))

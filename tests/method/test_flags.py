@@ -103,7 +103,7 @@ def test_classes_without_a_vote() -> None:
 
 
 def crowd(seed: int, num_rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of five good annotators, and a good model."""
+    """Return labels of five good annotators, and a good model."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, size=num_rows)
     right = rng.random((num_rows, 5)) < 0.85
@@ -142,7 +142,7 @@ def test_single_labels() -> None:
     labels[:15, 1:] = np.nan
     labels[40:] = np.nan
     found = flags(labels, one_hot(TRUTH, 3, 0.8))
-    assert "15 labelled example(s), 37.5%, have a single label" in found
+    assert "15 labeled example(s), 37.5%, have a single label" in found
     assert "20 row(s) of the labels have no label: they are scored as the pool is" in found
 
 

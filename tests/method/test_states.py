@@ -34,7 +34,7 @@ def as_block(labels, probs, start=0, stop=None):
 
 
 def assert_same(a, b):
-    """Two states are equal to the last bit."""
+    """Assert that two states are equal to the last bit."""
     assert type(a) is type(b)
     if hasattr(a, "__dataclass_fields__"):
         for name in a.__dataclass_fields__:
@@ -118,9 +118,9 @@ def test_rows_tied_to_the_end_wait_for_the_whole():
     assert state.pending.count == 1
     np.testing.assert_array_equal(state.pending.index, [0])
     rule = Draft.from_statistics(state, OPTIONS).rule()
-    settled = statistics_of_pending(state.pending, rule)
+    decided = statistics_of_pending(state.pending, rule)
     # Class 1 is the rarer one over all votes.
-    np.testing.assert_array_equal(settled.consensus_counts, [0, 1])
+    np.testing.assert_array_equal(decided.consensus_counts, [0, 1])
 
 
 def test_too_many_tied_rows_are_only_counted(monkeypatch):

@@ -21,7 +21,7 @@ NUM_ANNOTATORS, NUM_CLASSES = 6, 3
 
 
 def statistics_of(seed: int) -> AnnotatorStatistics:
-    """Statistics of a small random tile."""
+    """Return statistics of a small random tile."""
     rng = np.random.default_rng(seed)
     num = rng.integers(0, NUM_ANNOTATORS, size=5)
     annotators = [np.sort(rng.choice(NUM_ANNOTATORS, n, replace=False)) for n in num]

@@ -91,7 +91,7 @@ def same_stats(got: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 @contextlib.contextmanager
 def quiet(category: type[Warning] = DataWarning) -> Iterator[None]:
-    """Without the remarks on data that are meant here to be so."""
+    """Silence the warnings on data that is unusual here on purpose."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category)
         yield
@@ -303,7 +303,7 @@ def test_rows_without_labels_go_by_the_tie_breaks() -> None:
 
 
 def ensemble_with_ties(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two models of one temperature and different weights, which tie on a part of the pool."""
+    """Return two models of one temperature and different weights that tie on part of the pool."""
     rng = np.random.default_rng(seed)
     problem = make_problem(seed, num_examples=120, num_classes=3, labels_per_example=(2, 4))
     first = problem.pred_probs
@@ -498,13 +498,13 @@ def spoil(probs: np.ndarray, kind: str) -> np.ndarray:
 def test_probabilities_that_cleanlab_takes_are_taken(kind: str) -> None:
     problem = make_problem(17, labels_per_example=3)
     probs, pool = spoil(problem.pred_probs, kind), spoil(problem.pool, kind)
-    with pytest.warns(DataWarning) as told:
+    with pytest.warns(DataWarning) as reported:
         got = functions.get_active_learning_scores(problem.labels, probs, pool)
-    assert len(told) == 1
-    assert "pred_probs: 2 rows" in str(told[0].message)
-    assert "pred_probs_unlabeled: 2 rows" in str(told[0].message)
-    assert "3 (" in str(told[0].message)
-    assert told[0].filename == __file__
+    assert len(reported) == 1
+    assert "pred_probs: 2 rows" in str(reported[0].message)
+    assert "pred_probs_unlabeled: 2 rows" in str(reported[0].message)
+    assert "3 (" in str(reported[0].message)
+    assert reported[0].filename == __file__
     expected = oracle.cleanlab_scores(problem.labels, probs, pool)
     for mine, theirs in zip(got, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, **EXACT)

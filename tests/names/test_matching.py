@@ -391,7 +391,7 @@ KINDS = {
 
 
 def spelled(value):
-    """What a value is, from scratch: the reference that the tests compare with."""
+    """Return what a value is, written from scratch as the tests' reference."""
     if isinstance(value, bool):
         return "bool", value
     if isinstance(value, int | float):
@@ -400,7 +400,7 @@ def spelled(value):
 
 
 def containers(kind, values):
-    """The same values in whatever holds them."""
+    """Return the same values in all kinds of containers."""
 
     def make():
         yield as_index(values)
@@ -455,7 +455,7 @@ def containers(kind, values):
 
 @st.composite
 def two_sides(draw, *, unique=True, least=0):
-    """Names of one kind, some of another set or order, each side in a container of its own."""
+    """Draw names of one kind, in two sets or orders and two kinds of container."""
     kind = draw(st.sampled_from(sorted(KINDS)))
     values = draw(
         st.lists(KINDS[kind], max_size=7, min_size=least, unique_by=spelled if unique else None)

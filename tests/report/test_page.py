@@ -488,7 +488,7 @@ def profile(tmp_path: Path) -> Iterator[Path]:
 
 
 def browse(page: str, steps: str, profile: Path, width: int = 1200) -> dict[str, Any]:
-    """What the steps, in JavaScript, put into ``said``; fails on any message of the console."""
+    """Return what JavaScript steps put into ``said``; fail on any message of the console."""
     file = profile.with_suffix(".html")
     text = DRIVER.format(width=width, page=html.escape(page), steps=steps)
     file.write_text(text, encoding="utf-8")

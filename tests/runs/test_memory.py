@@ -36,7 +36,7 @@ SETTINGS = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def memory(field: str) -> int:
-    """A line of the process's status, in bytes."""
+    """Return a line of the process's status, in bytes."""
     with open("/proc/self/status") as status:
         line = next(line for line in status if line.startswith(field))
     return int(line.split()[1]) * 1024
@@ -52,7 +52,7 @@ def reset_peak() -> int:
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """One worker of one thread that has run a small job already."""
+    """Yield a worker of one thread that has already run a small job."""
     directory = tmp_path_factory.mktemp("cluster")
     with (
         command_cluster(directory, 1, **SETTINGS) as cluster,
@@ -80,7 +80,7 @@ class Stored(NamedTuple):
 
 
 def store_array(path: Path, stored: Stored, is_labels: bool) -> str:
-    """Random probabilities, which hardly compress, or some votes a row."""
+    """Store random probabilities, which hardly compress, or some votes per row."""
     dtype = np.dtype(stored.dtype)
     num_rows, num_columns = stored.shape
     array = zarr.create_array(
@@ -109,7 +109,7 @@ def store_array(path: Path, stored: Stored, is_labels: bool) -> str:
 
 
 def tile_array(path: Path, stored: Stored, is_labels: bool) -> str:
-    """One chunk under the names of all: as much to read, decode and score, but little to store."""
+    """Store one chunk under all names: as much to read, decode and score, but little to store."""
     store_array(path, stored._replace(shape=(stored.chunk_rows, stored.shape[1])), is_labels)
     zarr.open_array(path).resize(stored.shape)
     for chunk in range(1, stored.shape[0] // stored.chunk_rows):
@@ -176,7 +176,7 @@ def test_projected_peak_holds(
 
 
 def watch(dask_worker: Any) -> dict[str, Any]:
-    """A worker's peak, and what it had to do for want of memory."""
+    """Return a worker's peak, and what it did for lack of memory."""
     return {
         "peak": memory("VmHWM:"),
         "spilled": len(getattr(dask_worker.data, "slow", ())),
@@ -186,7 +186,7 @@ def watch(dask_worker: Any) -> dict[str, Any]:
 
 
 def test_ten_times_the_memory_of_all_workers(tmp_path: Path) -> None:
-    """Labelled data and pool together; no spill, no pause, no restart, within the limit."""
+    """Labeled data and pool together; no spill, no pause, no restart, within the limit."""
     limit = 640 * MIB
     rows, pool_rows, chunk = 1_000_000, 17_000_000, 5_000
     paths = {

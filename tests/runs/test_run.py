@@ -43,7 +43,7 @@ ROWS = 9_000
 
 @pytest.fixture(scope="module", autouse=True)
 def blocks_as_if_stored() -> Iterator[None]:
-    """Rows in memory cut as stored ones are."""
+    """Cut rows in memory as stored ones are cut."""
     with mock.patch.object(blocks, "MEMORY_FACTOR", 1):
         yield
 
@@ -62,7 +62,7 @@ def given(problem: Problem) -> dict[str, Any]:
 
 
 def stored(directory: Path, problem: Problem, **options: Any) -> dict[str, zarr.Array]:
-    """The inputs in counting stores, with two chunks a block."""
+    """Return the inputs in counting stores, with two chunks per block."""
     return {
         name: counted_array(
             directory / f"{name}.zarr", values, chunks=(2048, values.shape[1]), **options
@@ -76,7 +76,7 @@ class StopError(Exception):
 
 
 def stop_after(blocks: int, stage: str) -> Any:
-    """A progress callable that interrupts the run; the threads' tasks in hand still end."""
+    """Return a callback that interrupts the run; tasks that threads have begun still end."""
 
     def tell(progress: Progress) -> None:
         if progress.stage == stage and progress.done >= blocks:
@@ -251,7 +251,7 @@ def test_every_scheduler_writes_the_same_bits(
 
 @pytest.mark.parametrize("shards", [None, (4096,)])
 def test_reads_of_each_chunk(problem: Problem, tmp_path: Path, shards: Any) -> None:
-    """Promise 1: labelled chunks twice in pass 1 and once in pass 2, the pool's once."""
+    """Promise 1: labeled chunks twice in pass 1 and once in pass 2, the pool's once."""
     arrays = {}
     for name, values in given(problem).items():
         shape = None if shards is None else (*shards, values.shape[1])
@@ -319,9 +319,9 @@ def test_resume_of_a_finished_store_reads_nothing(problem: Problem, tmp_path: Pa
     before = contents(out)
     for name in arrays:
         CountingStore(tmp_path / f"{name}.zarr").forget()
-    told: list[Progress] = []
-    run = daskal.run(**arrays, out=out, resume=True, progress=told.append)
-    assert told == []
+    reported: list[Progress] = []
+    run = daskal.run(**arrays, out=out, resume=True, progress=reported.append)
+    assert reported == []
     assert run.attrs["status"] == "finished"
     assert all(not CountingStore(tmp_path / f"{name}.zarr").reads() for name in arrays)
     assert_same_store(out, before)
@@ -345,15 +345,15 @@ def test_resume_computes_only_what_is_missing(problem: Problem, tmp_path: Path, 
     with pytest.raises(StoreExistsError, match="holds a run that is not finished"):
         daskal.run(**arrays, out=out)
     reads = [CountingStore(tmp_path / f"{name}.zarr").reads() for name in arrays]
-    told: list[Progress] = []
-    daskal.run(**arrays, out=out, resume=True, progress=told.append)
+    reported: list[Progress] = []
+    daskal.run(**arrays, out=out, resume=True, progress=reported.append)
     again = [CountingStore(tmp_path / f"{name}.zarr").reads() for name in arrays]
     read_anew = sum((now - before).total() for now, before in zip(again, reads, strict=True))
-    # Labelled blocks have two arrays of two chunks; the last of three blocks one chunk of each.
+    # Labeled blocks have two arrays of two chunks; the last of three blocks one chunk of each.
     all_chunks = 3 * 2 * 5 + 5
     interrupted = sum(before.total() for before in reads)
     assert read_anew == all_chunks - interrupted
-    first = next(progress for progress in told if progress.stage == stage)
+    first = next(progress for progress in reported if progress.stage == stage)
     assert (first.done, first.total) == (len(finished), 3)
     assert first.rows == sum((4096, 4096, 808)[block] for block in finished)
     assert_same_store(out, contents(whole))
@@ -494,9 +494,9 @@ def test_rows_at_fault_are_corrected_and_the_run_resumed(problem: Problem, tmp_p
     with pytest.raises(InvalidDataError, match=r"pred_probs_unlabeled: 1 row .* 8,999 \(7\.5\)"):
         daskal.run(**arrays, out=out, resume=True)
     zarr.open_array(tmp_path / "pred_probs_unlabeled.zarr")[8999] = problem.pool[8999]
-    told: list[Progress] = []
-    daskal.run(**arrays, out=out, resume=True, progress=told.append)
-    first = next(progress for progress in told if progress.stage == "score unlabeled")
+    reported: list[Progress] = []
+    daskal.run(**arrays, out=out, resume=True, progress=reported.append)
+    first = next(progress for progress in reported if progress.stage == "score unlabeled")
     assert first.done == 2
     assert_same_store(out, contents(whole))
 

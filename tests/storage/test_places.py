@@ -23,7 +23,7 @@ VALUES = np.arange(12).reshape(6, 2)
 
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with sources of every kind in it, named from elsewhere too."""
+    """Return a folder with sources of every kind in it, also linked from elsewhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / "out.zarr"

@@ -42,7 +42,7 @@ class Endpoint:
         self.options = self.options_for(KEY)
 
     def options_for(self, key: str) -> dict[str, Any]:
-        """Options with a key of one's own."""
+        """Return options with a given key."""
         return {"key": key, "secret": SECRET, "endpoint_url": self.url}
 
     def demand_credentials(self, after: str) -> None:
@@ -58,7 +58,7 @@ class Endpoint:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Endpoint]:
-    """An S3 endpoint with the problem stored in its bucket."""
+    """Yield an S3 endpoint with the problem stored in its bucket."""
     with moto_server() as url:
         endpoint = Endpoint(url)
         fill_bucket(endpoint)
@@ -78,7 +78,7 @@ def fill_bucket(endpoint: Endpoint) -> None:
 
 
 def write_members(root: zarr.Group) -> None:
-    """Labels dense and sparse, probabilities and a pool."""
+    """Write labels, dense and sparse, probabilities and a pool."""
     root.create_array("labels", data=cast_labels(PROBLEM.labels, np.int8), chunks=(40, 7))
     root.create_array("probs", data=PROBLEM.pred_probs, chunks=(30, 3))
     root.create_array("pool", data=PROBLEM.pool, chunks=(40, 3))
@@ -355,6 +355,6 @@ def test_what_forbids_an_import_is_told_without_secrets(
             with pytest.raises(StorageError, match=r"s3://crowd/.*PermissionError") as caught:
                 daskal.import_votes(votes, out, tasks=tasks, storage_options=options)
             assert time.monotonic() - start < locations.OPEN_SECONDS
-            told = f"{caught.value}{caught.value.__cause__}{caplog.text}"
-            assert SECRET not in told
-            assert KEY not in told
+            reported = f"{caught.value}{caught.value.__cause__}{caplog.text}"
+            assert SECRET not in reported
+            assert KEY not in reported

@@ -81,7 +81,7 @@ class Flaky:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds waited, instead of waiting."""
+    """Return the seconds that would be waited, without waiting."""
     found: list[float] = []
     monkeypatch.setattr(retries.time, "sleep", found.append)
     return found

@@ -110,7 +110,7 @@ def test_bytes_in_flight(tmp_path):
 
 
 @pytest.mark.parametrize(("setting", "num_chunks"), [(3, 3), (64, 64), (None, 100)])
-def test_as_many_chunks_are_in_flight_as_zarr_is_told(setting, num_chunks):
+def test_as_many_chunks_are_in_flight_as_zarr_is_configured(setting, num_chunks):
     array = zarr.create_array(MemoryStore(), shape=(1000, 8), chunks=(10, 8), dtype="f4")
     with zarr.config.set({"async.concurrency": setting}):
         assert transfers.most_at_once(array) == num_chunks * 10 * 8 * 4

@@ -199,7 +199,9 @@ def in_rows_order(
     if own is None or index is None or is_default(index) or not isinstance(ids, pd.Index):
         return ids
     rows = match_rows(
-        Side(of, num_rows, own), Side(name, len(index), own_names(name, "rows", index)), movable=True
+        Side(of, num_rows, own),
+        Side(name, len(index), own_names(name, "rows", index)),
+        movable=True,
     )
     return ids if rows.order is None else ids.take(rows.order)
 

@@ -60,6 +60,8 @@ class Excluded:
             return cls()
         if isinstance(exclude, pd.DataFrame):
             return cls.from_batch(exclude, names)
+        if isinstance(exclude, np.ndarray) and not exclude.ndim:
+            exclude = exclude.reshape(1)
         if isinstance(exclude, str | bytes):
             raise InputError(
                 f"exclude: expected a list of ids, got the text {exclude!r}. Of a file of a batch, "

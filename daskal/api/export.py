@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from daskal.api.selection import COLUMNS
+from daskal.api.selection import COLUMNS, as_id_column
 from daskal.errors import DaskalError, InputError, StorageError, StoreExistsError
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
@@ -209,7 +209,7 @@ def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
     columns = {"pool": "pool", "row": "row", "id": id_key}
     return pd.DataFrame(
         {
-            name: pd.Series([item[key] for item in data], dtype=object).infer_objects()
+            name: as_id_column([item[key] for item in data])
             for name, key in columns.items()
             if all(key in item for item in data)
         }

@@ -341,7 +341,7 @@ def test_written_page_is_the_page(run: daskal.Run, page: str, tmp_path: Path) ->
 def test_only_a_report_is_replaced(run: daskal.Run, page: str, tmp_path: Path) -> None:
     path = tmp_path / "r.html"
     path.write_text("<title>mine</title>", encoding="utf-8")
-    with pytest.raises(daskal.InputError, match="something else"):
+    with pytest.raises(daskal.DaskalError, match="something else"):
         run.report(path)
     assert path.read_text(encoding="utf-8") == "<title>mine</title>"
     path.write_text("", encoding="utf-8")

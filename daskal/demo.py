@@ -224,7 +224,7 @@ def prepare(crowd: Crowd, folder: Path) -> None:
             shape=(crowd.rows(section), *rest),
             chunks=(crowd.chunk_rows(section), *rest),
             dtype=dtype,
-            # Zarr leaves out chunks of fill values; no chunk of labels is all -1, no other one all 0.
+            # Zarr leaves out chunks of fill values; no chunk of labels is all -1, no other all 0.
             fill_value=-1 if name == "labels.zarr" else 0,
         )
 

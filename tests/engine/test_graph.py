@@ -248,9 +248,9 @@ def test_the_dashboard_shows_tasks_by_their_stage(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stages", TOGETHER.values(), ids=TOGETHER)
-def test_stages_differ_in_colour(stages: tuple[str, ...]) -> None:
-    colours = {stage: color_of(shown(stage)) for stage in stages}
-    assert len(set(colours.values())) == len(stages), colours
+def test_stages_differ_in_color(stages: tuple[str, ...]) -> None:
+    colors = {stage: color_of(shown(stage)) for stage in stages}
+    assert len(set(colors.values())) == len(stages), colors
 
 
 @pytest.fixture

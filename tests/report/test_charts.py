@@ -100,7 +100,7 @@ def test_counts_have_whole_ticks() -> None:
     assert [tick.text for tick in Scale(3, log=False).ticks()] == ["1", "2", "3"]
 
 
-def test_bars_join_neighbours_and_leave_gaps() -> None:
+def test_bars_join_neighbors_and_leave_gaps() -> None:
     path = bars_outline(np.array([0.5, 1.0, 0.0, 0.5]), base=100, size=100)
     assert path == "M0 100V50H250V0H500V100ZM750 100V50H1000V100Z"
     assert bars_outline(np.zeros(3), 100, 100) == ""

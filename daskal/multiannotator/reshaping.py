@@ -102,7 +102,7 @@ def format_multiannotator_labels(
     frame = pd.DataFrame(labels).copy()
     for at, dtype in enumerate(frame.dtypes):
         if not takes_codes(dtype):
-            frame.isetitem(at, frame.iloc[:, at].astype(object))
+            frame.isetitem(at, frame.iloc[:, at].astype(object).to_numpy())
     seen = pd.unique(frame.to_numpy().ravel())
     # An array of strings holds a NaN as the string; in a DataFrame that is a name.
     spelled = isinstance(labels, np.ndarray)

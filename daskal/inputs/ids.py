@@ -183,9 +183,10 @@ def check_ids(name: str, ids: RowIds, num_rows: int, own: RowIds | None, of: str
         )
     if isinstance(ids, pd.Index):
         check_names(name, "rows", ids)
-    both = isinstance(own, pd.Index) and isinstance(ids, pd.Index)
-    if both and len(ids) and (find(own, ids) >= 0).all():
-        match_rows(Side(of, num_rows, own), Side(name, num_rows, ids))
+    if isinstance(own, pd.Index) and isinstance(ids, pd.Index) and len(ids):
+        known = find(own, ids) >= 0
+        if known.all():
+            match_rows(Side(of, num_rows, own), Side(name, num_rows, ids))
     return ids
 
 

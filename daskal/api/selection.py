@@ -175,7 +175,7 @@ def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.Dat
 def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
     """Return ids as a column, in which whole numbers stay whole beside unknown ids and floats."""
     column = pd.Series(ids, dtype=object)
-    whole = [isinstance(value, int) for value in ids]
+    whole = [isinstance(value, int | np.integer) for value in ids]
     return column if any(whole) and not all(whole) else column.infer_objects()
 
 

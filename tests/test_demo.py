@@ -76,7 +76,7 @@ def test_chunks_are_whole_many_and_bounded() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_annotators": 2}, "at most one an annotator, 2, got 3"),
+        ({"num_annotators": 2}, "at most one per annotator, 2, got 3"),
         ({"model_accuracy": 0.1}, "more than chance, 1/10"),
         ({"model_accuracy": 1.0}, "less than 1, got 1.0"),
     ],

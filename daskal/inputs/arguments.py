@@ -70,7 +70,7 @@ def array_of(name: str, given: Any) -> np.ndarray[Any, Any]:
             f"{name}: expected rows of one length, as an array has, got a list of others. "
             f"{advice_on_list(given)}"
         ) from error
-    if array.dtype == object and len(array) and isinstance(array.flat[0], dict):
+    if array.dtype == object and array.size and isinstance(array.flat[0], dict):
         raise InputError(
             f"{name}: expected rows of numbers, got a list of records. {advice_on_list(given)}"
         )

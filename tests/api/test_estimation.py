@@ -289,7 +289,8 @@ def test_building_a_graph_reads_nothing(tmp_path):
 
 def test_stored_inputs_make_one_task_a_block(tmp_path):
     num = 4096 * 5
-    labels = zarr.create_array(tmp_path / "l", data=np.zeros((num, 2), np.int8), chunks=(512, 2))
+    zeros = np.zeros((num, 2), np.int8)
+    labels = zarr.create_array(tmp_path / "l", data=zeros, chunks=(512, 2), fill_value=-1)
     probs = zarr.create_array(tmp_path / "p", data=np.full((num, 2), 0.5), chunks=(1024, 2))
     estimate = daskal.estimate(labels, probs)
     scores = daskal.score_labeled(labels, probs, estimate)

@@ -349,7 +349,7 @@ def test_plan_reads_nothing_and_checks_memory(arrays: Path) -> None:
     result = invoke(*given, "--memory-limit", "50MB", "--threads", "3")
     assert result.exit_code == 1
     assert "does not fit" in result.stdout
-    assert "a worker (3 task(s) of" in result.stderr
+    assert "per worker (3 task(s) of" in result.stderr
 
 
 @pytest.fixture

@@ -625,8 +625,8 @@ def batch_and_exclude(case: Case) -> None:
     left_pool = [at for at in range(POOL) if pool.texts[at] not in batch_ids(first, "unlabeled")]
     exclude: Any = first
     if case.pick(True, False):
-        if set(case.rows.texts) & set(pool.texts):
-            return  # a list of ids means either pool
+        if {*case.rows.values, *names.values} & set(pool.values):
+            return  # a list of ids means either pool, and 3 and 3.0 are one id
         ids = first["id"].tolist()
         exclude = case.pick(ids, pd.Series(ids, dtype=object), np.array([*ids, None], object)[:-1])
     elif case.pick(True, False):

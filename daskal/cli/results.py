@@ -17,6 +17,7 @@ from daskal.cli.options import (
     storage_option,
 )
 from daskal.errors import InputError
+from daskal.storage.places import place_of_path
 from daskal.storage.redaction import redacted
 
 
@@ -67,8 +68,6 @@ def batch(
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Choose the examples to label next from a result store, lowest score first."""
-    from daskal.storage.places import place_of_path
-
     if out is not None and place_of_path(out) in map(place_of_path, exclude):
         raise InputError(
             f"--out: expected a file of its own, got {redacted(out)!r}, which --exclude names too: "

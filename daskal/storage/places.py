@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
-
 from daskal.errors import InputError
 from daskal.storage.redaction import redacted
 
@@ -86,7 +84,7 @@ def places_in(value: Any, seen: dict[int, Any] | None = None, depth: int = 0) ->
     seen[id(value)] = value
     if isinstance(value, str | os.PathLike):
         yield place_of_path(value)
-    elif isinstance(value, np.ndarray):
+    elif hasattr(value, "__array_interface__"):
         yield from places_of_memory_map(value)
     elif hasattr(value, "store") and hasattr(value, "store_path"):
         place = place_of_node(value)
@@ -99,8 +97,8 @@ def places_in(value: Any, seen: dict[int, Any] | None = None, depth: int = 0) ->
 def places_of_memory_map(array: Any) -> Iterator[Place]:
     """Yield the file that an array is mapped from, if there is one."""
     while array is not None:
-        if isinstance(array, np.memmap) and array.filename is not None:
-            yield place_of_path(array.filename)
+        if (filename := getattr(array, "filename", None)) is not None:
+            yield place_of_path(filename)
             return
         array = getattr(array, "base", None)
 
@@ -167,7 +165,7 @@ def refuse_sources_under(out: str | os.PathLike[str], sources: Mapping[str, Any]
 
 def is_array(source: Any) -> bool:
     """Return whether a source is one array or file, which nothing else can lie in."""
-    return hasattr(source, "chunks") or isinstance(source, np.ndarray)
+    return hasattr(source, "chunks") or hasattr(source, "__array_interface__")
 
 
 def shown_place(place: Place) -> str:

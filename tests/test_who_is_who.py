@@ -51,7 +51,8 @@ EXACT = 1e-12
 
 def texts(index: Any) -> list[str]:
     """Return names as texts."""
-    return [text(value) for value in pd.Index(index).astype(object).tolist()]
+    names = index if isinstance(index, pd.Series | pd.Index) else pd.Index(index)
+    return [text(value) for value in names.astype(object).tolist()]
 
 
 def check_same(got: Table, wanted: Table) -> None:

@@ -52,11 +52,14 @@ def whole_values(frame: pd.DataFrame) -> np.ndarray[Any, Any]:
     """Return the values of columns of whole numbers, missing ones as -1."""
     if not frame.isna().to_numpy().any() and all(dtype.kind in "iub" for dtype in frame.dtypes):
         return frame.to_numpy()
-    columns = [
-        frame.iloc[:, at].astype(object).fillna(MISSING_CODE).to_numpy(dtype=np.int64)
-        for at in range(frame.shape[1])
-    ]
+    columns = [whole_column(frame.iloc[:, at]) for at in range(frame.shape[1])]
     return np.stack(columns, axis=1) if columns else np.zeros((len(frame), 0), dtype=np.int64)
+
+
+def whole_column(column: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """Return the values of a column of whole numbers, missing ones as -1."""
+    values = np.asarray(column, dtype=object)
+    return np.where(column.isna(), MISSING_CODE, values).astype(np.int64)
 
 
 def float_values(frame: pd.DataFrame) -> np.ndarray[Any, Any]:

@@ -39,10 +39,10 @@ def read_blocks(source: Source) -> list[Any]:
 
 def look_up(argument: Any, graph: dict[Any, Any]) -> Any:
     """Return the argument of a task in the graph, in which references are resolved."""
-    if not hasattr(argument, "substitute"):
-        return argument
-    from dask._task_spec import Task
+    from dask._task_spec import GraphNode, Task, TaskRef
 
+    if not isinstance(argument, GraphNode | TaskRef):
+        return argument
     task = Task("argument", lambda given: given, argument)
     return dask.get({**graph, "argument": task}, "argument")
 

@@ -142,7 +142,7 @@ def _open_parquet(
     for file, footer, folders in zip(files, footers, typed_columns_of_folders(files), strict=True):
         fixed = {name: folders[name] for name in folders if name not in footer.names}
         _check_columns([*footer.names, *fixed], columns, f" in {file}")
-        for groups in _neighbours(footer.group_sizes):
+        for groups in _neighbors(footer.group_sizes):
             parts.append(delayed(_read_parquet)(file_system, file, groups, columns, fixed))
     orders = {footer.label_order for footer in footers}
     return parts, orders.pop() if len(orders) == 1 else None
@@ -173,7 +173,7 @@ def _read_footer(file_system: Any, file: str, label: str) -> _Footer:
     return read_file("votes", file_system, file, read)
 
 
-def _neighbours(group_sizes: Sequence[int]) -> Iterator[list[int]]:
+def _neighbors(group_sizes: Sequence[int]) -> Iterator[list[int]]:
     """Row groups in runs of at most `VOTES_PER_PART` votes, unless one group alone has more."""
     run: list[int] = []
     for group, size in enumerate(group_sizes):

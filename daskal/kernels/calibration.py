@@ -161,7 +161,7 @@ def rounded_sum(x: Floats, bits: int) -> int:
 
 
 def loss_sums(ratios: Floats, tile: Tile, cells: Ints, places: Sequence[int] = PLACES) -> LossSums:
-    """Soft cross-entropy of one model at ``places`` of the grid, over the tile's labelled rows.
+    """Soft cross-entropy of one model at ``places`` of the grid, over the tile's labeled rows.
 
     ``cells`` says as which class each vote counts.
     """

@@ -1,4 +1,4 @@
-"""Pass 2: the per-block map that scores labelled rows and the pool, smallest k included."""
+"""Pass 2: the per-block map that scores labeled rows and the pool, smallest k included."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def labeled_tally(
 
 
 def score_tile(checked: CheckedTile, rule: Rule, on_invalid: str) -> LabeledScores:
-    """Scores of one labelled tile."""
+    """Scores of one labeled tile."""
     tile, findings, faulty = checked
     if on_invalid == "raise":
         raise_invalid(findings)
@@ -257,7 +257,7 @@ def check_posterior(posterior: Floats, tile: Tile) -> None:
 def labeled_tiles(
     block: Block, rule: Rule, on_invalid: str
 ) -> Iterator[tuple[Tile, LabeledScores, Findings]]:
-    """Scores of a labelled block, tile by tile."""
+    """Scores of a labeled block, tile by tile."""
     for checked in checked_tiles(block, on_invalid=on_invalid):
         yield checked.tile, score_tile(checked, rule, on_invalid), checked.findings
 
@@ -273,7 +273,7 @@ def joined(parts: Iterable[Floats], block: Block) -> Floats:
 
 
 def score_labeled_block(block: Block, *, rule: Rule, on_invalid: str) -> Floats:
-    """ActiveLab scores of a labelled block, (n,)."""
+    """ActiveLab scores of a labeled block, (n,)."""
     tiles = labeled_tiles(block, rule, on_invalid)
     return joined((scores.score for _, scores, _ in tiles), block)
 
@@ -368,7 +368,7 @@ def candidates_of_block(
 
 
 def findings_of_block(block: Block) -> Findings:
-    """What is wrong in a block, labelled or of the pool, and nothing else."""
+    """What is wrong in a block, labeled or of the pool, and nothing else."""
     if block.labels is not None:
         return functools.reduce(
             Findings.merge, (checked.findings for checked in checked_tiles(block)), Findings()

@@ -49,7 +49,7 @@ LOW_TOLERANCE, HIGH_TOLERANCE = -1e-6, MOST_SUM
 
 
 class Tile(NamedTuple):
-    """One tile of labelled rows; :func:`make_tile` puts it together."""
+    """One tile of labeled rows; :func:`make_tile` puts it together."""
 
     probs: Floats  # (p, k, n)
     rows: Ints  # (v,) row of each vote within the tile, ascending
@@ -324,7 +324,7 @@ class CheckedTile(NamedTuple):
 
 
 def checked_tiles(block: Block, *, on_invalid: str = "raise") -> Iterator[CheckedTile]:
-    """The tiles of a labelled block.
+    """The tiles of a labeled block.
 
     A row at fault takes no part: it loses its votes and its probabilities become uniform; with
     ``on_invalid="keep"`` its probabilities stay as they are (labels that are no class never do).

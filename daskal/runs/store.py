@@ -78,7 +78,7 @@ CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 
 
 class Section(NamedTuple):
-    """One pool of the store: its name, its columns, its rows and the rows of a chunk."""
+    """One section of the store: its name, its columns, its rows and the rows of a chunk."""
 
     name: str
     columns: Mapping[str, str]

@@ -1,0 +1,148 @@
+"""What the first read counts: votes, agreement among annotators, and the majority's statistics.
+
+Axes: p models, n rows, k classes, m annotators, v votes, l lanes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daskal.kernels.compiling import compiled
+from daskal.kernels.consensus import (
+    LaneRule,
+    Room,
+    clear_leader,
+    find_tied,
+    load_scaled,
+    make_room,
+    take_consensus,
+)
+from daskal.kernels.lanes import Marks, first_largest, load_lanes
+from daskal.kernels.votes import Votes
+from daskal.method.values import Floats, Ints
+
+# Columns of the counts of each annotator.
+VOTES, AGREEING_PAIRS, PAIRS, UNTIED_AGREEING, UNTIED = range(5)
+
+
+class ConsensusCounts(NamedTuple):
+    """How votes and models stand to a consensus, over the rows with at least two votes."""
+
+    agreeing: Ints  # (m + 1,) votes equal to the consensus, by the row's number of votes
+    labels: Ints  # (k,) rows of each consensus label
+    model_errors: Ints  # (p,)
+    most_votes: Ints  # (1,) of any row
+
+
+def make_counts(num_models: int, num_classes: int, num_annotators: int) -> ConsensusCounts:
+    """Return counts of nothing."""
+    sizes = (num_annotators + 1, num_classes, num_models, 1)
+    return ConsensusCounts(*(np.zeros(size, dtype=np.int64) for size in sizes))
+
+
+@compiled
+def count_consensus(
+    votes: Votes,
+    start: int,
+    num: int,
+    odd: Marks,
+    labels: Ints,
+    counts: ConsensusCounts,
+    room: Room,
+) -> None:
+    """Count how rows that lie in lanes stand to their consensus labels, -1 for unknown ones."""
+    for at in range(num):
+        first, last = votes.offsets[start + at], votes.offsets[start + at + 1]
+        counts.most_votes[0] = max(counts.most_votes[0], last - first)
+        if last - first < 2 or labels[at] < 0:
+            continue
+        counts.labels[labels[at]] += 1
+        for v in range(first, last):
+            counts.agreeing[last - first] += votes.classes[v] == labels[at]
+    for p in range(len(room.lanes)):
+        first_largest(room.lanes[p], room.totals, odd[start : start + num], room.best)
+        for at in range(num):
+            several = votes.offsets[start + at + 1] - votes.offsets[start + at] >= 2
+            if several and labels[at] >= 0 and room.best[at] != labels[at]:
+                counts.model_errors[p] += 1
+
+
+@compiled
+def add_consensus(
+    probs: Floats,
+    votes: Votes,
+    counted: NDArray[np.int32],
+    odd: Marks,
+    rule: LaneRule,
+    global_rows: Ints,
+    counts: ConsensusCounts,
+) -> None:
+    """Count how votes and models stand to the consensus of (p, n, k) rows under a rule."""
+    room = make_room(len(probs), probs.shape[2])
+    for start in range(0, probs.shape[1], room.lanes.shape[2]):
+        num = load_scaled(probs, start, rule.inverses, odd, room)
+        take_consensus(votes, counted, start, num, odd, rule, global_rows, room)
+        count_consensus(votes, start, num, odd, room.labels, counts, room)
+
+
+@compiled
+def add_labels(
+    probs: Floats,
+    votes: Votes,
+    odd: Marks,
+    by_annotator: Ints,
+    class_counts: Ints,
+    pending: Marks,
+    counts: ConsensusCounts,
+) -> None:
+    """Count the votes of (p, n, k) rows, and how they stand to the majority vote.
+
+    ``by_annotator`` is (m, 5). Rows whose majority vote the probabilities leave open are marked in
+    ``pending``.
+    """
+    room = make_room(len(probs), probs.shape[2])
+    for start in range(0, probs.shape[1], room.lanes.shape[2]):
+        num = 0
+        for p in range(len(probs)):
+            num = load_lanes(probs[p], start, room.lanes[p])
+        for at in range(num):
+            i = start + at
+            room.labels[at] = count_row(votes, i, by_annotator, class_counts, room)
+            first, last = votes.offsets[i], votes.offsets[i + 1]
+            if room.labels[at] < 0 and first < last:
+                num_tied, _ = find_tied(votes.classes, first, last, room.counts, room.tied)
+                room.labels[at] = clear_leader(room.lanes, at, room.tied, num_tied)
+                pending[i] = room.labels[at] < 0
+        count_consensus(votes, start, num, odd, room.labels, counts, room)
+
+
+@compiled
+def count_row(votes: Votes, i: int, by_annotator: Ints, class_counts: Ints, room: Room) -> int:
+    """Count the votes of a row; return its majority label, -1 where several are tied or none."""
+    first, last = votes.offsets[i], votes.offsets[i + 1]
+    counts = room.counts
+    most, num, label = 0, 0, -1
+    for v in range(first, last):
+        counts[votes.classes[v]] += 1
+    for v in range(first, last):
+        k = votes.classes[v]
+        if counts[k] > most:
+            most, num, label = counts[k], 0, k
+        # Each of the most frequent class's votes comes by once.
+        num += counts[k] == most
+    untied = num == most and most > 0
+    for v in range(first, last):
+        k = votes.classes[v]
+        mine = by_annotator[votes.annotators[v]]
+        mine[VOTES] += 1
+        mine[AGREEING_PAIRS] += counts[k] - 1
+        mine[PAIRS] += last - first - 1
+        mine[UNTIED_AGREEING] += untied and k == label
+        mine[UNTIED] += untied
+        class_counts[k] += 1
+    for v in range(first, last):
+        counts[votes.classes[v]] = 0
+    return label if untied else -1

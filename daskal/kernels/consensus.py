@@ -154,6 +154,9 @@ def find_tied(
     classes: NDArray[np.int32], first: int, last: int, counts: Ints, tied: Ints
 ) -> tuple[int, int]:
     """Write the classes with most of a row's votes, ascending; return their number and votes."""
+    if last - first == 1:
+        tied[0] = classes[first]
+        return 1, 1
     most, num = 0, 0
     for v in range(first, last):
         k = classes[v]
@@ -187,64 +190,75 @@ def keyed_choice(seed: Any, index: Any, num_choices: int) -> Any:
 
 @compiled
 def narrow(tied: Ints, num: int, values: Floats, tolerance: float) -> int:
-    """Keep those of the tied classes with the greatest of (k,) values; return how many."""
+    """Keep those of the tied classes with the greatest of (k,) values; return how many.
+
+    None where one of the values is NaN.
+    """
     best = -np.inf
-    for at in range(num):
-        best = max(best, values[tied[at]])
+    for t in range(num):
+        x = values[tied[t]]
+        if x != x:
+            return 0
+        best = max(best, x)
     kept = 0
-    for at in range(num):
-        if values[tied[at]] >= best * (1 - tolerance):
-            tied[kept] = tied[at]
+    for t in range(num):
+        if values[tied[t]] >= best * (1 - tolerance):
+            tied[kept] = tied[t]
             kept += 1
     return kept
 
 
 @compiled
-def majority_of_row(
+def majority_of_lanes(
     votes: Votes,
-    i: int,
-    at: int,
+    start: int,
+    num: int,
     tie_break: TieBreak,
-    global_row: int,
+    global_rows: Ints,
     unvoted: bool,
     room: Room,
-) -> int:
-    """Return the majority label of a row that lies in a lane.
+) -> None:
+    """Write the majority label of ``num`` rows that lie in lanes.
 
     Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
     agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
-    majority, and 0 is returned, or with ``unvoted`` that of a tie of all classes.
+    majority, and gets 0, or with ``unvoted`` that of a tie of all classes.
     """
-    tied, values = room.tied, room.sums
-    first, last = votes.offsets[i], votes.offsets[i + 1]
-    num, most = find_tied(votes.classes, first, last, room.counts, tied)
-    if num == 0 and unvoted:
-        num = len(tied)
-        for k in range(num):
-            tied[k] = k
-    if num < 2:
-        return tied[0] if num == 1 else 0
-    for t in range(num):
-        values[tied[t]] = room.mean[tied[t], at]
-        if room.mean[tied[t], at] != room.mean[tied[t], at]:
-            return 0
+    # Taken out of their tuples once: that counts references, which costs more than a row.
+    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
+    counts, tied, values, mean, labels = room.counts, room.tied, room.sums, room.mean, room.labels
+    class_counts, agreement = tie_break.class_counts, tie_break.agreement
+    seed = tie_break.seed
     # A mean over models is rounded in the order of their sums; one model's p' never is.
-    num = narrow(tied, num, values, TIE_TOLERANCE if len(room.lanes) > 1 else 0.0)
-    if num > 1:
-        for t in range(num):
-            values[tied[t]] = -float(tie_break.class_counts[tied[t]])
-        num = narrow(tied, num, values, 0.0)
-    if num > 1 and most > 0:
-        for t in range(num):
-            values[tied[t]] = 0.0
-        for v in range(first, last):
-            values[votes.classes[v]] += tie_break.agreement[votes.annotators[v]]
-        for t in range(num):
-            values[tied[t]] /= most
-        num = narrow(tied, num, values, 0.0)
-    if num > 1:
-        return tied[keyed_choice(tie_break.seed, global_row, num)]
-    return tied[0]
+    tolerance = TIE_TOLERANCE if len(room.lanes) > 1 else 0.0
+    for at in range(num):
+        i = start + at
+        first, last = offsets[i], offsets[i + 1]
+        num_tied, most = find_tied(classes, first, last, counts, tied)
+        if num_tied == 0 and unvoted:
+            num_tied = len(tied)
+            for k in range(num_tied):
+                tied[k] = k
+        if num_tied > 1:
+            for t in range(num_tied):
+                values[tied[t]] = mean[tied[t], at]
+            num_tied = narrow(tied, num_tied, values, tolerance)
+        if num_tied > 1:
+            for t in range(num_tied):
+                values[tied[t]] = -float(class_counts[tied[t]])
+            num_tied = narrow(tied, num_tied, values, 0.0)
+        if num_tied > 1 and most > 0:
+            for t in range(num_tied):
+                values[tied[t]] = 0.0
+            for v in range(first, last):
+                values[classes[v]] += agreement[annotators[v]]
+            for t in range(num_tied):
+                values[tied[t]] /= most
+            num_tied = narrow(tied, num_tied, values, 0.0)
+        if num_tied > 1:
+            labels[at] = tied[keyed_choice(seed, global_rows[i], num_tied)]
+        else:
+            labels[at] = tied[0] if num_tied == 1 else 0
 
 
 @compiled
@@ -272,38 +286,33 @@ def clear_leader(lanes: Floats, at: int, tied: Ints, num: int) -> int:
 
 
 @compiled
-def sum_weights(votes: Votes, i: int, weights: VoteWeights) -> float:
-    """Return the weight of a row's votes together."""
-    total = 0.0
-    for v in range(votes.offsets[i], votes.offsets[i + 1]):
-        total += weights.annotator[votes.annotators[v]]
-    return total
-
-
-@compiled
 def weigh_lanes(votes: Votes, start: int, num: int, weights: VoteWeights, room: Room) -> None:
     """Write the posterior of each lane, up to a factor of the row, (k, l).
 
     It is the mean of the models' probabilities and the votes' likelihoods, by weight.
     """
-    by_votes = room.totals
+    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
+    by_annotator, by_model = weights.annotator, weights.model
+    by_votes, posterior, lanes = room.totals, room.quality, room.lanes
     for at in range(num):
-        by_votes[at] = weights.other_likelihood * sum_weights(votes, start + at, weights)
-    for k in range(len(room.quality)):
-        quality, lane = room.quality[k], room.lanes[0, k]
+        total = 0.0
+        for v in range(offsets[start + at], offsets[start + at + 1]):
+            total += by_annotator[annotators[v]]
+        by_votes[at] = weights.other_likelihood * total
+    for k in range(len(posterior)):
+        quality, lane = posterior[k], lanes[0, k]
         for at in range(len(quality)):
-            quality[at] = lane[at] * weights.model[0]
-        for p in range(1, len(room.lanes)):
-            lane = room.lanes[p, k]
+            quality[at] = lane[at] * by_model[0]
+        for p in range(1, len(lanes)):
+            lane = lanes[p, k]
             for at in range(len(quality)):
-                quality[at] += lane[at] * weights.model[p]
+                quality[at] += lane[at] * by_model[p]
         for at in range(len(quality)):
             quality[at] += by_votes[at]
     gain = weights.likelihood - weights.other_likelihood
     for at in range(num):
-        for v in range(votes.offsets[start + at], votes.offsets[start + at + 1]):
-            weight = weights.annotator[votes.annotators[v]]
-            room.quality[votes.classes[v], at] += weight * gain
+        for v in range(offsets[start + at], offsets[start + at + 1]):
+            posterior[classes[v], at] += by_annotator[annotators[v]] * gain
 
 
 @compiled
@@ -336,11 +345,15 @@ def best_labels(num: int, odd: Marks, room: Room) -> None:
 
 @compiled
 def most_counted(
-    counted: NDArray[np.int32], first: int, last: int, majority: int, room: Room
-) -> int:
-    """Return the class that most votes count as, the majority vote where several are tied."""
-    num, _ = find_tied(counted, first, last, room.counts, room.tied)
-    return room.tied[0] if num == 1 else majority
+    offsets: Ints, counted: NDArray[np.int32], start: int, num: int, room: Room
+) -> None:
+    """Replace labels by the class that most votes count as, but where several are tied."""
+    counts, tied, labels = room.counts, room.tied, room.labels
+    for at in range(num):
+        first, last = offsets[start + at], offsets[start + at + 1]
+        num_tied, _ = find_tied(counted, first, last, counts, tied)
+        if num_tied == 1:
+            labels[at] = tied[0]
 
 
 @compiled
@@ -355,15 +368,9 @@ def take_consensus(
     room: Room,
 ) -> None:
     """Write the consensus labels of ``num`` rows that lie in lanes, scaled."""
-    for at in range(num):
-        i = start + at
-        room.labels[at] = majority_of_row(votes, i, at, rule.tie_break, global_rows[i], False, room)
-    if not rule.best_quality:
-        return
-    if rule.by_agreement:
-        for at in range(num):
-            first, last = votes.offsets[start + at], votes.offsets[start + at + 1]
-            room.labels[at] = most_counted(counted, first, last, room.labels[at], room)
-        return
-    weigh_lanes(votes, start, num, rule.majority, room)
-    best_labels(num, odd[start : start + num], room)
+    majority_of_lanes(votes, start, num, rule.tie_break, global_rows, False, room)
+    if rule.best_quality and rule.by_agreement:
+        most_counted(votes.offsets, counted, start, num, room)
+    elif rule.best_quality:
+        weigh_lanes(votes, start, num, rule.majority, room)
+        best_labels(num, odd[start : start + num], room)

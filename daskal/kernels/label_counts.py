@@ -54,20 +54,23 @@ def count_consensus(
     room: Room,
 ) -> None:
     """Count how rows that lie in lanes stand to their consensus labels, -1 for unknown ones."""
+    offsets, classes, best = votes.offsets, votes.classes, room.best
+    agreeing, num_labels, most_votes = counts.agreeing, counts.labels, counts.most_votes
     for at in range(num):
-        first, last = votes.offsets[start + at], votes.offsets[start + at + 1]
-        counts.most_votes[0] = max(counts.most_votes[0], last - first)
+        first, last = offsets[start + at], offsets[start + at + 1]
+        most_votes[0] = max(most_votes[0], last - first)
         if last - first < 2 or labels[at] < 0:
             continue
-        counts.labels[labels[at]] += 1
+        num_labels[labels[at]] += 1
         for v in range(first, last):
-            counts.agreeing[last - first] += votes.classes[v] == labels[at]
+            agreeing[last - first] += classes[v] == labels[at]
     for p in range(len(room.lanes)):
-        first_largest(room.lanes[p], room.totals, odd[start : start + num], room.best)
+        first_largest(room.lanes[p], room.totals, odd[start : start + num], best)
+        errors = 0
         for at in range(num):
-            several = votes.offsets[start + at + 1] - votes.offsets[start + at] >= 2
-            if several and labels[at] >= 0 and room.best[at] != labels[at]:
-                counts.model_errors[p] += 1
+            several = offsets[start + at + 1] - offsets[start + at] >= 2
+            errors += several and labels[at] >= 0 and best[at] != labels[at]
+        counts.model_errors[p] += errors
 
 
 @compiled
@@ -104,45 +107,50 @@ def add_labels(
     ``pending``.
     """
     room = make_room(len(probs), probs.shape[2])
-    for start in range(0, probs.shape[1], room.lanes.shape[2]):
+    labels, lanes, tied, row_counts = room.labels, room.lanes, room.tied, room.counts
+    offsets, classes = votes.offsets, votes.classes
+    for start in range(0, probs.shape[1], lanes.shape[2]):
         num = 0
         for p in range(len(probs)):
-            num = load_lanes(probs[p], start, room.lanes[p])
+            num = load_lanes(probs[p], start, lanes[p])
+        count_rows(votes, start, num, by_annotator, class_counts, room)
         for at in range(num):
             i = start + at
-            room.labels[at] = count_row(votes, i, by_annotator, class_counts, room)
-            first, last = votes.offsets[i], votes.offsets[i + 1]
-            if room.labels[at] < 0 and first < last:
-                num_tied, _ = find_tied(votes.classes, first, last, room.counts, room.tied)
-                room.labels[at] = clear_leader(room.lanes, at, room.tied, num_tied)
-                pending[i] = room.labels[at] < 0
-        count_consensus(votes, start, num, odd, room.labels, counts, room)
+            first, last = offsets[i], offsets[i + 1]
+            if labels[at] < 0 and first < last:
+                num_tied, _ = find_tied(classes, first, last, row_counts, tied)
+                labels[at] = clear_leader(lanes, at, tied, num_tied)
+                pending[i] = labels[at] < 0
+        count_consensus(votes, start, num, odd, labels, counts, room)
 
 
 @compiled
-def count_row(votes: Votes, i: int, by_annotator: Ints, class_counts: Ints, room: Room) -> int:
-    """Count the votes of a row; return its majority label, -1 where several are tied or none."""
-    first, last = votes.offsets[i], votes.offsets[i + 1]
-    counts = room.counts
-    most, num, label = 0, 0, -1
-    for v in range(first, last):
-        counts[votes.classes[v]] += 1
-    for v in range(first, last):
-        k = votes.classes[v]
-        if counts[k] > most:
-            most, num, label = counts[k], 0, k
-        # Each of the most frequent class's votes comes by once.
-        num += counts[k] == most
-    untied = num == most and most > 0
-    for v in range(first, last):
-        k = votes.classes[v]
-        mine = by_annotator[votes.annotators[v]]
-        mine[VOTES] += 1
-        mine[AGREEING_PAIRS] += counts[k] - 1
-        mine[PAIRS] += last - first - 1
-        mine[UNTIED_AGREEING] += untied and k == label
-        mine[UNTIED] += untied
-        class_counts[k] += 1
-    for v in range(first, last):
-        counts[votes.classes[v]] = 0
-    return label if untied else -1
+def count_rows(
+    votes: Votes, start: int, num: int, by_annotator: Ints, class_counts: Ints, room: Room
+) -> None:
+    """Count the votes of rows, and write their majority label, -1 where none is alone."""
+    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
+    counts, labels = room.counts, room.labels
+    for at in range(num):
+        first, last = offsets[start + at], offsets[start + at + 1]
+        most, num_most, label = 0, 0, -1
+        for v in range(first, last):
+            counts[classes[v]] += 1
+        for v in range(first, last):
+            k = classes[v]
+            if counts[k] > most:
+                most, num_most, label = counts[k], 0, k
+            # Each vote of the most frequent class comes by once.
+            num_most += counts[k] == most
+        untied = num_most == most and most > 0
+        for v in range(first, last):
+            j, k = annotators[v], classes[v]
+            by_annotator[j, VOTES] += 1
+            by_annotator[j, AGREEING_PAIRS] += counts[k] - 1
+            by_annotator[j, PAIRS] += last - first - 1
+            by_annotator[j, UNTIED_AGREEING] += untied and k == label
+            by_annotator[j, UNTIED] += untied
+            class_counts[k] += 1
+        for v in range(first, last):
+            counts[classes[v]] = 0
+        labels[at] = label if untied else -1

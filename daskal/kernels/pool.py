@@ -13,7 +13,7 @@ from daskal.kernels.consensus import (
     TIE_TOLERANCE,
     Room,
     load_scaled,
-    majority_of_row,
+    majority_of_lanes,
     make_room,
     narrow,
 )
@@ -213,9 +213,9 @@ def score_by_votes(
     room = make_room(len(probs), probs.shape[2])
     for start in range(0, probs.shape[1], room.lanes.shape[2]):
         num = load_scaled(probs, start, inverses, odd, room)
+        majority_of_lanes(votes, start, num, tie_break, global_rows, False, room)
         for at in range(num):
-            i = start + at
-            k = majority_of_row(votes, i, at, tie_break, global_rows[i], False, room)
+            i, k = start + at, room.labels[at]
             confidence = 0.0
             for p in range(len(probs)):
                 confidence += room.lanes[p, k, at] * model_weight[p]
@@ -237,6 +237,6 @@ def vote_majority(
     room = make_room(len(probs), probs.shape[2])
     for start in range(0, probs.shape[1], room.lanes.shape[2]):
         num = load_scaled(probs, start, inverses, odd, room)
+        majority_of_lanes(votes, start, num, tie_break, global_rows, True, room)
         for at in range(num):
-            i = start + at
-            labels[i] = majority_of_row(votes, i, at, tie_break, global_rows[i], True, room)
+            labels[start + at] = room.labels[at]

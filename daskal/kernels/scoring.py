@@ -16,7 +16,6 @@ from daskal.kernels.consensus import (
     Room,
     load_scaled,
     make_room,
-    sum_weights,
     take_consensus,
 )
 from daskal.kernels.lanes import LOW_TOLERANCE, Marks
@@ -65,23 +64,26 @@ def score_labeled(
 ) -> None:
     """Write the scores of (p, n, k) rows under a rule."""
     room = make_room(len(probs), probs.shape[2])
+    sums, offsets = room.sums, votes.offsets
+    posterior, off = scored.posterior, scored.off
+    detail = len(posterior) > 0
     for start in range(0, probs.shape[1], room.lanes.shape[2]):
         num = load_scaled(probs, start, rule.inverses, odd, room)
         take_consensus(votes, counted, start, num, odd, rule, global_rows, room)
+        score_rows(probs, votes, start, num, rule, scored, room)
+        if rule.by_agreement and not rule.single_label:
+            share_votes(votes, counted, start, num, scored, room)
         for at in range(num):
             i = start + at
-            if votes.offsets[i] < votes.offsets[i + 1]:
-                scored.label[i] = room.labels[at]
-                score_row(probs, votes, counted, i, at, rule, scored, room)
-            else:
+            if offsets[i] == offsets[i + 1]:
                 score_bare_row(i, at, rule, scored, room)
-            if len(scored.posterior) > 0 or odd[i]:
+            if detail or odd[i]:
                 write_posterior(probs, votes, counted, i, at, rule, room)
-                if len(scored.posterior) > 0:
-                    scored.posterior[i] = room.sums
-                for k in range(len(room.sums)):
-                    q = room.sums[k]
-                    scored.off[i] |= odd[i] and (q < LOW_TOLERANCE or q > 1 - LOW_TOLERANCE)
+                for k in range(len(sums)):
+                    if detail:
+                        posterior[i, k] = sums[k]
+                    far = sums[k] < LOW_TOLERANCE or sums[k] > 1 - LOW_TOLERANCE
+                    off[i] |= far and odd[i] != 0
 
 
 @compiled
@@ -94,62 +96,85 @@ def mean_of_models(probs: Floats, i: int, k: int) -> float:
 
 
 @compiled
-def by_models(at: int, k: int, rule: LaneRule, room: Room) -> float:
-    """Return the models' part of a posterior, (w_M p') summed over models."""
-    total = room.lanes[0, k, at] * rule.final.model[0]
-    for p in range(1, len(room.lanes)):
-        total += room.lanes[p, k, at] * rule.final.model[p]
+def by_models(lanes: Floats, at: int, k: int, by_model: Floats) -> float:
+    """Return the models' part of a posterior: w_M p' summed over models."""
+    total = lanes[0, k, at] * by_model[0]
+    for p in range(1, len(lanes)):
+        total += lanes[p, k, at] * by_model[p]
     return total
 
 
 @compiled
-def score_row(
+def score_rows(
     probs: Floats,
     votes: Votes,
-    counted: NDArray[np.int32],
-    i: int,
-    at: int,
+    start: int,
+    num: int,
     rule: LaneRule,
     scored: ScoredRows,
     room: Room,
 ) -> None:
-    """Write the score of a row with votes, and the posterior of each vote's class."""
-    weights, counts, sums = rule.final, room.counts, room.sums
-    first, last = votes.offsets[i], votes.offsets[i + 1]
-    label = scored.label[i]
-    by_votes = sum_weights(votes, i, weights)
-    trust = by_votes + rule.total_weight
-    others = weights.other_likelihood * by_votes
-    gain = weights.likelihood - weights.other_likelihood
-    for v in range(first, last):
-        k = votes.classes[v]
-        if counts[k] == 0:
-            sums[k] = by_models(at, k, rule, room) + others
-        counts[k] += 1
-        sums[k] += weights.annotator[votes.annotators[v]] * gain
-    agreement = counts[label] / (last - first)
-    quality = sums[label] if counts[label] > 0 else by_models(at, label, rule, room) + others
-    quality /= trust
-    for v in range(first, last):
-        scored.vote_quality[v] = sums[votes.classes[v]] / trust
-    for v in range(first, last):
-        counts[votes.classes[v]] = 0
-    if rule.single_label:
-        quality = mean_of_models(probs, i, label)
+    """Write the scores of rows with votes, and the posterior of each vote's class."""
+    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
+    by_annotator, by_model = rule.final.annotator, rule.final.model
+    other_likelihood = rule.final.other_likelihood
+    gain = rule.final.likelihood - other_likelihood
+    lanes, counts, sums, labels = room.lanes, room.counts, room.sums, room.labels
+    vote_quality, qualities, scores = scored.vote_quality, scored.quality, scored.score
+    agreements, scored_labels = scored.agreement, scored.label
+    share = rule.mean_weight / len(sums)
+    for at in range(num):
+        i, label = start + at, labels[at]
+        first, last = offsets[i], offsets[i + 1]
+        if first == last:
+            continue
+        by_votes = 0.0
         for v in range(first, last):
-            scored.vote_quality[v] = mean_of_models(probs, i, votes.classes[v])
-    elif rule.by_agreement:
+            by_votes += by_annotator[annotators[v]]
+        trust = by_votes + rule.total_weight
+        others = other_likelihood * by_votes
+        sums[label] = by_models(lanes, at, label, by_model) + others
+        for v in range(first, last):
+            k = classes[v]
+            if counts[k] == 0 and k != label:
+                sums[k] = by_models(lanes, at, k, by_model) + others
+            counts[k] += 1
+            sums[k] += by_annotator[annotators[v]] * gain
+        agreement = counts[label] / (last - first)
+        quality = sums[label] / trust
+        for v in range(first, last):
+            vote_quality[v] = sums[classes[v]] / trust
+        for v in range(first, last):
+            counts[classes[v]] = 0
+        if rule.single_label:
+            quality = mean_of_models(probs, i, label)
+            for v in range(first, last):
+                vote_quality[v] = mean_of_models(probs, i, classes[v])
+        if rule.by_agreement:
+            quality = agreement
+        scored_labels[i], agreements[i], qualities[i] = label, agreement, quality
+        scores[i] = (quality * trust + share) / (trust + rule.mean_weight)
+
+
+@compiled
+def share_votes(
+    votes: Votes,
+    counted: NDArray[np.int32],
+    start: int,
+    num: int,
+    scored: ScoredRows,
+    room: Room,
+) -> None:
+    """Write for each vote the share of its row's votes that count as its class."""
+    offsets, classes, counts = votes.offsets, votes.classes, room.counts
+    for i in range(start, start + num):
+        first, last = offsets[i], offsets[i + 1]
         for v in range(first, last):
             counts[counted[v]] += 1
         for v in range(first, last):
-            scored.vote_quality[v] = counts[votes.classes[v]] / (last - first)
+            scored.vote_quality[v] = counts[classes[v]] / (last - first)
         for v in range(first, last):
             counts[counted[v]] = 0
-    if rule.by_agreement:
-        quality = agreement
-    scored.agreement[i], scored.quality[i] = agreement, quality
-    score = quality * trust + rule.mean_weight / len(sums)
-    scored.score[i] = score / (trust + rule.mean_weight)
 
 
 @compiled
@@ -184,11 +209,14 @@ def write_posterior(
         for k in range(len(sums)):
             sums[k] /= max(last - first, 1)
         return
-    by_votes = sum_weights(votes, i, weights)
+    by_votes = 0.0
+    for v in range(first, last):
+        by_votes += weights.annotator[votes.annotators[v]]
     trust = by_votes + rule.total_weight
     gain = weights.likelihood - weights.other_likelihood
     for k in range(len(sums)):
-        sums[k] = by_models(at, k, rule, room) + weights.other_likelihood * by_votes
+        others = weights.other_likelihood * by_votes
+        sums[k] = by_models(room.lanes, at, k, weights.model) + others
     for v in range(first, last):
         sums[votes.classes[v]] += weights.annotator[votes.annotators[v]] * gain
     for k in range(len(sums)):

@@ -86,12 +86,9 @@ def move_cells(keys: Ints, values: Ints, more_keys: Ints, more_values: Ints) -> 
 
 
 @compiled
-def add_quality(sums: Ints, high: int, low: int, quality: float) -> None:
-    """Add a quality to the two limbs of a sum; NaN counts as zero."""
-    if quality == quality:
-        units = int(np.rint(quality * QUALITY_UNITS))
-        sums[high] += units >> LIMB_BITS
-        sums[low] += units & LOW_LIMB
+def to_units(quality: float) -> int:
+    """Return a quality in units of the sums; NaN counts as zero."""
+    return int(np.rint(quality * QUALITY_UNITS)) if quality == quality else 0
 
 
 @compiled
@@ -110,24 +107,26 @@ def add_votes(
     ``by_annotator`` is (m, 7); the cells are those of annotators and the classes they gave.
     """
     taken = 0
+    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
     for i in range(len(labels)):
-        first, last = votes.offsets[i], votes.offsets[i + 1]
+        first, last = offsets[i], offsets[i + 1]
+        row_units = to_units(quality[i])
         for v in range(first, last):
-            agrees = votes.classes[v] == labels[i]
-            mine = by_annotator[votes.annotators[v]]
-            mine[NUM] += 1
-            mine[AGREEING] += agrees
-            mine[NUM_MULTIPLE] += last - first >= 2
-            mine[AGREEING_MULTIPLE] += agrees and last - first >= 2
-            mine[SCORED] += vote_quality[v] == vote_quality[v]
-            add_quality(mine, HIGH, LOW, vote_quality[v])
-            key = np.int64(votes.annotators[v]) * num_classes + votes.classes[v]
-            slot, new = take_slot(keys, key)
+            agrees = classes[v] == labels[i]
+            j, units = annotators[v], to_units(vote_quality[v])
+            by_annotator[j, NUM] += 1
+            by_annotator[j, AGREEING] += agrees
+            by_annotator[j, NUM_MULTIPLE] += last - first >= 2
+            by_annotator[j, AGREEING_MULTIPLE] += agrees and last - first >= 2
+            by_annotator[j, SCORED] += vote_quality[v] == vote_quality[v]
+            by_annotator[j, HIGH] += units >> LIMB_BITS
+            by_annotator[j, LOW] += units & LOW_LIMB
+            slot, new = take_slot(keys, np.int64(j) * num_classes + classes[v])
             taken += new
-            cell = values[slot]
-            cell[COUNT] += 1
-            cell[SECOND_COUNT] += agrees
-            add_quality(cell, CELL_HIGH, CELL_LOW, quality[i])
+            values[slot, COUNT] += 1
+            values[slot, SECOND_COUNT] += agrees
+            values[slot, CELL_HIGH] += row_units >> LIMB_BITS
+            values[slot, CELL_LOW] += row_units & LOW_LIMB
     return taken
 
 
@@ -135,9 +134,10 @@ def add_votes(
 def add_pairs(votes: Votes, num_classes: int, labels: Ints, keys: Ints, values: Ints) -> int:
     """Count votes by the class given and the consensus label; return how many cells are new."""
     taken = 0
+    offsets, classes = votes.offsets, votes.classes
     for i in range(len(labels)):
-        for v in range(votes.offsets[i], votes.offsets[i + 1]):
-            slot, new = take_slot(keys, votes.classes[v] * num_classes + labels[i])
+        for v in range(offsets[i], offsets[i + 1]):
+            slot, new = take_slot(keys, classes[v] * num_classes + labels[i])
             taken += new
             values[slot, COUNT] += 1
     return taken
@@ -164,8 +164,10 @@ def add_confidence(
             row = votes.annotators[v] + 1 if v >= first else 0
             slot, new = take_slot(keys, np.int64(row) * num_classes + k)
             taken += new
+            units = to_units(posterior[i, k])
             values[slot, COUNT] += 1
-            add_quality(values[slot], CELL_HIGH, CELL_LOW, posterior[i, k])
+            values[slot, CELL_HIGH] += units >> LIMB_BITS
+            values[slot, CELL_LOW] += units & LOW_LIMB
     return taken
 
 

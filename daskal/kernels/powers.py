@@ -4,8 +4,8 @@ A float64 is 2^e m: its bits give e, and a polynomial the logarithm of m. Intege
 and back by adding a large number, for no processor below AVX-512 converts vectors of 64-bit
 integers; exponents are shifted as unsigned ones, for AVX2 shifts no others.
 
-Errors (measured: ``tests/kernels/test_powers.py``): a unit in the last place of the logarithm, or
-7e-15 where it is larger than 32; a unit and a half of the power.
+Errors (measured: ``tests/kernels/test_powers.py``): two units in the last place of the logarithm,
+three of the power.
 """
 
 from __future__ import annotations

@@ -85,8 +85,9 @@ def sum_lanes(lanes: Floats, totals: Floats) -> None:
 @compiled
 def span_lanes(lanes: Floats, least: Floats, most: Floats) -> None:
     """Write the least and the largest of each lane, (l,); what is NaN may hide."""
-    least[:] = lanes[0]
-    most[:] = lanes[0]
+    # Numba takes a second to compile the assignment of one array to another.
+    for at in range(len(least)):
+        least[at] = most[at] = lanes[0, at]
     for k in range(1, len(lanes)):
         lane = lanes[k]
         for at in range(len(least)):
@@ -240,8 +241,8 @@ def first_largest(lanes: Floats, most: Floats, odd: Marks, classes: Ints) -> Non
 
     As NumPy has it, NaN is the largest.
     """
-    most[:] = lanes[0]
-    classes[:] = 0
+    for at in range(len(most)):
+        most[at], classes[at] = lanes[0, at], 0
     for k in range(1, len(lanes)):
         lane = lanes[k]
         for at in range(len(most)):

@@ -167,60 +167,21 @@ def score_ensemble(
     total_weight: float,
     mean_weight: float,
     scores: Floats,
+    classes: NDArray[np.int32],
 ) -> None:
-    """Write the score of each row of the (p, n, k) pool of several models."""
-    room = make_room(len(probs), probs.shape[2])
-    for start in range(0, probs.shape[1], room.lanes.shape[2]):
+    """Write the score of each row of the (p, n, k) pool, and each model's surest class, (n p,)."""
+    num_models, num_rows, num_classes = probs.shape
+    room = make_room(num_models, num_classes)
+    lanes, best = room.lanes, room.best
+    for start in range(0, num_rows, lanes.shape[2]):
         num = load_scaled(probs, start, inverses, odd, room)
         for at in range(num):
             _, sure = confidence_of_row(at, model_weight, total_weight, room)
-            scores[start + at] = pool_score(sure, total_weight, mean_weight, len(room.sums))
-
-
-# --- the models as annotators -----------------------------------------------------------------
-
-
-@compiled
-def vote_by_models(probs: Floats, odd: Marks, inverses: Floats, classes: NDArray[np.int32]) -> None:
-    """Write the class that each model is surest of in each row, (n p,)."""
-    room = make_room(len(probs), probs.shape[2])
-    for start in range(0, probs.shape[1], room.lanes.shape[2]):
-        num = load_scaled(probs, start, inverses, odd, room)
-        for p in range(len(probs)):
-            marks = odd[start : start + num]
-            first_largest(room.lanes[p], room.totals, marks, room.best)
+            scores[start + at] = pool_score(sure, total_weight, mean_weight, num_classes)
+        for p in range(num_models):
+            first_largest(lanes[p], room.totals, odd[start : start + num], best)
             for at in range(num):
-                classes[(start + at) * len(probs) + p] = room.best[at]
-
-
-@compiled
-def score_by_votes(
-    probs: Floats,
-    votes: Votes,
-    odd: Marks,
-    inverses: Floats,
-    tie_break: TieBreak,
-    model_weight: Floats,
-    total_weight: float,
-    mean_weight: float,
-    global_rows: Ints,
-    scores: Floats,
-) -> None:
-    """Write the score of each row of the pool at the class that most of its models vote for.
-
-    Ties are settled as those of annotators are.
-    """
-    room = make_room(len(probs), probs.shape[2])
-    for start in range(0, probs.shape[1], room.lanes.shape[2]):
-        num = load_scaled(probs, start, inverses, odd, room)
-        majority_of_lanes(votes, start, num, tie_break, global_rows, False, room)
-        for at in range(num):
-            i, k = start + at, room.labels[at]
-            confidence = 0.0
-            for p in range(len(probs)):
-                confidence += room.lanes[p, k, at] * model_weight[p]
-            total = total_weight + mean_weight
-            scores[i] = (confidence + mean_weight / len(room.sums)) / total
+                classes[(start + at) * num_models + p] = best[at]
 
 
 @compiled
@@ -231,12 +192,21 @@ def vote_majority(
     inverses: Floats,
     tie_break: TieBreak,
     global_rows: Ints,
+    model_weight: Floats,
     labels: Ints,
+    confidence: Floats,
 ) -> None:
-    """Write the majority vote of each row; one without votes goes by the tie-breaks alone."""
+    """Write the majority vote of each row, and the models' weighted probability of it, (n,).
+
+    A row without votes goes by the tie-breaks alone.
+    """
     room = make_room(len(probs), probs.shape[2])
-    for start in range(0, probs.shape[1], room.lanes.shape[2]):
+    lanes, row_labels = room.lanes, room.labels
+    for start in range(0, probs.shape[1], lanes.shape[2]):
         num = load_scaled(probs, start, inverses, odd, room)
         majority_of_lanes(votes, start, num, tie_break, global_rows, True, room)
         for at in range(num):
-            labels[start + at] = room.labels[at]
+            total = 0.0
+            for p in range(len(lanes)):
+                total += lanes[p, row_labels[at], at] * model_weight[p]
+            labels[start + at], confidence[start + at] = row_labels[at], total

@@ -18,13 +18,7 @@ from daskal.kernels.pool import vote_majority
 from daskal.kernels.scoring import ScoredRows
 from daskal.kernels.second_pass import model_votes, score_pool_rows, score_tile
 from daskal.kernels.tallying import AnnotatorCounts, Table, add_confidence
-from daskal.kernels.tiles import (
-    Tile,
-    check_tile,
-    labeled_tiles,
-    load_probs,
-    tile_rows,
-)
+from daskal.kernels.tiles import Loader, Tile, check_tile, labeled_tiles
 from daskal.method.findings import Findings, raise_invalid
 from daskal.method.tallies import BlockColumns, ConfidenceSums, Largest, ModelVotes
 from daskal.method.values import (
@@ -157,12 +151,14 @@ def majority_block(block: Block, *, tie_break: TieBreak) -> Ints:
     labels = np.empty(len(block.probs[0]), dtype=np.int64)
     as_they_are = prepare_temperature(None, len(block.probs))
     prepared = prepare_tie_break(tie_break)
+    even = read_only(np.ones(len(block.probs)))
     for tile in labeled_tiles(block, on_invalid="keep"):
         start = int(tile.global_rows[0]) - block.first_row
         part = labels[start : start + len(tile)]
         vote_majority(
-            tile.probs, tile.votes, tile.odd, as_they_are, prepared, tile.global_rows, part
-        )
+            tile.probs, tile.votes, tile.odd, as_they_are,
+            prepared, tile.global_rows, even, part, np.empty(len(tile)),
+        )  # fmt: skip
     return labels
 
 
@@ -177,17 +173,16 @@ def largest_label_block(block: Block) -> Largest:
 
 def model_votes_block(block: Block, *, temperature: Floats | None) -> ModelVotes:
     """Return how the models vote on a block of the pool."""
-    num_models, (num_rows, num_classes) = len(block.probs), block.probs[0].shape
+    num_models, num_classes = len(block.probs), block.probs[0].shape[1]
+    loader = Loader(block.probs)
     inverses = prepare_temperature(temperature, num_models)
     by_model = np.zeros((num_models, UNTIED + 1), dtype=np.int64)
     class_counts = np.zeros(num_classes, dtype=np.int64)
     counts = make_counts(num_models, num_classes, num_models)
-    step = tile_rows(num_models, num_classes)
-    for start in range(0, num_rows, step):
-        loaded = load_probs(block.probs, start, min(start + step, num_rows))
-        probs, odd, *_ = check_tile(
-            loaded, "pred_probs_unlabeled", block.first_row + start, keep=True
-        )
+    for start, stop in loader.bounds():
+        first_row = block.first_row + start
+        loaded = loader.load(start, stop)
+        probs, odd, *_ = check_tile(loaded, "pred_probs_unlabeled", first_row, keep=True)
         votes = model_votes(probs, odd, inverses)
         pending = np.zeros(len(odd), dtype=np.uint8)
         add_labels(probs, votes, odd, by_model, class_counts, pending, counts)

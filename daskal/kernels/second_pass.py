@@ -19,18 +19,17 @@ from daskal.kernels.consensus import (
     prepare_temperature,
     prepare_tie_break,
 )
-from daskal.kernels.pool import score_by_votes, score_ensemble, score_pool, vote_by_models
+from daskal.kernels.pool import score_ensemble, score_pool, vote_majority
 from daskal.kernels.scoring import ScoredRows, make_scored, score_labeled
 from daskal.kernels.tallying import AnnotatorCounts, Table, add_pairs, histogram
 from daskal.kernels.tiles import (
     CheckedProbs,
+    Loader,
     Tile,
     check_tile,
     counted_classes,
     freeze,
     labeled_tiles,
-    load_probs,
-    tile_rows,
 )
 from daskal.kernels.votes import Votes
 from daskal.method.findings import FIRST_ROWS, Findings, raise_invalid
@@ -205,19 +204,31 @@ class PoolScorer:
         """Write the scores of a tile."""
         probs, odd = checked.probs, checked.odd
         if self.tie_break is not None:
-            votes = model_votes(probs, odd, self.inverses)
-            global_rows = read_only(np.arange(first_row, first_row + len(scores)), np.int64)
-            score_by_votes(
-                probs, votes, odd, self.inverses, self.tie_break,
-                self.model_weight, self.total_weight, self.mean_weight, global_rows, scores,
-            )  # fmt: skip
+            self.score_by_votes(checked, first_row, scores)
         elif len(probs) == 1:
             self.score_plain(probs, odd, scores)
         else:
+            classes = np.empty(len(scores) * len(probs), dtype=np.int32)
             score_ensemble(
                 probs, odd, self.inverses,
-                self.model_weight, self.total_weight, self.mean_weight, scores,
+                self.model_weight, self.total_weight, self.mean_weight, scores, classes,
             )  # fmt: skip
+
+    def score_by_votes(self, checked: CheckedProbs, first_row: int, scores: Floats) -> None:
+        """Write the scores of a tile at the classes that most models vote for.
+
+        Ties are settled as those of annotators are.
+        """
+        assert self.tie_break is not None
+        probs, odd = checked.probs, checked.odd
+        global_rows = read_only(np.arange(first_row, first_row + len(scores)), np.int64)
+        labels, confidence = np.empty(len(scores), dtype=np.int64), np.empty(len(scores))
+        vote_majority(
+            probs, model_votes(probs, odd, self.inverses), odd, self.inverses,
+            self.tie_break, global_rows, self.model_weight, labels, confidence,
+        )  # fmt: skip
+        confidence += self.mean_weight / probs.shape[2]
+        np.divide(confidence, self.total_weight + self.mean_weight, out=scores)
 
     def score_plain(self, probs: Floats, odd: NDArray[np.uint8], scores: Floats) -> bool:
         """Write the scores of a tile of one model; return whether some row is suspect."""
@@ -231,7 +242,8 @@ def model_votes(probs: Floats, odd: NDArray[np.uint8], inverses: Floats) -> Vote
     """Return the models of a (p, n, k) tile of the pool as the annotators of its rows."""
     num_models, num_rows, _ = probs.shape
     classes = np.empty(num_rows * num_models, dtype=np.int32)
-    vote_by_models(probs, odd, inverses, classes)
+    even = read_only(np.ones(num_models))
+    score_ensemble(probs, odd, inverses, even, float(num_models), 1.0, np.empty(num_rows), classes)
     offsets = np.arange(num_rows + 1) * num_models
     return freeze(offsets, np.tile(np.arange(num_models), num_rows), classes)
 
@@ -241,16 +253,13 @@ def score_pool_rows(block: Block, rule: PoolRule, on_invalid: str) -> tuple[Floa
 
     Rows at fault get NaN, or with ``on_invalid="keep"`` what their probabilities give.
     """
-    num_rows, num_classes = block.probs[0].shape
     keep = on_invalid == "keep"
-    scorer = PoolScorer(rule, len(block.probs))
-    scores = np.empty(num_rows)
+    loader, scorer = Loader(block.probs), PoolScorer(rule, len(block.probs))
+    scores = np.empty(loader.num_rows)
     findings = Findings()
-    step = tile_rows(len(block.probs), num_classes)
-    none_odd = read_only(np.zeros(step), np.uint8)
-    for start in range(0, num_rows, step):
-        stop = min(start + step, num_rows)
-        probs, part = load_probs(block.probs, start, stop), scores[start:stop]
+    none_odd = read_only(np.zeros(loader.step), np.uint8)
+    for start, stop in loader.bounds():
+        probs, part = loader.load(start, stop), scores[start:stop]
         odd = none_odd[: stop - start]
         # What one model gives is scored at once, and looked at closely where a row seems odd.
         if len(probs) == 1 and rule.tie_break is None and not scorer.score_plain(probs, odd, part):
@@ -319,11 +328,10 @@ def findings_of_block(block: Block) -> Findings:
     if block.labels is not None:
         labeled = (tile.findings for tile in labeled_tiles(block))
         return functools.reduce(Findings.merge, labeled, Findings())
-    num_rows, num_classes = block.probs[0].shape
-    step = tile_rows(len(block.probs), num_classes)
+    loader = Loader(block.probs)
     found = Findings()
-    for start in range(0, num_rows, step):
-        probs = load_probs(block.probs, start, min(start + step, num_rows))
+    for start, stop in loader.bounds():
+        probs = loader.load(start, stop)
         checked = check_tile(probs, "pred_probs_unlabeled", block.first_row + start, keep=True)
         found = found.merge(checked.findings)
     return found

@@ -82,7 +82,8 @@ def move_cells(keys: Ints, values: Ints, more_keys: Ints, more_values: Ints) -> 
     for at in range(len(keys)):
         if keys[at] != EMPTY:
             slot, _ = take_slot(more_keys, keys[at])
-            more_values[slot] = values[at]
+            for column in range(values.shape[1]):
+                more_values[slot, column] = values[at, column]
 
 
 @compiled

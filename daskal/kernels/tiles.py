@@ -61,13 +61,36 @@ def tile_rows(num_models: int, num_classes: int) -> int:
     return max(MANY_LANES, min(MOST_TILE_ROWS, fitting - fitting % MANY_LANES))
 
 
-def load_probs(blocks: Sequence[NDArray[Any]], start: int, stop: int) -> Floats:
-    """Return rows ``start:stop`` of one (n, k) block a model, as (p, n, k) float64."""
-    # Of more than double precision, what is beyond all float64 becomes infinite, and is refused.
-    with np.errstate(over="ignore"):
-        if len(blocks) == 1:
-            return read_only(blocks[0][start:stop])[np.newaxis]
-        return read_only(np.array([block[start:stop] for block in blocks], dtype=np.float64))
+class Loader:
+    """Brings rows of a block into float64, tile by tile, into the same memory each time."""
+
+    def __init__(self, blocks: Sequence[NDArray[Any]]) -> None:
+        """Take one (n, k) array a model."""
+        self.blocks = blocks
+        self.num_rows, self.num_classes = blocks[0].shape
+        self.step = tile_rows(len(blocks), self.num_classes)
+        self.room: Floats = np.empty(0)
+
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """Yield where the tiles begin and end."""
+        for start in range(0, self.num_rows, self.step):
+            yield start, min(start + self.step, self.num_rows)
+
+    def load(self, start: int, stop: int) -> Floats:
+        """Return rows as (p, n, k): of the block itself, or until the next ones are loaded."""
+        parts = [block[start:stop] for block in self.blocks]
+        whole = parts[0].dtype == np.float64 and parts[0].dtype.isnative
+        if len(parts) == 1 and whole and parts[0].flags.c_contiguous and parts[0].flags.aligned:
+            return read_only(parts[0])[np.newaxis]
+        shape = (len(parts), stop - start, self.num_classes)
+        if not len(self.room):
+            self.room = np.empty(len(parts) * min(self.step, self.num_rows) * self.num_classes)
+        probs = self.room[: shape[0] * shape[1] * shape[2]].reshape(shape)
+        # What is beyond all float64 becomes infinite, and is refused.
+        with np.errstate(over="ignore"):
+            for out, part in zip(probs, parts, strict=True):
+                np.copyto(out, part, casting="unsafe")
+        return read_only(probs)
 
 
 def prob_findings(
@@ -142,13 +165,12 @@ def freeze(offsets: Ints, annotators: NDArray[np.integer], classes: NDArray[np.i
 def labeled_tiles(block: Block, *, on_invalid: str = "raise") -> Iterator[Tile]:
     """Yield the tiles of a labeled block."""
     assert block.labels is not None
-    num_rows, num_classes = block.probs[0].shape
-    most_rows = tile_rows(len(block.probs), num_classes)
+    loader = Loader(block.probs)
     start = 0
-    while start < num_rows:
-        votes, faults, seen = votes_of(block.labels, start, most_rows, num_classes)
+    while start < loader.num_rows:
+        votes, faults, seen = votes_of(block.labels, start, loader.step, loader.num_classes)
         stop, first_row = start + len(faults), block.first_row + start
-        loaded = load_probs(block.probs, start, stop)
+        loaded = loader.load(start, stop)
         probs, odd, findings, faulty = check_tile(
             loaded, "pred_probs", first_row, keep=on_invalid == "keep"
         )

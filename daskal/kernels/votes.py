@@ -29,7 +29,7 @@ WORD = 8
 # Votes of a tile of rows, so many or those of its one row.
 MOST_VOTES = 2**17
 # Dtypes that the finder is compiled for. Others turn into the first of these that holds them.
-LABEL_DTYPES = ("i1", "i2", "i4", "i8", "f4", "f8")
+LABEL_DTYPES = ("i1", "i4", "i8", "f4", "f8")
 
 
 class Votes(NamedTuple):
@@ -251,8 +251,9 @@ def take_votes(
 @compiled
 def miscount_classes(votes: Votes, num_classes: int, counted: NDArray[np.int32]) -> None:
     """Write as which class each vote counts when a row's distinct labels count as 0, 1, 2, ..."""
-    rank = np.full(num_classes, -1)
-    distinct = np.empty(num_classes, dtype=np.int64)
+    rank, distinct = np.empty(num_classes, dtype=np.int64), np.empty(num_classes, dtype=np.int64)
+    for k in range(num_classes):
+        rank[k] = -1
     for i in range(len(votes.offsets) - 1):
         num = 0
         for v in range(votes.offsets[i], votes.offsets[i + 1]):

@@ -42,7 +42,7 @@ def test_rows_come_into_lanes_as_they_are(num_classes, num_rows):
 def test_a_tile_of_any_dtype_and_order_holds_its_values(dtype, num_models):
     block = (np.random.default_rng(0).random((9, 4)) * 3).astype(dtype)
     for each in (block, np.asfortranarray(block), block[::-1]):
-        tile = tiles.load_probs([each, each[:, ::-1]][:num_models], 2, 7)
+        tile = tiles.Loader([each, each[:, ::-1]][:num_models]).load(2, 7)
         assert tile.dtype == np.float64
         assert tile.shape == (num_models, 5, 4)
         np.testing.assert_array_equal(tile[0], each[2:7].astype(np.float64))

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+# What kernels count by: Numba makes no difference between the two.
+Whole = int | np.int64
 
 # One thread compiles, and the others wait for what it has compiled.
 LOCK = threading.RLock()

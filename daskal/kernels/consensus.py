@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.lanes import PROB_FLOOR, Marks, count_lanes, load_lanes, scale_lanes
 from daskal.kernels.votes import Votes
 from daskal.method.values import Floats, Ints, Rule, TieBreak, VoteWeights
@@ -189,7 +189,7 @@ def keyed_choice(seed: Any, index: Any, num_choices: int) -> Any:
 
 
 @compiled
-def narrow(tied: Ints, num: int, values: Floats, tolerance: float) -> int:
+def narrow(tied: Ints, num: Whole, values: Floats, tolerance: float) -> int:
     """Keep those of the tied classes with the greatest of (k,) values; return how many.
 
     None where one of the values is NaN.
@@ -215,14 +215,13 @@ def majority_of_lanes(
     num: int,
     tie_break: TieBreak,
     global_rows: Ints,
-    unvoted: bool,
     room: Room,
 ) -> None:
     """Write the majority label of ``num`` rows that lie in lanes.
 
     Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
     agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
-    majority, and gets 0, or with ``unvoted`` that of a tie of all classes.
+    majority, and gets that of a tie of all classes.
     """
     # Taken out of their tuples once: that counts references, which costs more than a row.
     offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
@@ -235,7 +234,7 @@ def majority_of_lanes(
         i = start + at
         first, last = offsets[i], offsets[i + 1]
         num_tied, most = find_tied(classes, first, last, counts, tied)
-        if num_tied == 0 and unvoted:
+        if num_tied == 0:
             num_tied = len(tied)
             for k in range(num_tied):
                 tied[k] = k
@@ -368,7 +367,7 @@ def take_consensus(
     room: Room,
 ) -> None:
     """Write the consensus labels of ``num`` rows that lie in lanes, scaled."""
-    majority_of_lanes(votes, start, num, rule.tie_break, global_rows, False, room)
+    majority_of_lanes(votes, start, num, rule.tie_break, global_rows, room)
     if rule.best_quality and rule.by_agreement:
         most_counted(votes.offsets, counted, start, num, room)
     elif rule.best_quality:

@@ -110,9 +110,9 @@ def add_labels(
     labels, lanes, tied, row_counts = room.labels, room.lanes, room.tied, room.counts
     offsets, classes = votes.offsets, votes.classes
     for start in range(0, probs.shape[1], lanes.shape[2]):
-        num = 0
-        for p in range(len(probs)):
-            num = load_lanes(probs[p], start, lanes[p])
+        num = load_lanes(probs[0], start, lanes[0])
+        for p in range(1, len(probs)):
+            load_lanes(probs[p], start, lanes[p])
         count_rows(votes, start, num, by_annotator, class_counts, room)
         for at in range(num):
             i = start + at

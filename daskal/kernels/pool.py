@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import compiled
+from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.consensus import (
     TIE_TOLERANCE,
     Room,
@@ -57,7 +57,9 @@ def confidence_of_row(
     if num_models == 1:
         best = largest_of_lane(room.lanes[0], at)
         return best, room.lanes[0, best, at]
-    most, num = 0, 0
+    # Of one type from the start: what is compiled for a literal is compiled once more for others.
+    most: Whole = np.int64(0)
+    num: Whole = np.int64(0)
     for p in range(num_models):
         k = largest_of_lane(room.lanes[p], at)
         counts[k] += 1
@@ -204,7 +206,7 @@ def vote_majority(
     lanes, row_labels = room.lanes, room.labels
     for start in range(0, probs.shape[1], lanes.shape[2]):
         num = load_scaled(probs, start, inverses, odd, room)
-        majority_of_lanes(votes, start, num, tie_break, global_rows, True, room)
+        majority_of_lanes(votes, start, num, tie_break, global_rows, room)
         for at in range(num):
             total = 0.0
             for p in range(len(lanes)):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import compiled
+from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.consensus import (
     LaneRule,
     Room,
@@ -87,7 +87,7 @@ def score_labeled(
 
 
 @compiled
-def mean_of_models(probs: Floats, i: int, k: int) -> float:
+def mean_of_models(probs: Floats, i: int, k: Whole) -> float:
     """Return the mean over models of a raw probability."""
     total = probs[0, i, k]
     for p in range(1, len(probs)):
@@ -96,7 +96,7 @@ def mean_of_models(probs: Floats, i: int, k: int) -> float:
 
 
 @compiled
-def by_models(lanes: Floats, at: int, k: int, by_model: Floats) -> float:
+def by_models(lanes: Floats, at: int, k: Whole, by_model: Floats) -> float:
     """Return the models' part of a posterior: w_M p' summed over models."""
     total = lanes[0, k, at] * by_model[0]
     for p in range(1, len(lanes)):
@@ -135,7 +135,7 @@ def score_rows(
         others = other_likelihood * by_votes
         sums[label] = by_models(lanes, at, label, by_model) + others
         for v in range(first, last):
-            k = classes[v]
+            k = np.int64(classes[v])
             if counts[k] == 0 and k != label:
                 sums[k] = by_models(lanes, at, k, by_model) + others
             counts[k] += 1
@@ -149,7 +149,7 @@ def score_rows(
         if rule.single_label:
             quality = mean_of_models(probs, i, label)
             for v in range(first, last):
-                vote_quality[v] = mean_of_models(probs, i, classes[v])
+                vote_quality[v] = mean_of_models(probs, i, np.int64(classes[v]))
         if rule.by_agreement:
             quality = agreement
         scored_labels[i], agreements[i], qualities[i] = label, agreement, quality

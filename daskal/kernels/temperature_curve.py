@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import compiled
+from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.lanes import PROB_FLOOR, Marks, count_lanes, load_lanes
 from daskal.kernels.powers import LN2, ROUNDING, bits_of, exp2, log2
 from daskal.kernels.votes import Votes
@@ -39,7 +39,7 @@ def to_units(x: float, units: float) -> int:
 
 
 @compiled
-def add_units(sums: Ints, t: int, units: int) -> None:
+def add_units(sums: Ints, t: Whole, units: int) -> None:
     """Add to the two limbs of a sum."""
     low = sums[t, 1] + units
     sums[t, 0] += low >> LIMB_BITS
@@ -97,7 +97,7 @@ def add_losses(
                 share = lost / (last - first)
                 kept[at] -= share
                 floored += to_units(share * -LOG_FLOOR, UNITS)
-            add_units(ratios, 0, to_units(mean / (last - first), RATIO_UNITS))
+            add_units(ratios, np.int64(0), to_units(mean / (last - first), RATIO_UNITS))
         for t in range(len(temperatures)):
             inverse = 1.0 / temperatures[t]
             add_powers(lanes, inverse, totals)

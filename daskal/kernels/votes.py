@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.lanes import Marks
 from daskal.kernels.powers import trailing_zeros
 from daskal.method.findings import (
@@ -126,7 +126,7 @@ def find_votes(
     classes: NDArray[np.int32],
     faults: Marks,
     seen: Floats,
-) -> int:
+) -> Whole:
     """Write the votes of rows of m labels each; return how many rows there was room for.
 
     A row with a label that is no class has no votes. There is room for those of one row, and of
@@ -135,8 +135,10 @@ def find_votes(
     num_rows, num_labels = len(faults), len(labels)
     words = np.empty(PART // WORD, dtype=np.uint64)
     marks = words.view(np.uint8)
-    row, row_start, row_end = 0, 0, num_annotators
-    num = 0
+    # Of one type from the start: what is compiled for a literal is compiled once more for others.
+    row: Whole = np.int64(0)
+    num: Whole = np.int64(0)
+    row_start, row_end = 0, num_annotators
     for start in range(0, num_labels, PART):
         if num + PART > len(classes):
             return row
@@ -169,7 +171,7 @@ def find_votes(
 
 
 @compiled
-def close_row(row: int, num: int, faults: Marks, offsets: Ints) -> int:
+def close_row(row: Whole, num: Whole, faults: Marks, offsets: Ints) -> Whole:
     """Write where a row's votes end, and return it; a row at fault has none."""
     if faults[row] != 0:
         num = offsets[row]
@@ -232,7 +234,7 @@ def take_votes(
     seen: Floats,
 ) -> None:
     """Write sparse votes; a row with a label that is no class has none."""
-    num = 0
+    num: Whole = np.int64(0)
     for row in range(len(faults)):
         for v in range(bounds[row] - bounds[0], bounds[row + 1] - bounds[0]):
             label = given_classes[v]

@@ -90,8 +90,8 @@ print(sorted(name for name, num in after.items() if num > 1))
 def test_warming_up_compiles_all_there_is_each_for_one_type():
     more, several = run(COUNT).splitlines()[-2:]
     assert more == "{}"
-    # The dtypes of labels; what an array of which may be read or written.
-    assert set(json.loads(several.replace("'", '"'))) <= {"find_votes", "narrow", "find_tied"}
+    # It is compiled for each dtype of labels.
+    assert several in ("['find_votes']", "[]")
 
 
 def test_a_change_of_any_kernel_compiles_those_that_may_call_it(tmp_path, monkeypatch):

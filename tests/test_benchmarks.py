@@ -39,5 +39,5 @@ def test_a_measurement_prints_its_table(name, num_rows):
 
 def test_the_profile_names_functions():
     printed = "\n".join(run_small("profile"))
-    assert "log_totals" in printed
-    assert "tiles.load_probs" in printed
+    # Compiled kernels are one function to Python's profiler.
+    assert "compiling.__call__" in printed

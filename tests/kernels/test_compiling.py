@@ -202,7 +202,7 @@ def test_every_processor_gives_the_same_bits(tmp_path, name):
 HOT = {
     "lanes.take_logs": ("fmadd", 8),
     "lanes.scale_lanes": ("fmadd", 10),
-    "lanes.span_lanes": ("min|vcmp", 1),
+    "lanes.span_lanes": ("min|max|cmp", 1),
     "lanes.sum_lanes": ("add", 1),
     "pool.confidence_of_lanes": ("fmadd", 18),
     "pool.score_pool": ("fmadd", 18),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from daskal.kernels.compiling import read_only
 from daskal.kernels.lanes import MANY_LANES, Marks, check_probs
 from daskal.kernels.votes import (
+    MOST_LABELS,
     MOST_VOTES,
     CheckedVotes,
     Votes,
@@ -198,12 +199,15 @@ def counted_classes(votes: Votes, num_classes: int, *, miscount: bool) -> NDArra
 
 # --- memory -----------------------------------------------------------------------------------
 
-# What the kernels make of a block beside its results, and what the allocator keeps (measured).
+# What the kernels make of a block beside its results, rows that wait for the temperature included,
+# and what the allocator keeps.
 KERNEL_BYTES = 32 * MIB
-# Float64 arrays of a value a class and row of a tile that are alive at once, and more a model.
-FLAT_ARRAYS, MODEL_ARRAYS = 3, 2
-# Of each vote of a tile (measured).
-VOTE_BYTES = 40
+# Float64 arrays of a tile's probabilities: as loaded, and once more where rows are at fault.
+TILE_ARRAYS = 2
+# Float64 arrays of a group of lanes, beside one for each model.
+LANE_ARRAYS = 2
+# Of each label of a tile that is copied, and of each vote (counted with its masks in NumPy).
+LABEL_BYTES, VOTE_BYTES = 8, 40
 
 
 def kernel_bytes(
@@ -211,6 +215,8 @@ def kernel_bytes(
 ) -> int:
     """Return the most bytes that the kernels take beside a block and its results."""
     rows = min(tile_rows(num_models, num_classes), block_rows)
-    arrays = FLAT_ARRAYS + MODEL_ARRAYS * num_models
-    votes = min(rows * num_annotators, max(MOST_VOTES, num_annotators))
-    return max(KERNEL_BYTES, 8 * arrays * rows * num_classes) + VOTE_BYTES * votes
+    values = TILE_ARRAYS * num_models * rows + (num_models + LANE_ARRAYS) * MANY_LANES
+    labels = min(rows * num_annotators, max(MOST_LABELS, num_annotators))
+    votes = min(labels, max(MOST_VOTES, num_annotators))
+    arrays = max(KERNEL_BYTES, 8 * values * num_classes)
+    return arrays + LABEL_BYTES * labels + VOTE_BYTES * votes

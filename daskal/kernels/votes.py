@@ -28,6 +28,9 @@ PART = 1024
 WORD = 8
 # Votes of a tile of rows, so many or those of its one row.
 MOST_VOTES = 2**17
+# Labels of a tile, missing ones counted too, or those of its one row: a matrix in Fortran order, or
+# of a rare dtype, is copied tile by tile.
+MOST_LABELS = 2**20
 # Dtypes that the finder is compiled for. Others turn into the first of these that holds them.
 LABEL_DTYPES = ("i1", "i4", "i8", "f4", "f8")
 
@@ -86,8 +89,9 @@ def matrix_votes(
 ) -> CheckedVotes:
     """Return the votes of rows from ``start`` on of an (n, m) matrix.
 
-    Of ``most_rows`` at most, and of fewer where they have more than ``MOST_VOTES``.
+    Of ``most_rows`` at most, and of fewer where these have too many labels or votes.
     """
+    most_rows = min(most_rows, max(MOST_LABELS // max(matrix.shape[1], 1), 1))
     labels = known_labels(matrix[start : start + most_rows])
     num_rows, num_annotators = labels.shape
     size = min(max(MOST_VOTES, num_annotators), labels.size) + PART

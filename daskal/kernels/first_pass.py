@@ -167,9 +167,7 @@ def guess_places(tile: Tile, miscount: bool) -> tuple[int, ...]:
 def consensus_of(counts: ConsensusCounts) -> ConsensusStatistics:
     """Return what was counted as a state."""
     agreeing = counts.agreeing[: int(counts.most_votes[0]) + 1].copy()
-    return ConsensusStatistics(
-        agreeing, counts.labels, counts.model_errors, counts.model_choices
-    )
+    return ConsensusStatistics(agreeing, counts.labels, counts.model_errors, counts.model_choices)
 
 
 def consensus_statistics(

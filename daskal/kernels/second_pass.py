@@ -176,7 +176,6 @@ def labeled_columns(
             histogram=histogram(scores),
             smallest=smallest_of(scores[with_votes], with_votes + block.first_row, size),
             findings=findings,
-            cpu_levels=(),
         ),
         without_votes=smallest_of(scores[without_votes], without_votes + block.first_row, size),
         quality=histogram(columns["consensus_quality_score"][with_votes]),
@@ -295,7 +294,7 @@ def unlabeled_scores(
 def pool_tally(scores: Floats, first_row: int, size: int, findings: Findings) -> PoolTally:
     """Return the tally of the scores of consecutive rows."""
     smallest = smallest_of_block(scores, first_row, size)
-    return PoolTally(len(scores), histogram(scores), smallest, findings, ())
+    return PoolTally(len(scores), histogram(scores), smallest, findings)
 
 
 # --- beside the scores ------------------------------------------------------------------------

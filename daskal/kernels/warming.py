@@ -6,9 +6,9 @@ import numpy as np
 
 from daskal.kernels.first_pass import consensus_statistics, label_statistics, statistics_of_pending
 from daskal.kernels.quality import (
+    answer_block,
     confidence_block,
     describe_block,
-    answer_block,
     majority_block,
     model_votes_block,
     score_pool_block,

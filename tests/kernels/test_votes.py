@@ -112,7 +112,7 @@ def test_sparse_votes_are_those_of_a_matrix(monkeypatch, dtype, most):
             )
         )
     faults = [fault for tile in found for fault in tile.findings.faults]
-    assert {(fault.fault, *row) for fault in faults for row in fault.rows} == {
+    assert {(fault.code, *row) for fault in faults for row in fault.rows} == {
         (findings.OUT_OF_RANGE, 3, 100.0),
         (findings.UNKNOWN_ANNOTATOR, 6, 99.0),
     }

@@ -46,7 +46,7 @@ class CountingModel:
 def test_inference_chooses_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
     load("inference").main(pool_size=3_000, batch_size=5)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].split() == ["rank", "pool", "row", "score"]
+    assert printed[0].split() == ["rank", "source", "row", "score"]
     assert len(printed) == 6
 
 

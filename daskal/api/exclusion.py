@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from daskal.api.batches import with_source
 from daskal.errors import InputError
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.sources import Source
@@ -87,21 +88,22 @@ class Excluded:
     @classmethod
     def from_batch(cls, batch: pd.DataFrame, names: Collection[str]) -> Excluded:
         """Return the examples that an earlier batch excludes; from a file, ids may be text."""
-        missing = {"pool", "row"} - set(batch.columns)
+        batch = with_source(batch)
+        missing = {"source", "row"} - set(batch.columns)
         if missing:
             raise InputError(
-                "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
+                "exclude: expected ids, or a batch with the columns 'source' and 'row', got a "
                 f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}."
             )
-        foreign = sorted(set(map(str, batch["pool"])) - set(names))
+        foreign = sorted(set(map(str, batch["source"])) - set(names))
         if foreign:
             raise InputError(
-                f"exclude: expected {' or '.join(map(repr, names))} in the column 'pool', got "
+                f"exclude: expected {' or '.join(map(repr, names))} in the column 'source', got "
                 f"{listed(foreign)}."
             )
         ids, rows = {}, {}
         for name in names:
-            part = batch[batch["pool"] == name]
+            part = batch[batch["source"] == name]
             known = part["id"].notna() if "id" in part else pd.Series(False, part.index)
             rows[name] = dict(zip(map(int, part["row"]), map(bool, known), strict=True))
             if known.any():

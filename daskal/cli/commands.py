@@ -26,7 +26,7 @@ from daskal.cli.options import (
     timed_work,
     workers_option,
 )
-from daskal.cli.results import batch, report
+from daskal.cli.results import batch, labels, report
 from daskal.errors import EstimateError
 from daskal.storage import locations
 from daskal.storage.redaction import redacted
@@ -346,4 +346,5 @@ def import_votes(
 
 
 main.add_command(batch)
+main.add_command(labels)
 main.add_command(report)

@@ -48,6 +48,7 @@ PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
 SHOWN_CLASSES = 10
+SHOWN_LABELS = 25
 
 
 # --- progress ---------------------------------------------------------------------------------
@@ -278,8 +279,8 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
     import pandas as pd
     from rich.markup import escape
 
-    relabel = int((batch["pool"] == "labeled").sum())
-    table = make_table(*map(str, batch.columns), left=("pool", "id"))
+    relabel = int((batch["source"] == "labeled").sum())
+    table = make_table(*map(str, batch.columns), left=("source", "id"))
     formats = {"score": "{:.4f}", "row": "{:,}"}
     for row in batch.head(shown).to_dict("records"):
         cells = (
@@ -289,6 +290,27 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
         table.add_row(*map(escape, cells))
     first = f", the first {shown}" if len(batch) > shown else ""
     title = f"Label next: {len(batch):,} examples, {relabel:,} of them again{first}"
+    print_section(output, title, table)
+
+
+def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> None:
+    """Print labels, the lowest quality first."""
+    from rich.markup import escape
+
+    names = {
+        "consensus_label": "label",
+        "consensus_quality_score": "quality",
+        "annotator_agreement": "agreement",
+        "num_annotations": "votes",
+    }
+    labels = labels.reset_index().rename(columns=names)
+    formats = {"quality": "{:.4f}", "agreement": "{:.3f}", "score": "{:.4f}", "row": "{:,}"}
+    table = make_table(*map(str, labels.columns), left=("id", "label"))
+    for row in labels.to_dict("records"):
+        cells = (formats.get(str(name), "{}").format(cell) for name, cell in row.items())
+        table.add_row(*map(escape, cells))
+    limit = "" if below is None else f" below a quality of {below:g}"
+    title = f"Consensus labels{limit}: the {len(labels):,} of lowest quality"
     print_section(output, title, table)
 
 

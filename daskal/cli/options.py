@@ -35,6 +35,7 @@ TYPED = {
     "daskal.import_votes": "`daskal import`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
+LABEL_FORMATS = (".csv", ".parquet", ".jsonl")
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -89,11 +90,21 @@ def parse_storage(context: click.Context, parameter: click.Parameter, value: str
     return options
 
 
-def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+def check_ending(value: str | None, endings: tuple[str, ...]) -> str | None:
     """Return a path, refused unless its ending names a format."""
-    if value is not None and Path(value).suffix not in BATCH_FORMATS:
-        raise click.BadParameter(f"expected a name in {', '.join(BATCH_FORMATS)}, got {value!r}.")
+    if value is not None and Path(value).suffix.lower() not in endings:
+        raise click.BadParameter(f"expected a name in {', '.join(endings)}, got {value!r}.")
     return value
+
+
+def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Return the path of a batch."""
+    return check_ending(value, BATCH_FORMATS)
+
+
+def parse_labels_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Return the path of a table of labels."""
+    return check_ending(value, LABEL_FORMATS)
 
 
 def parse_batch_paths(

@@ -34,6 +34,7 @@ class Contents:
     classes: pd.DataFrame | None
     histograms: Mapping[str, Counts]
     batch: pd.DataFrame
+    doubtful: pd.DataFrame | None = None
 
     @property
     def num_labeled(self) -> int:
@@ -53,7 +54,7 @@ class Contents:
     def class_name(self, code: int) -> str:
         """Return the name of a class."""
         names = None if self.estimate is None else self.estimate.class_names
-        return str(code) if names is None else f"{code} {names[code]}"
+        return str(code) if names is None else names[code]
 
 
 def annotators_of(contents: Contents) -> pd.DataFrame | None:

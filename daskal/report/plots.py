@@ -46,7 +46,7 @@ def scores(contents: Contents) -> dict[str, Any] | None:
 
 def bin_scores(batch: pd.DataFrame, name: str, num_bins: int) -> Counts:
     """Return the batch's scores from one kind of example, counted in the histogram's bins."""
-    chosen = batch["pool"].map(SECTION_NAMES) == name
+    chosen = batch["source"].map(SECTION_NAMES) == name
     values = batch.loc[chosen, "score"].to_numpy(dtype=np.float64)
     bins = np.clip((values * num_bins).astype(np.int64), 0, num_bins - 1)
     return np.bincount(bins, minlength=num_bins)

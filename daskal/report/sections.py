@@ -63,7 +63,7 @@ def run_in_a_line(contents: Contents) -> str:
 
 def tiles(contents: Contents) -> list[Tile]:
     """Return the few numbers that matter most."""
-    counts = contents.batch["pool"].value_counts()
+    counts = contents.batch["source"].value_counts()
     shown = [
         Tile(
             "Next batch",
@@ -123,13 +123,13 @@ def next_batch(contents: Contents) -> dict[str, Any]:
     if not len(batch):
         return {"table": None}
     shown = batch.head(MOST_BATCH_ROWS)
-    counts = batch["pool"].value_counts()
+    counts = batch["source"].value_counts()
     columns = [Column("Rank", "integer", shown["rank"].tolist())]
     if "id" in shown:
         ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
         columns.append(Column("Id", "text", ids))
     columns += [
-        Column("From", "text", shown["pool"].map(SECTION_NAMES).tolist()),
+        Column("From", "text", shown["source"].map(SECTION_NAMES).tolist()),
         Column("Row", "integer", shown["row"].tolist(), "Row of the array it is from, from 0"),
         Column("Score", "fine", shown["score"].tolist()),
     ]

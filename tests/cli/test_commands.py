@@ -28,7 +28,7 @@ from daskal.cli.options import TYPED
 from daskal.errors import ARGUMENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COMMANDS = ("batch", "demo", "import", "plan", "report", "score")
+COMMANDS = ("batch", "demo", "import", "labels", "plan", "report", "score")
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -148,7 +148,7 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     for name, value in run.estimate.summary()[:8]:
         assert re.search(f"{re.escape(name)} +{re.escape(value)}", out)
     first = run.batch.iloc[0]
-    assert re.search(f" 1 +{first['pool']} +{first['row']:,} +{first['score']:.4f}", out)
+    assert re.search(f" 1 +{first['source']} +{first['row']:,} +{first['score']:.4f}", out)
     assert "daskal batch daskal-demo/scores.zarr" in out
     # Plain lines, as standard error is no terminal; a quiet cluster.
     lines = err.splitlines()
@@ -189,7 +189,7 @@ def test_score_and_batch_in_processes(made: tuple[Path, str, str]) -> None:
     out, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (0, "")
     header, *rows = out.splitlines()
-    assert header == "rank,pool,row,score"
+    assert header == "rank,source,row,score"
     assert [row.split(",")[:3] for row in rows] == [
         [str(rank), pool, str(row)]
         for rank, pool, row, _ in first.batch.head(7).itertuples(index=False)
@@ -370,7 +370,7 @@ def test_batch_is_written_in_each_format(scored: daskal.Run, tmp_path: Path, suf
     result = invoke("batch", scored.path, *capped, "--out", path)
     assert (result.exit_code, result.stdout) == (0, "")
     expected = scored.next_batch(size=6, max_relabel_fraction=0.5, max_annotations=4)
-    assert expected["pool"].tolist().count("labeled") == 3
+    assert expected["source"].tolist().count("labeled") == 3
     if suffix == "json":
         tasks = json.loads(path.read_text(encoding="utf-8"))
         assert [task["data"]["row"] for task in tasks] == expected["row"].tolist()
@@ -410,6 +410,25 @@ def test_ids_of_an_earlier_batch_keep_their_type(
     assert [int(line.split(",")[2]) for line in result.stdout.splitlines()[1:]] == expected
 
 
+def test_labels_go_to_files_and_pipes(scored: daskal.Run, tmp_path: Path) -> None:
+    assert scored.labels is not None
+    expected = scored.labels.compute().reset_index()
+    result = invoke("labels", scored.path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(result.stdout)), expected)
+    for name, read in (
+        ("l.csv", pd.read_csv),
+        ("l.parquet", pd.read_parquet),
+        ("l.jsonl", lambda path: pd.read_json(path, lines=True)),
+    ):
+        result = invoke("labels", scored.path, "--out", tmp_path / name)
+        assert result.stderr == f"40 labels written to {tmp_path / name}\n"
+        pd.testing.assert_frame_equal(read(tmp_path / name), expected, check_dtype=False)
+    result = invoke("labels", scored.path, "--size", "1", "--out", tmp_path / "l.csv")
+    assert "1 label written to" in result.stderr
+    assert invoke("labels", scored.path, "--out", "labels.txt").exit_code == 2
+
+
 def test_batch_where_no_file_can_be(scored: daskal.Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = invoke("batch", scored.path, "--out", tmp_path / "file" / "next.csv")
@@ -426,13 +445,13 @@ def test_batch_goes_on_after_earlier_ones(scored: daskal.Run, tmp_path: Path) ->
     both = [daskal.read_batch(tmp_path / "first.json", id_key="task")]
     both.append(daskal.read_batch(tmp_path / "second.csv"))
     expected = scored.next_batch(size=10)
-    for column in ("pool", "row"):
+    for column in ("source", "row"):
         assert pd.concat(both)[column].tolist() == expected[column].tolist()
 
 
 def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> None:
     result = invoke("batch", scored.path, "--size", "1000", "--max-annotations", "2")
-    rows = pd.read_csv(io.StringIO(result.stdout)).query("pool == 'labeled'")["row"]
+    rows = pd.read_csv(io.StringIO(result.stdout)).query("source == 'labeled'")["row"]
     num = scored.root["labeled/num_annotations"][:]
     assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 

@@ -93,7 +93,7 @@ def test_batch_shows_ids_as_they_are() -> None:
     batch = pd.DataFrame(
         {
             "rank": [1, 2, 3],
-            "pool": ["labeled", "unlabeled", "unlabeled"],
+            "source": ["labeled", "unlabeled", "unlabeled"],
             "row": [1234, 5, 6],
             "id": ["[bold]x", "y", "z"],
             "score": [0.12345, 0.5, 0.6],
@@ -110,7 +110,7 @@ def test_batch_leaves_the_place_of_an_unknown_id_empty() -> None:
     batch = pd.DataFrame(
         {
             "rank": [1, 2],
-            "pool": ["labeled", "unlabeled"],
+            "source": ["labeled", "unlabeled"],
             "row": [3, 4],
             "id": ["a", None],
             "score": [0.1, 0.2],
@@ -121,6 +121,25 @@ def test_batch_leaves_the_place_of_an_unknown_id_empty() -> None:
         ["1", "labeled", "3", "a", "0.1000"],
         ["2", "unlabeled", "4", "0.2000"],
     ]
+
+
+def test_labels_are_shown_as_a_table() -> None:
+    labels = pd.DataFrame(
+        {
+            "id": ["[bold]x", "y"],
+            "consensus_label": ["cat", "dog"],
+            "consensus_quality_score": [0.25, 0.5],
+            "annotator_agreement": [1 / 3, 1.0],
+            "num_annotations": [3, 2],
+            "score": [0.2, 0.4],
+        },
+        index=pd.Index([1234, 5], name="row"),
+    )
+    text = printed(lambda output: console.show_labels(output, labels, 0.6))
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert lines[0] == "Consensus labels below a quality of 0.6: the 2 of lowest quality"
+    assert lines[1].split() == ["row", "id", "label", "quality", "agreement", "votes", "score"]
+    assert lines[3].split() == ["1,234", "[bold]x", "cat", "0.2500", "0.333", "3", "0.2000"]
 
 
 def test_judgements_name_what_was_judged() -> None:

@@ -25,7 +25,7 @@ from zarr.core.array import Array
 import daskal
 from daskal.report import contents
 from daskal.report.page import TEMPLATES, Page, make_page, render
-from daskal.runs.result import read_contents
+from daskal.runs.contents import read_contents
 from tests.problems import make_problem
 
 HOSTILE = (
@@ -151,9 +151,8 @@ def test_every_name_of_a_store_is_text(run: daskal.Run) -> None:
             name for name, _ in harmless.seen
         ].count(tag)
     assert set(outline.tables["next-batch"]["Id"]) == {HOSTILE}
-    named = [f"{code} {name}" for code, name in enumerate(classes)]
-    assert sorted(outline.tables["classes-table"]["Class"]) == named
-    for text in (*named, HOSTILE, f"{HOSTILE}.", repr(HOSTILE), shlex.quote(HOSTILE)):
+    assert sorted(outline.tables["classes-table"]["Class"]) == list(classes)
+    for text in (*classes, HOSTILE, f"{HOSTILE}.", repr(HOSTILE), shlex.quote(HOSTILE)):
         assert text in outline.text
 
 
@@ -182,7 +181,7 @@ def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
     assert table["Row"] == run.batch["row"].tolist()
     assert table["Score"] == run.batch["score"].tolist()
     names = {"labeled": "labeled", "unlabeled": "pool"}
-    assert table["From"] == [names[pool] for pool in run.batch["pool"]]
+    assert table["From"] == [names[pool] for pool in run.batch["source"]]
     assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 import daskal
 from daskal.cli.commands import main
+from daskal.report.glossary import GLOSSARY
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +91,11 @@ def test_tests_left_out_on_the_lowest_versions_exist() -> None:
     assert left_out is not None
     missing = [name for name in left_out[1].split() if not any(ROOT.glob(f"tests/{name}*"))]
     assert missing == []
+
+
+def test_the_glossary_says_what_the_report_says() -> None:
+    page = " ".join((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").split())
+    assert [word for word, meaning in GLOSSARY.items() if f"{word} : {meaning}" not in page] == []
 
 
 def test_the_api_page_lists_every_public_name() -> None:

@@ -130,7 +130,7 @@ def demo(
 
     Annotators of differing skill, some of whom only guess, label some examples; a model gives
     probabilities for these and for a pool without labels. DIR then holds labels.zarr,
-    pred_probs.zarr, unlabeled.zarr, truth.zarr and the result, scores.zarr.
+    pred_probs.zarr, unlabeled.zarr, truth.zarr, the result, scores.zarr, and report.html.
     """
     crowd = daskal.demo.Crowd(
         num_examples=examples,
@@ -165,10 +165,13 @@ def demo(
                 ("predictions in the pool", "unlabeled"),
             )
         }
+        right = daskal.demo.judge_quality(crowd, out, progress)
+        report = run.report(out / daskal.demo.REPORT, right_by_quality=right)
     output = console.open_console()
     console.show_run(output, run, accuracies=crowd.accuracies())
     console.show_judgements(output, judgements, LOWEST)
-    console.show_stored(output, run)
+    console.show_right_by_quality(output, right)
+    console.show_stored(output, run, report.path)
 
 
 @main.command()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskal import text
-from daskal.cli import console, launching
+from daskal.cli import console, launching, meters
 from daskal.errors import DaskalError, InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*, debug: bool, **options: Any) -> None:
         try:
-            with console.show_warnings():
+            with meters.show_warnings():
                 command(**options)
         except (click.ClickException, click.exceptions.Exit):
             raise
@@ -210,7 +210,7 @@ def timed_work(
     began = time.monotonic()
     peak = None
     with (
-        console.show_progress() as progress,
+        meters.show_progress() as progress,
         launching.scheduler(scheduler, workers, memory_limit) as client,
     ):
         limit = memory_limit

@@ -16,6 +16,7 @@ from daskal.report.charts import Counts
 MOST_ANNOTATORS = 10_000
 MOST_CLASSES = 500
 MOST_BATCH_ROWS = 5_000
+MOST_LABELS = 1_000
 # A matrix with more classes does not fit on a screen.
 MATRIX_CLASSES = 12
 
@@ -35,6 +36,7 @@ class Contents:
     histograms: Mapping[str, Counts]
     batch: pd.DataFrame
     doubtful: pd.DataFrame | None = None
+    right_by_quality: Counts | None = None
 
     @property
     def num_labeled(self) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import IO, Any
 
 import dask.array as da
+import numpy as np
 import pandas as pd
 
 from daskal.api import selection
@@ -347,7 +348,9 @@ class Run(Summarized):
             max_annotations=max_annotations,
         )
 
-    def report(self, out: str | os.PathLike[str] | None = None) -> Page:
+    def report(
+        self, out: str | os.PathLike[str] | None = None, *, right_by_quality: Any = None
+    ) -> Page:
         """Return the run as one HTML page that needs no network; a notebook shows it inline.
 
         Made from the store's small tables alone, however many scores there are.
@@ -358,6 +361,9 @@ class Run(Summarized):
             File to write the page to. Of existing files, only an earlier report is replaced. If
             there are more than 10,000 annotators, the page lists the best and the worst, and a CSV
             of all of them is written beside it.
+        right_by_quality : array_like of shape (2, b), int, optional
+            Where the truth is known: how many consensus labels, and how many right ones, have a
+            quality in each of b equal ranges from 0 to 1. They are drawn.
 
         Returns
         -------
@@ -383,4 +389,7 @@ class Run(Summarized):
         True
         """
         with tables.reading(self.root, "what the report shows"):
-            return make_page(read_contents(self.path, self.root), out)
+            contents = read_contents(self.path, self.root)
+        if right_by_quality is not None:
+            contents = replace(contents, right_by_quality=np.asarray(right_by_quality))
+        return make_page(contents, out)

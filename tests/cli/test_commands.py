@@ -154,9 +154,11 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     lines = err.splitlines()
     assert lines[0].startswith("3,000 examples labeled by 12 annotators, a pool of 5,000")
     assert re.fullmatch(r"Done in [\d.]+ s; no worker held more than .* of its 1\.0 GiB", lines[-1])
-    progress = r"(making|pass [12]|judging): (votes|labeled|consensus|pool) +\d+/\d+ blocks .*"
+    progress = (
+        r"(making|pass [12]|judging): (votes|labeled|consensus|pool|quality) +\d+/\d+ blocks .*"
+    )
     assert [line for line in lines[1:-1] if not re.fullmatch(progress, line)] == []
-    assert len(lines) == 10
+    assert len(lines) == 11
 
 
 def test_demo_finds_what_is_wrong(made: tuple[Path, str, str]) -> None:
@@ -349,7 +351,7 @@ def test_plan_reads_nothing_and_checks_memory(arrays: Path) -> None:
     result = invoke(*given, "--memory-limit", "50MB", "--threads", "3")
     assert result.exit_code == 1
     assert "does not fit" in result.stdout
-    assert "per worker (3 task(s) of" in result.stderr
+    assert "per worker (3 tasks of" in result.stderr
 
 
 @pytest.fixture
@@ -488,8 +490,8 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
     result = invoke(*given, *local)
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"tasks +3 .*annotators +2 .*votes +4 .*classes +2 .*order of tasks +sorted as text"
-        r".*order of classes +as given .*their order +dog, cat",
+        r"tasks +3\s.*annotators +2\s.*votes +4\s.*classes +2\s.*order of tasks +sorted as text"
+        r".*order of classes +as given\s.*their order +dog, cat",
         result.stdout,
         re.S,
     )

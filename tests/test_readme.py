@@ -5,6 +5,7 @@ The other pages name files and functions that exist.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,8 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import daskal
@@ -54,6 +57,46 @@ def commands() -> list[str]:
     return [call for call in inline if "COMMAND" not in call] + [
         line[line.index("daskal ") :] for line in lines if "daskal " in line
     ]
+
+
+TWO_FILES = re.search(r"^```sh two-files\n(.*?)^```$", README, re.M | re.S)
+NEEDED = {"--votes", "--id-column"}
+
+
+@pytest.mark.skipif(
+    not {option for part in main.commands["score"].params for option in part.opts} >= NEEDED,
+    reason="`daskal score` does not take votes yet",
+)
+def test_two_files_make_a_batch_labels_and_a_report(tmp_path: Path) -> None:
+    """The block that begins with two files, in an empty folder that has them."""
+    assert TWO_FILES is not None
+    random = np.random.default_rng(0)
+    tasks = [f"task {number}" for number in range(300)]
+    probs = pd.DataFrame(random.dirichlet(np.ones(3), 300), columns=["cat", "dog", "fox"])
+    probs.insert(0, "task", tasks)
+    probs.to_parquet(tmp_path / "probs.parquet", index=False)
+    rows, annotators = np.nonzero(random.random((90, 6)) < 0.5)
+    labels = random.choice(["cat", "dog", "fox"], len(rows))
+    votes = pd.DataFrame({"task": rows, "annotator": annotators, "label": labels})
+    votes["task"] = [tasks[row] for row in rows]
+    votes.to_csv(tmp_path / "votes.csv", index=False)
+    for call in TWO_FILES[1].splitlines():
+        done = subprocess.run(
+            [sys.executable, "-m", "daskal.cli", *shlex.split(call)[1:]],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    batch = pd.read_csv(tmp_path / "next.csv")
+    found = pd.read_csv(tmp_path / "labels.csv")
+    assert set(batch["id"]) == set(tasks)
+    assert set(found["id"]) == set(votes["task"])
+    assert set(found["consensus_label"]) <= {"cat", "dog", "fox"}
+    assert "daskal report</title>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("call", sorted(set(commands())))

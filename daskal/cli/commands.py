@@ -193,6 +193,7 @@ def demo(
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
 @click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples, a Zarr array.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool, a Zarr array.")
+@click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
 @storage_option
 @reports_errors
 def score(
@@ -212,6 +213,7 @@ def score(
     resume: bool,
     labeled_ids: str | None,
     unlabeled_ids: str | None,
+    report: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -242,9 +244,10 @@ def score(
             storage_options=storage_options,
             progress=progress,
         )
+        page = None if report is None else run.report(report)
     output = console.open_console()
     console.show_run(output, run)
-    console.show_stored(output, run)
+    console.show_stored(output, run, None if page is None else page.path)
 
 
 @main.command()

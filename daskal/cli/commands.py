@@ -31,6 +31,17 @@ from daskal.errors import EstimateError
 from daskal.storage import locations
 from daskal.storage.redaction import redacted
 
+# Forms of exports that are read.
+EXPORTS = (
+    "label-studio",
+    "label-studio-min",
+    "argilla",
+    "doccano",
+    "prodigy",
+    "toloka",
+    "mturk",
+    "records",
+)
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
 
@@ -297,9 +308,27 @@ def plan(
 @main.command("import")
 @click.argument("votes", nargs=-1, required=True)
 @click.option("--out", required=True, metavar="LABELS.zarr", help="The store to write.")
-@click.option("--task", default="task", show_default=True, help="Column of the tasks' ids.")
-@click.option("--annotator", default="annotator", show_default=True, help="... of the annotators'.")
-@click.option("--label", default="label", show_default=True, help="... of the labels.")
+@click.option(
+    "--task",
+    default="task",
+    show_default=True,
+    help="Column of the tasks' ids; in JSON a key, such as data.image.",
+)
+@click.option(
+    "--annotator", default="annotator", show_default=True, help="Column or key of the annotators."
+)
+@click.option(
+    "--label",
+    default="label",
+    show_default=True,
+    help="Column or key of the labels, such as answers[].label; the question in a tool's export.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(EXPORTS),
+    help="The labeling tool that exported VOTES, or JSON records of any kind.  "
+    "[default: told from the file]",
+)
 @click.option(
     "--tasks",
     metavar="IDS",
@@ -334,10 +363,11 @@ def import_votes(
     memory_limit: int | None,
     **options: Any,
 ) -> None:
-    """Turn votes, one per line of Parquet or CSV, into labels that fit the probabilities.
+    """Turn votes into labels that fit the probabilities.
 
-    VOTES are paths or URLs. The labels are stored sparse, one row per task;
-    `daskal score --labels` takes them.
+    VOTES are paths or URLs: Parquet or CSV with one vote per line, or what a labeling tool exports.
+    Answers that were skipped, cancelled or rejected are counted and left out. The labels are stored
+    sparse, one row per task; `daskal score --labels` takes them.
     """
     check_scheduler(scheduler, workers)
     names = None if classes is None else [name.strip() for name in classes.split(",")]

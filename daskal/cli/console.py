@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from daskal.demo import Judgement
-    from daskal.importing.importer import ImportSummary
+    from daskal.importing.summary import ImportSummary
     from daskal.runs.result import Run
 
 # Width of text where output is no terminal: enough for one line per row of every table.
@@ -241,6 +241,8 @@ def show_import(output: Console, made: ImportSummary) -> None:
         ("classes", made.num_classes),
     ):
         table.add_row(name, f"{count:,}")
+    for why, count in made.left_out.items():
+        table.add_row(f"left out, {why}", f"{count:,}")
     table.add_row("order of tasks", made.task_order)
     table.add_row("order of classes", made.class_order)
     if made.classes is not None:

@@ -32,6 +32,7 @@ TYPED = {
     "annotator=": "--annotator",
     "label=": "--label",
     "classes=": "--classes",
+    "form=": "--form",
     "daskal.import_votes": "`daskal import`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")

@@ -117,7 +117,11 @@ def test_label_studio_min(tmp_path: Path) -> None:
         {"image": "a.jpg", "id": 1, "animal": "dog", "annotator": 8, "annotation_id": 2, **rest},
         {"image": "b.jpg", "id": 2, "annotator": 8, "annotation_id": 3, **rest},
         {
-            "image": "b.jpg", "id": 2, "annotator": 7, "annotation_id": 4, **rest,
+            "image": "b.jpg",
+            "id": 2,
+            "annotator": 7,
+            "annotation_id": 4,
+            **rest,
             "animal": {"choices": ["cat", "dog"]},
         },
     ]

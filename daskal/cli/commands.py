@@ -20,6 +20,7 @@ from daskal.cli.options import (
     inputs_options,
     memory_option,
     one_or_all,
+    other_score_options,
     reports_errors,
     scheduler_option,
     storage_option,
@@ -76,8 +77,8 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
 def main() -> None:
     """Which examples to label next: crowd labels and a model's probabilities, larger than memory.
 
-    Start with `daskal demo`. Then `daskal score` on your own Zarr arrays, `daskal batch` for what
-    to send to annotators.
+    Start with `daskal demo`. Then `daskal score` on your own data, `daskal batch` for what to send
+    to annotators, `daskal labels` for the consensus labels, `daskal report` for all of it.
     """
 
 
@@ -272,6 +273,7 @@ def score(
     help="Tasks a worker runs at once; `daskal score` runs one on a cluster of its own.",
 )
 @batch_size_option
+@other_score_options
 @storage_option
 @reports_errors
 def plan(
@@ -285,10 +287,10 @@ def plan(
     batch_size: int,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Show what `daskal score` would do with these inputs, without reading data.
+    """Show what `daskal score` would do, without reading data.
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
-    that is beyond --memory-limit.
+    that is beyond --memory-limit. Takes all options of `daskal score`.
     """
     check_inputs(labels, pred_probs, unlabeled)
     found = daskal.plan(
@@ -326,8 +328,9 @@ def plan(
 @click.option(
     "--form",
     type=click.Choice(EXPORTS),
-    help="The labeling tool that exported VOTES, or JSON records of any kind.  "
-    "[default: told from the file]",
+    metavar="TOOL",
+    help=f"The labeling tool that exported VOTES: {', '.join(EXPORTS[:-1])}; or {EXPORTS[-1]}, "
+    "JSON of any kind.  [default: told from the file]",
 )
 @click.option(
     "--tasks",

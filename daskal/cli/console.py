@@ -24,6 +24,8 @@ SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
 SHOWN_CLASSES = 10
 SHOWN_LABELS = 25
+# No table is wider.
+WIDEST = 10_000
 # Length of the bar that stands for all.
 BAR_WIDTH = 30
 
@@ -72,10 +74,18 @@ def make_table(*columns: str, left: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def print_section(output: Console, title: str, table: Table) -> None:
-    """Print a table under its title."""
-    output.print(f"[bold]{title}[/bold]")
-    output.print(table)
+def print_section(output: Console, title: str, table: Table, *, whole: bool = False) -> None:
+    """Print a table under its title.
+
+    With ``whole``, no cell is broken into lines: names and paths in it can be copied.
+    """
+    output.print(f"[bold]{title}[/bold]", soft_wrap=True)
+    width = output.width
+    if whole:
+        options = output.options.update(max_width=WIDEST)
+        output.width = max(width, output.measure(table, options=options).maximum)
+    output.print(table, crop=False)
+    output.width = width
 
 
 def show_run(output: Console, run: Run, *, accuracies: Any | None = None) -> None:
@@ -150,7 +160,7 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
         if accuracies is not None:
             cells.append(f"{accuracies[int(name)]:.3f}")
         table.add_row(*cells, end_section=cut and place == SHOWN_ANNOTATORS)
-    print_section(output, title, table)
+    print_section(output, title, table, whole=True)
 
 
 def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMPLES) -> None:
@@ -169,7 +179,7 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
         table.add_row(*map(escape, cells))
     first = f", the first {shown}" if len(batch) > shown else ""
     title = f"Label next: {len(batch):,} examples, {relabel:,} of them again{first}"
-    print_section(output, title, table)
+    print_section(output, title, table, whole=True)
 
 
 def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> None:
@@ -190,7 +200,7 @@ def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> N
         table.add_row(*map(escape, cells))
     limit = "" if below is None else f" below a quality of {below:g}"
     title = f"Consensus labels{limit}: the {len(labels):,} of lowest quality"
-    print_section(output, title, table)
+    print_section(output, title, table, whole=True)
 
 
 def show_judgements(output: Console, judgements: dict[str, Judgement], share: float) -> None:

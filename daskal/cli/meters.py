@@ -133,7 +133,8 @@ def bars() -> Iterator[Callable[[Progress], None]]:
                 state=meters[stage].describe(progress),
             )
 
-    with Bars(*columns, console=Console(stderr=True)) as display:
+    # What is printed meanwhile, such as a warning with a path in it, is not broken into lines.
+    with Bars(*columns, console=Console(stderr=True, soft_wrap=True)) as display:
         yield show
 
 

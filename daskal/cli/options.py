@@ -179,6 +179,29 @@ def inputs_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+# Options of `daskal score` that do not change its plan.
+PLANNED_ALIKE = (
+    "--out",
+    "--scheduler",
+    "--workers",
+    "--convention",
+    "--on-invalid",
+    "--labeled-ids",
+    "--unlabeled-ids",
+    "--report",
+)
+PLANNED_ALIKE_FLAGS = ("--overwrite", "--resume")
+
+
+def other_score_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take, and ignore, the options of `daskal score` that change no plan."""
+    for name in PLANNED_ALIKE:
+        command = click.option(name, hidden=True, expose_value=False)(command)
+    for name in PLANNED_ALIKE_FLAGS:
+        command = click.option(name, is_flag=True, hidden=True, expose_value=False)(command)
+    return command
+
+
 def check_scheduler(scheduler: str | None, workers: int | None) -> None:
     """Refuse a number of workers for a cluster that is already running."""
     if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
@@ -215,6 +238,8 @@ def timed_work(
         launching.scheduler(scheduler, workers, memory_limit) as client,
     ):
         limit = memory_limit
+        if client is not None:
+            click.echo(f"Dashboard: {client.dashboard_link}", err=True)
         if client is not None and scheduler is None:
             limit = launching.workers_limit(client)
         yield limit, progress

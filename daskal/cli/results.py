@@ -68,7 +68,7 @@ def batch(
     max_annotations: int | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Choose the examples to label next from a result store, lowest score first."""
+    """Choose the examples to label next, lowest score first."""
     if out is not None and place_of_path(out) in map(place_of_path, exclude):
         raise InputError(
             f"--out: expected a file of its own, got {redacted(out)!r}, which --exclude names too: "
@@ -123,9 +123,9 @@ def labels(
     size: int | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Write the consensus label of each example, and what is known of it.
+    """Write each example's consensus label and its quality.
 
-    Its quality, the share of votes that agree, the number of votes and the score. With --below or
+    Also the share of votes that agree, the number of votes and the score. With --below or
     --size, examples without votes are left out. Quality is for ranking, not a chance.
     """
     run = daskal.Run.open(store, storage_options=storage_options)
@@ -147,6 +147,9 @@ def labels(
 @storage_option
 @reports_errors
 def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
-    """Write a result store's report: one HTML page that needs no network."""
+    """Write a result's report, one HTML page.
+
+    The page needs no network and can be sent by mail.
+    """
     page = daskal.Run.open(store, storage_options=storage_options).report(out)
     click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)

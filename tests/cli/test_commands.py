@@ -122,6 +122,31 @@ def test_each_command_has_help(command: str) -> None:
     assert "--debug" in result.output
 
 
+def test_help_of_the_commands_is_whole() -> None:
+    result = CliRunner().invoke(commands.main, ["--help"], terminal_width=80)
+    lines = result.output.partition("Commands:")[2].splitlines()[1:]
+    assert [line for line in lines if line.endswith("...") or not line.endswith(".")] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal(command: str) -> None:
+    result = CliRunner().invoke(commands.main, [command, "--help"], terminal_width=80)
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+def test_plan_takes_what_score_takes(arrays: Path) -> None:
+    names = [
+        {option for parameter in commands.main.commands[name].params for option in parameter.opts}
+        for name in ("score", "plan")
+    ]
+    assert names[0] - names[1] == set()
+    given = (*labeled(arrays), "--unlabeled", arrays / "pool.zarr", "--convention", "cleanlab")
+    more = ("--out", arrays / "o.zarr", "--overwrite", "--workers", "3", "--scheduler", "threads")
+    result = invoke("plan", *given, *more)
+    assert (result.exit_code, result.output) == (0, invoke("plan", *given[:-2]).output)
+    assert not (arrays / "o.zarr").exists()
+
+
 def test_version() -> None:
     assert invoke("--version").output == f"daskal, version {daskal.__version__}\n"
 
@@ -152,6 +177,7 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     assert "daskal batch daskal-demo/scores.zarr" in out
     # Plain lines, as standard error is no terminal; a quiet cluster.
     lines = err.splitlines()
+    assert re.fullmatch(r"Dashboard: http://127\.0\.0\.1:\d+/status", lines.pop(1))
     assert lines[0].startswith("3,000 examples labeled by 12 annotators, a pool of 5,000")
     assert re.fullmatch(r"Done in [\d.]+ s; no worker held more than .* of its 1\.0 GiB", lines[-1])
     progress = (
@@ -203,8 +229,8 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     running = start("demo", "--examples", "200000", "--workers", "1", folder=tmp_path)
     assert running.stderr is not None
     try:
-        said = [running.stderr.readline(), running.stderr.readline()]
-        assert said[1].startswith("making: labeled")
+        said = [running.stderr.readline() for _ in range(3)]
+        assert said[2].startswith("making: labeled")
         # As Ctrl-C in a terminal does: the workers get it too.
         os.killpg(running.pid, signal.SIGINT)
         _, err = running.communicate(timeout=60)
@@ -221,9 +247,10 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
 
 def workers() -> set[int]:
     """Return the worker processes of clusters in this process."""
-    return {
-        child.pid for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())
-    }
+    alive = [
+        child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE
+    ]
+    return {child.pid for child in alive if "spawn_main" in str(child.cmdline())}
 
 
 def test_embedded_cluster_is_closed_on_errors(arrays: Path) -> None:

@@ -73,6 +73,17 @@ def test_labels_are_shown_as_a_table() -> None:
     assert lines[3].split() == ["1,234", "[bold]x", "cat", "0.2500", "0.333", "3", "0.2000"]
 
 
+def test_ids_are_not_broken_into_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/data/" + "very/long/" * 20 + "image.jpg"
+    batch = pd.DataFrame(
+        {"rank": [1], "source": ["labeled"], "row": [5], "id": [path], "score": [0.5]}
+    )
+    file = io.StringIO()
+    console.show_batch(Console(file=file, width=80), batch)
+    assert path in file.getvalue()
+    assert f"1   labeled     5   {path}   0.5000" in file.getvalue()
+
+
 def test_right_labels_are_drawn() -> None:
     counts = np.array([[0, 10], [0, 5]])
     text = printed(lambda output: console.show_right_by_quality(output, counts))

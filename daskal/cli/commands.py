@@ -31,6 +31,7 @@ from daskal.cli.results import batch, labels, report
 from daskal.errors import EstimateError
 from daskal.storage import locations
 from daskal.storage.redaction import redacted
+from daskal.text import plural
 
 # Forms of exports that are read.
 EXPORTS = (
@@ -154,7 +155,7 @@ def demo(
         seed=seed,
     )
     click.echo(
-        f"{crowd.num_examples:,} examples labeled by {annotators:,} annotators, a pool of "
+        f"{crowd.num_examples:,} examples labeled by {plural(annotators, 'annotator')}, a pool of "
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )

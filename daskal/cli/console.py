@@ -7,7 +7,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from daskal.report.glossary import GLOSSARY
-from daskal.text import format_bytes, listed
+from daskal.text import format_bytes, listed, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +178,7 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
         )
         table.add_row(*map(escape, cells))
     first = f", the first {shown}" if len(batch) > shown else ""
-    title = f"Label next: {len(batch):,} examples, {relabel:,} of them again{first}"
+    title = f"Label next: {plural(len(batch), 'example')}, {relabel:,} of them again{first}"
     print_section(output, title, table, whole=True)
 
 

@@ -314,13 +314,11 @@ IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
 
 def repeat(contents: Contents) -> dict[str, Any]:
     """Return how to make this result again, in Python and from a shell."""
-    date = contents.attrs.get("finished_at")
     return {
         "code": python_code(contents),
         "command": command_line(contents),
         "facts": [
             ("Store", contents.path),
-            *([("Finished", in_a_minute(date))] if date else []),
             ("daskal", contents.attrs["version"]),
         ],
     }

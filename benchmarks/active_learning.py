@@ -243,7 +243,7 @@ def run_loop(setting: Setting, noise: str, strategy: str, seed: int) -> Iterator
         batch = daskal.next_batch(
             scores.labeled, scores.pool if len(rest) else None, size=setting.batch
         )
-        old = (batch["pool"] == "labeled").to_numpy()
+        old = (batch["source"] == "labeled").to_numpy()
         again = float(old.mean())
         chosen = batch["row"].to_numpy()
         num[rows[chosen[old]]] += 1

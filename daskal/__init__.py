@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from daskal.engine.progress import Progress as Progress
     from daskal.errors import DaskalError as DaskalError
     from daskal.errors import DataWarning as DataWarning
-    from daskal.importing.importer import ImportSummary as ImportSummary
     from daskal.importing.importer import import_votes as import_votes
+    from daskal.importing.summary import ImportSummary as ImportSummary
     from daskal.method.estimate import Estimate as Estimate
     from daskal.runs.plan import Plan as Plan
     from daskal.runs.plan import plan as plan
@@ -34,7 +34,7 @@ _HOMES = {
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "method.estimate",
-    "ImportSummary": "importing.importer",
+    "ImportSummary": "importing.summary",
     "Plan": "runs.plan",
     "Progress": "engine.progress",
     "Run": "runs.result",

@@ -37,9 +37,12 @@ GUESSERS = 10
 LEAST_ACCURACY, MOST_ACCURACY = 0.55, 0.95
 # Bins of the histogram of scores from which the judgement is taken.
 SCORE_BINS = 4096
+# Ranges of quality whose labels are counted: enough to draw, few enough for a terminal.
+QUALITY_BINS = 10
 SECTIONS = ("labeled", "unlabeled")
 MARKER = "demo.json"
 ARRAYS = ("labels.zarr", "pred_probs.zarr", "unlabeled.zarr", "truth.zarr", "scores.zarr")
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -294,6 +297,27 @@ def tally_chunk(start: int, stop: int, *, section: str, folder: str) -> Ints:
     return np.stack(
         [np.bincount(bins[kept], minlength=SCORE_BINS) for kept in (slice(None), wrong)]
     )
+
+
+def tally_quality(start: int, stop: int, *, section: str, folder: str) -> Ints:
+    """Return how many consensus labels, and how many right ones, each quality has, (2, bins)."""
+    root, rows = Path(folder), slice(start, stop)
+
+    def read(name: str) -> Any:
+        return transfers.read(open_zarr(name, str(root / name), None), rows)
+
+    quality = read(f"scores.zarr/{section}/consensus_quality_score")
+    bins = np.minimum((quality * QUALITY_BINS).astype(np.int64), QUALITY_BINS - 1)
+    right = read(f"scores.zarr/{section}/consensus_label") == read(f"truth.zarr/{section}")
+    return np.stack(
+        [np.bincount(bins[kept], minlength=QUALITY_BINS) for kept in (slice(None), right)]
+    )
+
+
+def judge_quality(crowd: Crowd, folder: Path, progress: ProgressCallback | None = None) -> Ints:
+    """Return how many consensus labels, and how many right ones, each tenth of quality has."""
+    found: Ints = for_each_chunk("test quality", tally_quality, crowd, "labeled", folder, progress)
+    return found
 
 
 def judge(

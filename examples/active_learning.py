@@ -99,7 +99,7 @@ def run_loop(strategy: str, *, rounds: int, batch_size: int, seed: int) -> pd.Da
         batch = daskal.next_batch(
             scores, pool_scores, size=batch_size, labeled_ids=labeled, unlabeled_ids=pool
         )
-        history[-1]["again"] = (batch["pool"] == "labeled").mean()
+        history[-1]["again"] = (batch["source"] == "labeled").mean()
         for example in batch["id"]:
             crowd.ask(labels, example)
     return pd.DataFrame(history).set_index("labels")

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import dask
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 
 import daskal
@@ -46,7 +47,7 @@ class CountingModel:
 def test_inference_chooses_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
     load("inference").main(pool_size=3_000, batch_size=5)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].split() == ["rank", "pool", "row", "score"]
+    assert printed[0].split() == ["rank", "source", "row", "score"]
     assert len(printed) == 6
 
 
@@ -98,6 +99,19 @@ def test_cluster(tmp_path: Path) -> None:
     assert "score unlabeled: 2 of 2 blocks, 5,000 rows" in printed
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert len(daskal.Run.open(tmp_path / "scores.zarr").batch) == 100
+
+
+def test_named_data(tmp_path: Path) -> None:
+    printed = run_short("named_data", "--out", str(tmp_path))
+    people = re.findall(r"(?m)^ *(ann|bo|cy|di|em) +0\.\d+", printed)
+    assert people[0] == "em"
+    assert sorted(people) == ["ann", "bo", "cy", "di", "em"]
+    assert len(re.findall(r"(?m)^ *\d+ +(?:un)?labeled +\d+ picture-\d+.jpg", printed)) == 5
+    assert "100 more pictures, 0 of them in the first batch." in printed
+    labels = pd.read_csv(tmp_path / "labels.csv")
+    assert len(labels) == 200
+    assert set(labels["consensus_label"]) == {"cat", "dog", "fox"}
+    assert "picture-" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_s3() -> None:

@@ -5,17 +5,24 @@ The other pages name files and functions that exist.
 
 from __future__ import annotations
 
+import inspect
+import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import daskal
+from daskal import errors
 from daskal.cli.commands import main
+from daskal.report.glossary import GLOSSARY
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +62,46 @@ def commands() -> list[str]:
     ]
 
 
+TWO_FILES = re.search(r"^```sh two-files\n(.*?)^```$", README, re.M | re.S)
+NEEDED = {"--votes", "--id-column"}
+
+
+@pytest.mark.skipif(
+    not {option for part in main.commands["score"].params for option in part.opts} >= NEEDED,
+    reason="`daskal score` does not take votes yet",
+)
+def test_two_files_make_a_batch_labels_and_a_report(tmp_path: Path) -> None:
+    """The block that begins with two files, in an empty folder that has them."""
+    assert TWO_FILES is not None
+    random = np.random.default_rng(0)
+    tasks = [f"task {number}" for number in range(300)]
+    probs = pd.DataFrame(random.dirichlet(np.ones(3), 300), columns=["cat", "dog", "fox"])
+    probs.insert(0, "task", tasks)
+    probs.to_parquet(tmp_path / "probs.parquet", index=False)
+    rows, annotators = np.nonzero(random.random((90, 6)) < 0.5)
+    labels = random.choice(["cat", "dog", "fox"], len(rows))
+    votes = pd.DataFrame({"task": rows, "annotator": annotators, "label": labels})
+    votes["task"] = [tasks[row] for row in rows]
+    votes.to_csv(tmp_path / "votes.csv", index=False)
+    for call in TWO_FILES[1].splitlines():
+        done = subprocess.run(
+            [sys.executable, "-m", "daskal.cli", *shlex.split(call)[1:]],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    batch = pd.read_csv(tmp_path / "next.csv")
+    found = pd.read_csv(tmp_path / "labels.csv")
+    assert set(batch["id"]) == set(tasks)
+    assert set(found["id"]) == set(votes["task"])
+    assert set(found["consensus_label"]) <= {"cat", "dog", "fox"}
+    assert "daskal report</title>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("call", sorted(set(commands())))
 def test_commands_are_understood(call: str) -> None:
     name, *arguments = shlex.split(call)[1:]
@@ -92,7 +139,40 @@ def test_tests_left_out_on_the_lowest_versions_exist() -> None:
     assert missing == []
 
 
+def test_the_glossary_says_what_the_report_says() -> None:
+    page = " ".join((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").split())
+    assert [word for word, meaning in GLOSSARY.items() if f"{word} : {meaning}" not in page] == []
+
+
 def test_the_api_page_lists_every_public_name() -> None:
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^   (\w+)$", page, re.M)) | set(re.findall(r"daskal\.(\w+)", page))
-    assert set(daskal.__all__) - listed == set()
+    """Each under its module, so that it has a page of its own."""
+    listed: dict[str, set[str]] = {}
+    module = ""
+    for line in (ROOT / "docs" / "api.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.removeprefix(".. currentmodule:: ")
+        elif re.fullmatch(r"   \w+", line):
+            listed.setdefault(module, set()).add(line.strip())
+    kinds = {name for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    of_errors = {name for name in kinds if getattr(errors, name).__module__ == "daskal.errors"}
+    # A module's names stand under it.
+    modules = {"multiannotator", "__version__"}
+    assert listed == {
+        "daskal": set(daskal.__all__) - modules,
+        "daskal.multiannotator": set(daskal.multiannotator.__all__),
+        "daskal.errors": of_errors - set(daskal.__all__),
+    }
+
+
+def test_each_extra_is_checked_or_a_tool() -> None:
+    """CI installs each extra by itself and uses it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    script = (ROOT / "ci" / "run").read_text(encoding="utf-8")
+    for extra in project["project"]["optional-dependencies"]:
+        assert f'".[{extra}]"' in script, extra
+
+
+def test_each_example_is_run_by_ci() -> None:
+    names = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    script = (ROOT / "ci" / "extras.py").read_text(encoding="utf-8")
+    assert {name for name in names if f'"{name}"' not in script} == set()

@@ -640,13 +640,13 @@ def batch_and_exclude(case: Case) -> None:
     )
     wanted = [("labeled", names.texts[at], scores[at]) for at in left]
     wanted += [("unlabeled", pool.texts[at], others[at]) for at in left_pool]
-    got = zip(batch["pool"], texts(batch["id"]), batch["score"], strict=True)
+    got = zip(batch["source"], texts(batch["id"]), batch["score"], strict=True)
     assert sorted(got) == sorted(wanted)
 
 
 def batch_ids(batch: pd.DataFrame, pool: str) -> set[str]:
     """Return the ids of a batch's examples of one pool."""
-    return set(texts(batch.loc[batch["pool"] == pool, "id"]))
+    return set(texts(batch.loc[batch["source"] == pool, "id"]))
 
 
 def tasks_and_votes(case: Case) -> None:

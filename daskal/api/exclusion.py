@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from daskal.api.batches import with_source
 from daskal.errors import DataWarning, InputError
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.sources import Source
@@ -90,26 +91,27 @@ class Excluded:
     @classmethod
     def from_batch(cls, batch: pd.DataFrame, names: Collection[str]) -> Excluded:
         """Return the examples that an earlier batch excludes; from a file, ids may be text."""
-        missing = {"pool", "row"} - set(batch.columns)
+        batch = with_source(batch)
+        missing = {"source", "row"} - set(batch.columns)
         if missing:
             advice = ""
             if {"From", "Row"} <= set(batch.columns):
                 advice = " Read the CSV that a report saved with daskal.read_batch(path)."
             raise InputError(
-                "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
+                "exclude: expected ids, or a batch with the columns 'source' and 'row', got a "
                 f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}.{advice}"
             )
-        pools = [OLD_SPELLING.get(str(pool), str(pool)) for pool in batch["pool"]]
-        batch = batch.assign(pool=pools)
-        foreign = sorted(set(pools) - set(names))
+        sources = [OLD_SPELLING.get(str(source), str(source)) for source in batch["source"]]
+        batch = batch.assign(source=sources)
+        foreign = sorted(set(sources) - set(names))
         if foreign:
             raise InputError(
-                f"exclude: expected {' or '.join(map(repr, names))} in the column 'pool', got "
+                f"exclude: expected {' or '.join(map(repr, names))} in the column 'source', got "
                 f"{listed(foreign)}."
             )
         ids, rows = {}, {}
         for name in names:
-            part = batch[batch["pool"] == name]
+            part = batch[batch["source"] == name]
             known = part["id"].notna() if "id" in part else pd.Series(False, part.index)
             rows[name] = dict(zip(map(int, part["row"]), map(bool, known), strict=True))
             if known.any():

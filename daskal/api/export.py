@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from daskal.api.selection import COLUMNS, as_id_column
+from daskal.api.batches import COLUMNS, EARLIER_SOURCE, as_id_column, with_source
 from daskal.errors import DaskalError, InputError, StorageError, StoreExistsError
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
@@ -32,18 +32,19 @@ def to_tasks(batch: pd.DataFrame, *, id_key: str = "id") -> list[dict[str, Any]]
     Returns
     -------
     list of dict
-        For each example ``data`` (its id, pool and row, and further columns), ``meta`` (rank, score
-        and daskal's version) and one of ``predictions`` without a result, whose ``score`` is that
-        of the batch: Label Studio shows tasks with the lowest prediction score first.
+        For each example ``data`` (its id, source and row, and further columns), ``meta`` (rank,
+        score and daskal's version) and one of ``predictions`` without a result, whose ``score`` is
+        that of the batch: Label Studio shows tasks with the lowest prediction score first.
     """
-    missing = {"rank", "pool", "row", "score"} - set(batch.columns)
+    batch = with_source(batch)
+    missing = {"rank", "source", "row", "score"} - set(batch.columns)
     if missing:
         raise InputError(
             "batch: expected the DataFrame of next_batch, got one without "
             f"{', '.join(sorted(missing))}."
         )
     more = [name for name in batch.columns if name not in COLUMNS]
-    names = {**({"id": id_key} if "id" in batch else {}), "pool": "pool", "row": "row"}
+    names = {**({"id": id_key} if "id" in batch else {}), "source": "source", "row": "row"}
     names |= {name: str(name) for name in more}
     if len(set(names.values())) < len(names):
         raise InputError(f"id_key: {id_key!r} is the name of another column: choose another.")
@@ -141,7 +142,7 @@ def export_batch(
     -----
     The JSON is a list of Label Studio's tasks::
 
-        {"data": {"id": "img/7.jpg", "pool": "unlabeled", "row": 7},
+        {"data": {"id": "img/7.jpg", "source": "unlabeled", "row": 7},
          "meta": {"rank": 1, "score": 0.21, "source": "daskal 0.2.0"},
          "predictions": [{"model_version": "daskal 0.2.0", "score": 0.21, "result": []}]}
 
@@ -155,11 +156,12 @@ def export_batch(
     >>> batch = daskal.next_batch(None, np.array([0.5, 0.1]), size=1)
     >>> daskal.export_batch(batch, file)
     >>> json.loads(file.read_text())[0]["data"]
-    {'pool': 'unlabeled', 'row': 1}
+    {'source': 'unlabeled', 'row': 1}
     """
     import fsspec
 
     target = os.fspath(path)
+    batch = with_source(batch)
     write = WRITERS[format_of(target)]
     refuse_foreign_file(target, id_key, storage_options)
     options = locations.options_for(target, storage_options) or {}
@@ -206,7 +208,10 @@ def format_of(path: str) -> str:
 def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
     """Return the examples of Label Studio tasks."""
     data = [task["data"] for task in json.load(file)]
-    columns = {"pool": "pool", "row": "row", "id": id_key}
+    columns = {"source": "source", EARLIER_SOURCE: EARLIER_SOURCE, "row": "row", "id": id_key}
+    if id_key == "source":
+        # Only a file of the time when no other value had that name.
+        del columns["source"]
     return pd.DataFrame(
         {
             name: as_id_column([item[key] for item in data])
@@ -217,7 +222,7 @@ def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
 
 
 # Columns of the table that the report's own button saves, and what they are called in a batch.
-REPORT_COLUMNS = {"Rank": "rank", "Id": "id", "From": "pool", "Row": "row", "Score": "score"}
+REPORT_COLUMNS = {"Rank": "rank", "Id": "id", "From": "source", "Row": "row", "Score": "score"}
 # Reports before 0.2 spelled it "labelled"; their tables are still read.
 REPORT_SOURCES = {"labeled": "labeled", "labelled": "labeled", "pool": "unlabeled"}
 
@@ -232,12 +237,13 @@ def read_csv(file: Any, id_key: str) -> pd.DataFrame:
     )
     if {"From", "Row"} <= set(found.columns):
         found = found.rename(columns=REPORT_COLUMNS)
-        found["pool"] = found["pool"].map(REPORT_SOURCES)
+        found["source"] = found["source"].map(REPORT_SOURCES)
         if "id" in found:
             found["id"] = found["id"].replace("–", "")
-    if "id" in found and "pool" in found:
+    found = with_source(found)
+    if "id" in found and "source" in found:
         ids = found["id"].astype(object)
-        blank = (ids == "").groupby(found["pool"]).transform("all")
+        blank = (ids == "").groupby(found["source"]).transform("all")
         found["id"] = ids.where(~blank, None)
     return found
 
@@ -267,7 +273,7 @@ def read_batch(
     Returns
     -------
     pandas.DataFrame
-        With the columns ``pool``, ``row`` and, where the batch had ids, ``id``.
+        With the columns ``source``, ``row`` and, where the batch had ids, ``id``.
 
     Raises
     ------
@@ -282,7 +288,7 @@ def read_batch(
     >>> file, scores = pathlib.Path(tempfile.mkdtemp()) / "out.csv", np.array([0.5, 0.1])
     >>> daskal.export_batch(daskal.next_batch(None, scores, size=1), file)
     >>> daskal.next_batch(None, scores, size=1, exclude=daskal.read_batch(file))
-       rank       pool  row  score
+       rank     source  row  score
     0     1  unlabeled    0    0.5
     """
     import fsspec
@@ -293,11 +299,11 @@ def read_batch(
         locations.storage_errors("read the batch in", target, storage_options),
         fsspec.open(target, "rb", **(locations.options_for(target, storage_options) or {})) as file,
     ):
-        found = read(file, id_key)
-    missing = {"pool", "row"} - set(found.columns)
+        found = with_source(read(file, id_key))
+    missing = {"source", "row"} - set(found.columns)
     if missing:
         raise InputError(
-            f"{target!r}: expected a batch with the columns pool and row, found none called "
+            f"{target!r}: expected a batch with the columns source and row, found none called "
             f"{' or '.join(sorted(missing))}."
         )
     return found

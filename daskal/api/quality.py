@@ -75,7 +75,8 @@ def label_quality(
 
     The quality of a consensus label is its posterior probability, the mean of the model's scaled
     probability and the votes' likelihoods weighted by how good model and annotators are (CROWDLAB,
-    arXiv 2210.06812, section 3).
+    arXiv 2210.06812, section 3). It is for ranking, not the chance that the label is right: where
+    classes are many, most labels of a quality below one half may still be right.
 
     Parameters
     ----------

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from daskal.api.batches import LABELED, UNLABELED, add_ids
 from daskal.api.exclusion import Excluded, Exclusion, ScoreSource
 from daskal.engine import reduction
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs import arguments
 from daskal.inputs.blocks import cut_rows
-from daskal.inputs.ids import RowIds, open_ids, take_ids
+from daskal.inputs.ids import RowIds, open_ids
 from daskal.inputs.sources import Source, make_source, take_rows
 from daskal.kernels import second_pass
 from daskal.method.findings import raise_invalid
 from daskal.method.tallies import Candidates, Smallest
 from daskal.names.rows import Side, match_rows
 from daskal.options import Storage, check_size
-
-COLUMNS = ("rank", "pool", "row", "id", "score")
-
-LABELED, UNLABELED = "labeled", "unlabeled"
-
 
 # --- the smallest -----------------------------------------------------------------------------
 
@@ -138,45 +134,22 @@ def rank(
     frame = pd.concat(
         [
             pd.DataFrame(
-                {"pool": pool, "row": state.rows, "score": state.scores, "relabel": relabel}
+                {"source": source, "row": state.rows, "score": state.scores, "relabel": relabel}
             )
-            for pool, state, relabel in parts
+            for source, state, relabel in parts
             if state is not None
         ]
-    ).sort_values(["score", "pool", "row"], kind="stable", ignore_index=True)
+    ).sort_values(["score", "source", "row"], kind="stable", ignore_index=True)
     if max_relabel_fraction is not None:
         # Rounding: a product such as 0.29 * 100 falls just short of the whole number.
         cap = math.floor(round(max_relabel_fraction * size, 6))
         frame = frame[~(frame["relabel"] & (frame["relabel"].cumsum() > cap))]
     frame = frame.head(size).reset_index(drop=True)
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))
-    return frame[["rank", "pool", "row", "score"]]
+    return frame[["rank", "source", "row", "score"]]
 
 
 # --- ids ---------------------------------------------------------------------------------------
-
-
-def add_ids(frame: pd.DataFrame, labeled_ids: Any, unlabeled_ids: Any) -> pd.DataFrame:
-    """Put the examples' ids beside their rows, where they are known."""
-    if labeled_ids is None and unlabeled_ids is None:
-        return frame
-    ids = np.full(len(frame), None, dtype=object)
-    for pool, known in ((LABELED, labeled_ids), (UNLABELED, unlabeled_ids)):
-        at = np.flatnonzero(frame["pool"] == pool)
-        if known is not None and len(at):
-            rows = frame["row"].to_numpy()[at]
-            # Stored ids are read at these rows only, in ascending order.
-            order = np.argsort(rows)
-            ids[at[order]] = take_ids(known, rows[order]).astype(object)
-    frame.insert(3, "id", as_id_column(ids.tolist()).set_axis(frame.index))
-    return frame
-
-
-def as_id_column(ids: Sequence[Any]) -> pd.Series[Any]:
-    """Return ids as a column, in which whole numbers stay whole beside unknown ids and floats."""
-    column = pd.Series(ids, dtype=object)
-    whole = [isinstance(value, int | np.integer) for value in ids]
-    return column if any(whole) and not all(whole) else column.infer_objects()
 
 
 def known_ids(name: str, given: Any, opened: arguments.Opened, storage: Storage) -> RowIds | None:
@@ -205,7 +178,7 @@ def next_batch(
     """Return the examples to label next: those with the smallest scores (runs now).
 
     Reads the scores once, and holds only as many of them at a time as may be chosen. Ties are
-    ordered by (score, pool, row), so that every run and chunking gives the same batch.
+    ordered by (score, source, row), so that every run and chunking gives the same batch.
 
     Parameters
     ----------
@@ -222,7 +195,7 @@ def next_batch(
     exclude : array_like or pandas.DataFrame, optional
         Examples that are out for labeling already: ids of labeled examples and of the pool, or an
         earlier batch. The examples of a batch are identified by id if both it and this call have
-        ids, else by the columns ``pool`` and ``row``.
+        ids, else by the columns ``source`` and ``row``.
     num_annotations : array_like of shape (N,), int, optional
         Votes of each labeled example. Those without one do not count as labeled for
         ``max_relabel_fraction``.
@@ -233,8 +206,8 @@ def next_batch(
     Returns
     -------
     pandas.DataFrame
-        Columns ``rank`` (from 1), ``pool`` ("labeled" or "unlabeled"), ``row``, ``id`` (where ids
-        are known) and ``score``, lowest score first.
+        Columns ``rank`` (from 1), ``source`` ("labeled" or "unlabeled"), ``row``, ``id`` (where
+        ids are known) and ``score``, lowest score first.
 
     Raises
     ------
@@ -248,11 +221,11 @@ def next_batch(
     >>> scores, pool = np.array([0.9, 0.2]), np.array([0.5, 0.1])
     >>> first = daskal.next_batch(scores, pool, size=2)
     >>> first
-       rank       pool  row  score
+       rank     source  row  score
     0     1  unlabeled    1    0.1
     1     2    labeled    1    0.2
     >>> daskal.next_batch(scores, pool, size=2, exclude=first)
-       rank       pool  row  score
+       rank     source  row  score
     0     1  unlabeled    0    0.5
     1     2    labeled    0    0.9
     """

@@ -20,17 +20,30 @@ from daskal.cli.options import (
     inputs_options,
     memory_option,
     one_or_all,
+    other_score_options,
     reports_errors,
     scheduler_option,
     storage_option,
     timed_work,
     workers_option,
 )
-from daskal.cli.results import batch, report
+from daskal.cli.results import batch, labels, report
 from daskal.errors import EstimateError
 from daskal.storage import locations
 from daskal.storage.redaction import redacted
+from daskal.text import plural
 
+# Forms of exports that are read.
+EXPORTS = (
+    "label-studio",
+    "label-studio-min",
+    "argilla",
+    "doccano",
+    "prodigy",
+    "toloka",
+    "mturk",
+    "records",
+)
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
 
@@ -65,8 +78,8 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
 def main() -> None:
     """Which examples to label next: crowd labels and a model's probabilities, larger than memory.
 
-    Start with `daskal demo`. Then `daskal score` on your own Zarr arrays, `daskal batch` for what
-    to send to annotators.
+    Start with `daskal demo`. Then `daskal score` on your own data, `daskal batch` for what to send
+    to annotators, `daskal labels` for the consensus labels, `daskal report` for all of it.
     """
 
 
@@ -130,7 +143,7 @@ def demo(
 
     Annotators of differing skill, some of whom only guess, label some examples; a model gives
     probabilities for these and for a pool without labels. DIR then holds labels.zarr,
-    pred_probs.zarr, unlabeled.zarr, truth.zarr and the result, scores.zarr.
+    pred_probs.zarr, unlabeled.zarr, truth.zarr, the result, scores.zarr, and report.html.
     """
     crowd = daskal.demo.Crowd(
         num_examples=examples,
@@ -142,7 +155,7 @@ def demo(
         seed=seed,
     )
     click.echo(
-        f"{crowd.num_examples:,} examples labeled by {annotators:,} annotators, a pool of "
+        f"{crowd.num_examples:,} examples labeled by {plural(annotators, 'annotator')}, a pool of "
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )
@@ -165,10 +178,13 @@ def demo(
                 ("predictions in the pool", "unlabeled"),
             )
         }
+        right = daskal.demo.judge_quality(crowd, out, progress)
+        report = run.report(out / daskal.demo.REPORT, right_by_quality=right)
     output = console.open_console()
     console.show_run(output, run, accuracies=crowd.accuracies())
     console.show_judgements(output, judgements, LOWEST)
-    console.show_stored(output, run)
+    console.show_right_by_quality(output, right)
+    console.show_stored(output, run, report.path)
 
 
 @main.command()
@@ -190,6 +206,7 @@ def demo(
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
 @click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples, a Zarr array.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool, a Zarr array.")
+@click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
 @storage_option
 @reports_errors
 def score(
@@ -209,6 +226,7 @@ def score(
     resume: bool,
     labeled_ids: str | None,
     unlabeled_ids: str | None,
+    report: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -239,9 +257,10 @@ def score(
             storage_options=storage_options,
             progress=progress,
         )
+        page = None if report is None else run.report(report)
     output = console.open_console()
     console.show_run(output, run)
-    console.show_stored(output, run)
+    console.show_stored(output, run, None if page is None else page.path)
 
 
 @main.command()
@@ -255,6 +274,7 @@ def score(
     help="Tasks a worker runs at once; `daskal score` runs one on a cluster of its own.",
 )
 @batch_size_option
+@other_score_options
 @storage_option
 @reports_errors
 def plan(
@@ -268,10 +288,10 @@ def plan(
     batch_size: int,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Show what `daskal score` would do with these inputs, without reading data.
+    """Show what `daskal score` would do, without reading data.
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
-    that is beyond --memory-limit.
+    that is beyond --memory-limit. Takes all options of `daskal score`.
     """
     check_inputs(labels, pred_probs, unlabeled)
     found = daskal.plan(
@@ -291,9 +311,28 @@ def plan(
 @main.command("import")
 @click.argument("votes", nargs=-1, required=True)
 @click.option("--out", required=True, metavar="LABELS.zarr", help="The store to write.")
-@click.option("--task", default="task", show_default=True, help="Column of the tasks' ids.")
-@click.option("--annotator", default="annotator", show_default=True, help="... of the annotators'.")
-@click.option("--label", default="label", show_default=True, help="... of the labels.")
+@click.option(
+    "--task",
+    default="task",
+    show_default=True,
+    help="Column of the tasks' ids; in JSON a key, such as data.image.",
+)
+@click.option(
+    "--annotator", default="annotator", show_default=True, help="Column or key of the annotators."
+)
+@click.option(
+    "--label",
+    default="label",
+    show_default=True,
+    help="Column or key of the labels, such as answers[].label; the question in a tool's export.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(EXPORTS),
+    metavar="TOOL",
+    help=f"The labeling tool that exported VOTES: {', '.join(EXPORTS[:-1])}; or {EXPORTS[-1]}, "
+    "JSON of any kind.  [default: told from the file]",
+)
 @click.option(
     "--tasks",
     metavar="IDS",
@@ -328,10 +367,11 @@ def import_votes(
     memory_limit: int | None,
     **options: Any,
 ) -> None:
-    """Turn votes, one per line of Parquet or CSV, into labels that fit the probabilities.
+    """Turn votes into labels that fit the probabilities.
 
-    VOTES are paths or URLs. The labels are stored sparse, one row per task;
-    `daskal score --labels` takes them.
+    VOTES are paths or URLs: Parquet or CSV with one vote per line, or what a labeling tool exports.
+    Answers that were skipped, cancelled or rejected are counted and left out. The labels are stored
+    sparse, one row per task; `daskal score --labels` takes them.
     """
     check_scheduler(scheduler, workers)
     names = None if classes is None else [name.strip() for name in classes.split(",")]
@@ -346,4 +386,5 @@ def import_votes(
 
 
 main.add_command(batch)
+main.add_command(labels)
 main.add_command(report)

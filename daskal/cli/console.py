@@ -1,20 +1,13 @@
-"""Output in a terminal: progress, warnings and results. Touches no array."""
+"""Results as a terminal shows them. Touches no array."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-import click
-
-from daskal.errors import DataWarning
-from daskal.text import format_bytes, listed
+from daskal.report.glossary import GLOSSARY
+from daskal.text import format_bytes, listed, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,169 +15,52 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from daskal.demo import Judgement
-    from daskal.engine.progress import Progress
-    from daskal.importing.importer import ImportSummary
+    from daskal.importing.summary import ImportSummary
     from daskal.runs.result import Run
 
-STAGES = {
-    "votes": "pass 1: votes",
-    "temperature": "pass 1: temperature",
-    "ties": "pass 1: ties",
-    "consensus": "pass 1: consensus",
-    "score labeled": "pass 2: labeled",
-    "score unlabeled": "pass 2: pool",
-    "make labeled": "making: labeled",
-    "make unlabeled": "making: pool",
-    "test labeled": "judging: labeled",
-    "test unlabeled": "judging: pool",
-    "survey": "reading ids",
-    "write": "writing votes",
-}
-STAGE_WIDTH = max(map(len, STAGES.values()))
-# Least seconds between two lines about one pass where output is no terminal.
-LINE_INTERVAL = 10.0
 # Width of text where output is no terminal: enough for one line per row of every table.
 PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
 SHOWN_CLASSES = 10
+SHOWN_LABELS = 25
+# No table is wider.
+WIDEST = 10_000
+# Length of the bar that stands for all.
+BAR_WIDTH = 30
 
 
-# --- progress ---------------------------------------------------------------------------------
+class Trimmed:
+    """A stream without the blanks with which tables fill their lines to the end."""
 
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+        self.begun = ""
 
-def clock_time(seconds: float) -> str:
-    """Return seconds as people read them: 0:05, 1:02:03."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    def write(self, text: str) -> int:
+        """Write the lines that are whole; keep what is begun."""
+        *lines, self.begun = (self.begun + text).split("\n")
+        self.stream.writelines(f"{line.rstrip(' ')}\n" for line in lines)
+        return len(text)
 
+    def flush(self) -> None:
+        """Write what is left, too."""
+        self.stream.write(self.begun)
+        self.begun = ""
+        self.stream.flush()
 
-def short_count(count: float) -> str:
-    """Return a count in three digits: 950, 12.3k, 4.5M."""
-    for unit in ("", "k", "M"):
-        if count < 999.5:
-            return f"{count:.3g}{unit}"
-        count /= 1000
-    return f"{count:.3g}G"
-
-
-class Meter:
-    """The speed of a pass, in which rows that were done before it began do not count."""
-
-    def __init__(self, first: Progress, clock: Callable[[], float]) -> None:
-        self.began = clock()
-        self.clock = clock
-        self.first = first
-
-    def describe(self, progress: Progress) -> str:
-        """Return the blocks done, rows per second, and the time left or, at the end, taken."""
-        seconds = self.clock() - self.began
-        rows, blocks = progress.rows - self.first.rows, progress.done - self.first.done
-        parts = [f"{progress.done:,}/{progress.total:,} blocks"]
-        if rows and seconds > 0:
-            parts.append(f"{short_count(rows / seconds)} rows/s")
-            if progress.done < progress.total:
-                # Where the number of rows is unknown, the share of blocks tells the time left.
-                share = (
-                    (progress.total_rows - progress.rows) / rows
-                    if progress.total_rows
-                    else (progress.total - progress.done) / blocks
-                )
-                parts.append(f"{clock_time(share * seconds)} left")
-            else:
-                parts.append(f"in {clock_time(seconds)}")
-        return "  ".join(parts)
-
-
-class Lines:
-    """Progress as plain lines, for logs."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
-        self.meters: dict[str, Meter] = {}
-        self.shown: dict[str, float] = {}
-        # Called from the cluster's thread as well as from the caller's.
-        self.lock = threading.Lock()
-
-    def __call__(self, progress: Progress) -> None:
-        """Print a line if one is due: at a pass's first and last block, and in between."""
-        with self.lock:
-            meter = self.meters.setdefault(progress.stage, Meter(progress, self.clock))
-            now = self.clock()
-            due = now - self.shown.get(progress.stage, meter.began) >= LINE_INTERVAL
-            if due or progress.done == progress.total:
-                self.shown[progress.stage] = now
-                name = STAGES.get(progress.stage, progress.stage)
-                click.echo(f"{name:<{STAGE_WIDTH}} {meter.describe(progress)}", err=True)
-
-
-@contextmanager
-def bars() -> Iterator[Callable[[Progress], None]]:
-    """Yield a callback that shows one progress bar per pass, for terminals."""
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[state]}"),
-    )
-    meters: dict[str, Meter] = {}
-    tasks: dict[str, Any] = {}
-    lock = threading.Lock()
-
-    def show(progress: Progress) -> None:
-        with lock:
-            stage = progress.stage
-            if stage not in tasks:
-                meters[stage] = Meter(progress, time.monotonic)
-                tasks[stage] = display.add_task(STAGES.get(stage, stage), state="")
-            display.update(
-                tasks[stage],
-                completed=progress.done,
-                total=progress.total,
-                state=meters[stage].describe(progress),
-            )
-
-    with Bars(*columns, console=Console(stderr=True)) as display:
-        yield show
-
-
-@contextmanager
-def show_progress() -> Iterator[Callable[[Progress], None]]:
-    """Show progress on standard error: bars in a terminal, plain lines elsewhere."""
-    if sys.stderr.isatty():
-        with bars() as show:
-            yield show
-    else:
-        yield Lines()
-
-
-@contextmanager
-def show_warnings() -> Iterator[None]:
-    """Show each warning in one line, warnings about data always."""
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        click.echo(f"Warning: {message}", err=True)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", DataWarning)
-        warnings.showwarning = show
-        yield
-
-
-# --- results ----------------------------------------------------------------------------------
+    def isatty(self) -> bool:
+        """Return whether people see it at once."""
+        return False
 
 
 def open_console() -> Console:
     """Return the console for results, without colors where the output is not a terminal."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
-    return Console(highlight=False, width=None if terminal else PIPE_WIDTH)
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=PIPE_WIDTH, file=cast("IO[str]", Trimmed(sys.stdout)))
 
 
 def make_table(*columns: str, left: tuple[str, ...] = ()) -> Table:
@@ -198,10 +74,18 @@ def make_table(*columns: str, left: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def print_section(output: Console, title: str, table: Table) -> None:
-    """Print a table under its title."""
-    output.print(f"[bold]{title}[/bold]")
-    output.print(table)
+def print_section(output: Console, title: str, table: Table, *, whole: bool = False) -> None:
+    """Print a table under its title.
+
+    With ``whole``, no cell is broken into lines: names and paths in it can be copied.
+    """
+    output.print(f"[bold]{title}[/bold]", soft_wrap=True)
+    width = output.width
+    if whole:
+        options = output.options.update(max_width=WIDEST)
+        output.width = max(width, output.measure(table, options=options).maximum)
+    output.print(table, crop=False)
+    output.width = width
 
 
 def show_run(output: Console, run: Run, *, accuracies: Any | None = None) -> None:
@@ -216,14 +100,20 @@ def show_run(output: Console, run: Run, *, accuracies: Any | None = None) -> Non
     show_batch(output, run.batch)
 
 
-def show_stored(output: Console, run: Run) -> None:
-    """Print where the run is stored, and what comes next."""
+def show_stored(output: Console, run: Run, report: str | None = None) -> None:
+    """Print where the run is stored, and what comes next; ``report`` is one that is written."""
     from rich.markup import escape
 
     path = escape(shlex.quote(run.path))
-    output.print(f"Stored in [bold]{escape(run.path)}[/bold]. Next:", soft_wrap=True)
+    output.print(f"Stored in [bold]{escape(run.path)}[/bold].", soft_wrap=True)
+    if report is not None:
+        output.print(f"Report, for a browser: [bold]{escape(report)}[/bold]", soft_wrap=True)
+    output.print("Next:")
     output.print(f"  daskal batch {path} --size 100 --out next.csv", soft_wrap=True)
-    output.print(f"  daskal report {path} --out report.html", soft_wrap=True)
+    if run.scores is not None:
+        output.print(f"  daskal labels {path} --out labels.csv", soft_wrap=True)
+    if report is None:
+        output.print(f"  daskal report {path} --out report.html", soft_wrap=True)
 
 
 def show_estimate(output: Console, run: Run) -> None:
@@ -264,13 +154,13 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
             f"{row['annotator_quality']:.3f}",
             f"{weights[name]:.3f}",
             f"{row['agreement_with_consensus']:.3f}",
-            str(row["worst_class"]),
+            str(best_first["worst_class"].iloc[at]),
             f"{int(row['num_examples_labeled']):,}",
         ]
         if accuracies is not None:
             cells.append(f"{accuracies[int(name)]:.3f}")
         table.add_row(*cells, end_section=cut and place == SHOWN_ANNOTATORS)
-    print_section(output, title, table)
+    print_section(output, title, table, whole=True)
 
 
 def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMPLES) -> None:
@@ -278,8 +168,8 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
     import pandas as pd
     from rich.markup import escape
 
-    relabel = int((batch["pool"] == "labeled").sum())
-    table = make_table(*map(str, batch.columns), left=("pool", "id"))
+    relabel = int((batch["source"] == "labeled").sum())
+    table = make_table(*map(str, batch.columns), left=("source", "id"))
     formats = {"score": "{:.4f}", "row": "{:,}"}
     for row in batch.head(shown).to_dict("records"):
         cells = (
@@ -288,8 +178,29 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
         )
         table.add_row(*map(escape, cells))
     first = f", the first {shown}" if len(batch) > shown else ""
-    title = f"Label next: {len(batch):,} examples, {relabel:,} of them again{first}"
-    print_section(output, title, table)
+    title = f"Label next: {plural(len(batch), 'example')}, {relabel:,} of them again{first}"
+    print_section(output, title, table, whole=True)
+
+
+def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> None:
+    """Print labels, the lowest quality first."""
+    from rich.markup import escape
+
+    names = {
+        "consensus_label": "label",
+        "consensus_quality_score": "quality",
+        "annotator_agreement": "agreement",
+        "num_annotations": "votes",
+    }
+    labels = labels.reset_index().rename(columns=names)
+    formats = {"quality": "{:.4f}", "agreement": "{:.3f}", "score": "{:.4f}", "row": "{:,}"}
+    table = make_table(*map(str, labels.columns), left=("id", "label"))
+    for row in labels.to_dict("records"):
+        cells = (formats.get(str(name), "{}").format(cell) for name, cell in row.items())
+        table.add_row(*map(escape, cells))
+    limit = "" if below is None else f" below a quality of {below:g}"
+    title = f"Consensus labels{limit}: the {len(labels):,} of lowest quality"
+    print_section(output, title, table, whole=True)
 
 
 def show_judgements(output: Console, judgements: dict[str, Judgement], share: float) -> None:
@@ -303,6 +214,25 @@ def show_judgements(output: Console, judgements: dict[str, Judgement], share: fl
     print_section(output, "What the scores find (the truth is known here, and was not used)", table)
     for name, judgement in judgements.items():
         output.print(f"The {lowest} hold {judgement.found:.0%} of the wrong {name}.")
+    output.print()
+
+
+def show_right_by_quality(output: Console, counts: Any) -> None:
+    """Print how often labels of each quality are right; ``counts`` are labels and right ones."""
+    table = make_table("quality", "labels", "right", "", left=("",))
+    num, right = counts.tolist()
+    for at, (labels, correct) in enumerate(zip(num, right, strict=True)):
+        share = correct / labels if labels else None
+        table.add_row(
+            f"{at / len(num):.1f} to {(at + 1) / len(num):.1f}",
+            f"{labels:,}",
+            "" if share is None else f"{share:.1%}",
+            "" if share is None else "█" * round(BAR_WIDTH * share),
+        )
+    print_section(output, "How often labels of each quality are right", table)
+    for word in ("quality", "score"):
+        output.print(f"[bold]{word.capitalize()}[/bold]: {GLOSSARY[word]}")
+    output.print("The report explains the other words.")
     output.print()
 
 
@@ -321,6 +251,8 @@ def show_import(output: Console, made: ImportSummary) -> None:
         ("classes", made.num_classes),
     ):
         table.add_row(name, f"{count:,}")
+    for why, count in made.left_out.items():
+        table.add_row(f"left out, {why}", f"{count:,}")
     table.add_row("order of tasks", made.task_order)
     table.add_row("order of classes", made.class_order)
     if made.classes is not None:

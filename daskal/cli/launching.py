@@ -47,9 +47,16 @@ def is_no_farewell(record: logging.LogRecord) -> bool:
     return error is None or error.__name__ != "CommClosedError"
 
 
+def is_no_failure(record: logging.LogRecord) -> bool:
+    """Return whether a log record is more than a failed task, which the command reports itself."""
+    return not str(record.msg).startswith("Compute Failed")
+
+
 def dask_setup(worker: object) -> None:
     """Set up a worker of the embedded cluster (Dask calls a preloaded module's function so)."""
-    logging.getLogger("distributed.worker").addFilter(is_no_farewell)
+    logger = logging.getLogger("distributed.worker")
+    logger.addFilter(is_no_farewell)
+    logger.addFilter(is_no_failure)
 
 
 @contextmanager
@@ -65,9 +72,7 @@ def embedded(workers: int | None, memory_limit: int | None) -> Iterator[Client]:
             processes=True,
             host="127.0.0.1",
             protocol="tcp",
-            dashboard_address=None,
-            # The HTTP server runs without a dashboard too, and would take port 8787.
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            dashboard_address="127.0.0.1:0",
             memory_limit="auto" if memory_limit is None else memory_limit,
             silence_logs=logging.ERROR,
             preload=[__name__],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskal import text
-from daskal.cli import console, launching
+from daskal.cli import console, launching, meters
 from daskal.errors import DaskalError, InputError
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ TYPED = {
     "annotator=": "--annotator",
     "label=": "--label",
     "classes=": "--classes",
+    "form=": "--form",
     "daskal.import_votes": "`daskal import`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
+LABEL_FORMATS = (".csv", ".parquet", ".jsonl")
 
 
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -44,7 +46,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*, debug: bool, **options: Any) -> None:
         try:
-            with console.show_warnings():
+            with meters.show_warnings():
                 command(**options)
         except (click.ClickException, click.exceptions.Exit):
             raise
@@ -89,11 +91,21 @@ def parse_storage(context: click.Context, parameter: click.Parameter, value: str
     return options
 
 
-def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+def check_ending(value: str | None, endings: tuple[str, ...]) -> str | None:
     """Return a path, refused unless its ending names a format."""
-    if value is not None and Path(value).suffix not in BATCH_FORMATS:
-        raise click.BadParameter(f"expected a name in {', '.join(BATCH_FORMATS)}, got {value!r}.")
+    if value is not None and Path(value).suffix.lower() not in endings:
+        raise click.BadParameter(f"expected a name in {', '.join(endings)}, got {value!r}.")
     return value
+
+
+def parse_batch_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Return the path of a batch."""
+    return check_ending(value, BATCH_FORMATS)
+
+
+def parse_labels_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Return the path of a table of labels."""
+    return check_ending(value, LABEL_FORMATS)
 
 
 def parse_batch_paths(
@@ -167,6 +179,29 @@ def inputs_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+# Options of `daskal score` that do not change its plan.
+PLANNED_ALIKE = (
+    "--out",
+    "--scheduler",
+    "--workers",
+    "--convention",
+    "--on-invalid",
+    "--labeled-ids",
+    "--unlabeled-ids",
+    "--report",
+)
+PLANNED_ALIKE_FLAGS = ("--overwrite", "--resume")
+
+
+def other_score_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take, and ignore, the options of `daskal score` that change no plan."""
+    for name in PLANNED_ALIKE:
+        command = click.option(name, hidden=True, expose_value=False)(command)
+    for name in PLANNED_ALIKE_FLAGS:
+        command = click.option(name, is_flag=True, hidden=True, expose_value=False)(command)
+    return command
+
+
 def check_scheduler(scheduler: str | None, workers: int | None) -> None:
     """Refuse a number of workers for a cluster that is already running."""
     if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
@@ -199,10 +234,12 @@ def timed_work(
     began = time.monotonic()
     peak = None
     with (
-        console.show_progress() as progress,
+        meters.show_progress() as progress,
         launching.scheduler(scheduler, workers, memory_limit) as client,
     ):
         limit = memory_limit
+        if client is not None:
+            click.echo(f"Dashboard: {client.dashboard_link}", err=True)
         if client is not None and scheduler is None:
             limit = launching.workers_limit(client)
         yield limit, progress

@@ -13,6 +13,7 @@ from daskal.cli import console
 from daskal.cli.options import (
     parse_batch_path,
     parse_batch_paths,
+    parse_labels_path,
     reports_errors,
     storage_option,
 )
@@ -67,7 +68,7 @@ def batch(
     max_annotations: int | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Choose the examples to label next from a result store, lowest score first."""
+    """Choose the examples to label next, lowest score first."""
     if out is not None and place_of_path(out) in map(place_of_path, exclude):
         raise InputError(
             f"--out: expected a file of its own, got {redacted(out)!r}, which --exclude names too: "
@@ -87,11 +88,55 @@ def batch(
     )
     if out is not None:
         daskal.export_batch(chosen, out, id_key=id_key, storage_options=storage_options)
-        click.echo(f"{len(chosen):,} examples written to {out}", err=True)
+        click.echo(f"{text.plural(len(chosen), 'example')} written to {out}", err=True)
     elif sys.stdout.isatty():
         console.show_batch(console.open_console(), chosen, shown=25)
     else:
         click.echo(chosen.to_csv(index=False), nl=False)
+
+
+@click.command()
+@click.argument("store", metavar="OUT.zarr")
+@click.option(
+    "--out",
+    callback=parse_labels_path,
+    metavar="labels.parquet|.csv|.jsonl",
+    help="Write the labels here.  [default: show the most doubtful ones; all as CSV into a pipe]",
+)
+@click.option(
+    "--below",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Only labels of a lower quality than this, such as 0.5.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    help="At most so many, the lowest quality first.",
+)
+@storage_option
+@reports_errors
+def labels(
+    *,
+    store: str,
+    out: str | None,
+    below: float | None,
+    size: int | None,
+    storage_options: dict[str, Any] | None,
+) -> None:
+    """Write each example's consensus label and its quality.
+
+    Also the share of votes that agree, the number of votes and the score. With --below or
+    --size, examples without votes are left out. Quality is for ranking, not a chance.
+    """
+    run = daskal.Run.open(store, storage_options=storage_options)
+    if out is None and sys.stdout.isatty():
+        doubtful = run.doubtful_labels(size=size or console.SHOWN_LABELS, below=below)
+        console.show_labels(console.open_console(), doubtful, below)
+        return
+    target: Any = sys.stdout.buffer if out is None else out
+    num = run.export_labels(target, below=below, size=size, storage_options=storage_options)
+    if out is not None:
+        click.echo(f"{text.plural(num, 'label')} written to {out}", err=True)
 
 
 @click.command()
@@ -102,6 +147,9 @@ def batch(
 @storage_option
 @reports_errors
 def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> None:
-    """Write a result store's report: one HTML page that needs no network."""
+    """Write a result's report, one HTML page.
+
+    The page needs no network and can be sent by mail.
+    """
     page = daskal.Run.open(store, storage_options=storage_options).report(out)
     click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)

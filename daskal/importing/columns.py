@@ -7,7 +7,7 @@ finds every id, counts its votes, and finds every fault, whatever the partitions
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,11 +155,14 @@ class Survey:
     task: Tally
     annotator: Tally
     label: Tally
+    # Answers that are no votes, by why: counted beside the votes, not block by block.
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_block(cls, block: pd.DataFrame, columns: Sequence[str]) -> Survey:
         """Survey one block of votes; ``columns`` names its task, annotator and label."""
-        return cls(len(block), *(Tally.from_block(block[name]) for name in columns))
+        task, annotator, label = (Tally.from_block(block[name]) for name in columns)
+        return cls(len(block), task, annotator, label)
 
     @classmethod
     def merge(cls, surveys: Sequence[Survey]) -> Survey:

@@ -20,6 +20,7 @@ from dask.delayed import Delayed, delayed
 from fsspec.utils import read_block
 
 from daskal.errors import InputError, MissingPathError
+from daskal.importing.exports import FORMS, TABLE_FORMS, Keys, TableKeys, table_form, table_keys
 from daskal.importing.formats import (
     CSV,
     HEAD_BYTES,
@@ -37,6 +38,7 @@ from daskal.importing.formats import (
     separator_of,
     typed_columns_of_folders,
 )
+from daskal.importing.records import COLUMNS, answers_in_table, is_json, open_json, split
 from daskal.storage.files import find_files, is_glob, open_file_system, read_file
 from daskal.storage.locations import is_url, storage_errors
 from daskal.storage.redaction import redacted
@@ -66,6 +68,8 @@ class Source:
     where: str
     label_order: tuple[str, ...] | None = None
     origin: Any = None
+    # Lazy counts of answers in the exports of tools that are no votes, by why.
+    left_out: Sequence[Delayed] = ()
 
     def grouped(self, num_votes: int) -> list[list[Delayed]]:
         """Join neighbouring small partitions, to about `VOTES_PER_PART` votes each."""
@@ -75,9 +79,18 @@ class Source:
 
 
 def open_votes(
-    votes: Any, columns: tuple[str, str, str], storage_options: Mapping[str, Any] | None
+    votes: Any,
+    columns: tuple[str, str, str],
+    storage_options: Mapping[str, Any] | None,
+    form: str | None = None,
 ) -> Source:
-    """Open votes as lazy partitions and check their columns; reads metadata only."""
+    """Open votes as lazy partitions and check their columns; reads metadata only.
+
+    ``form`` is the labeling tool that exported them; by default it is told from the file.
+    """
+    if form is not None and form not in (*FORMS, *TABLE_FORMS):
+        known = ", ".join(map(repr, (*FORMS, *TABLE_FORMS)))
+        raise InputError(f"form: expected {known} or None, got {form!r}.")
     if len(set(columns)) < len(columns):
         raise InputError(f"task, annotator and label: expected three columns, got {columns!r}.")
     label = columns[2]
@@ -96,15 +109,44 @@ def open_votes(
     with storage_errors("read votes from", where, storage_options):
         file_system, _ = open_file_system(paths[0], storage_options)
         files = [file for path in paths for file in find_files(file_system, path)]
-        kind = kind_of_files("votes", files)
         origin = [*paths, *map(file_system.unstrip_protocol, files)]
+        keys = Keys.given(columns)
+        if all(map(is_json, files)):
+            if form in TABLE_FORMS:
+                raise InputError(f"form: expected a table of {form}, got JSON in {where}.")
+            parts, left_out = split(open_json(file_system, files, keys, form))
+            return Source(parts, COLUMNS, False, where, origin=origin, left_out=left_out)
+        kind = kind_of_files("votes", files)
         if kind == CSV:
+            found = find_table_form(file_system, files, columns, form)
+            if found is not None:
+                exported, wanted = found
+                tables = _open_csv(file_system, files, wanted.columns)
+                answers = [delayed(answers_in_table)(table, exported, wanted) for table in tables]
+                parts, left_out = split(answers)
+                return Source(parts, COLUMNS, True, where, origin=origin, left_out=left_out)
             parts = _open_csv(file_system, files, columns)
             return Source(parts, columns, True, where, origin=origin)
         if kind == NUMPY:
             raise refusal("votes", files[0], UNKNOWN)
         parts, order = _open_parquet(file_system, files, columns)
         return Source(parts, columns, False, where, order, origin)
+
+
+def find_table_form(
+    file_system: Any, files: Sequence[str], columns: tuple[str, str, str], form: str | None
+) -> tuple[str, TableKeys] | None:
+    """Return the tool that exported a table, and its columns; None of a table of another kind."""
+    header, _ = _read_header(file_system, files[0])
+    if not header or foreign_by_head(header[:HEAD_BYTES]) in (PACKED, WIDE_TEXT, ZIPPED):
+        return None
+    names = [str(name) for name in parse_csv(header, separator_of(files[0])).columns]
+    found = form or (None if set(columns) <= set(names) else table_form(names))
+    if found is None:
+        return None
+    if found not in TABLE_FORMS:
+        raise InputError(f"form: expected JSON of {found}, got a table in {redacted(files[0])}.")
+    return found, table_keys(found, Keys.given(columns), names)
 
 
 def _order_of_categories(dtype: Any) -> tuple[str, ...] | None:

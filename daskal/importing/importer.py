@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from dask.delayed import delayed
 
 from daskal.engine.graph import SPLIT_EVERY, call_each, make_frame, merged, new_name
 from daskal.engine.progress import ProgressCallback, Steps, compute_steps
@@ -36,6 +37,8 @@ from daskal.importing.alignment import (
 )
 from daskal.importing.columns import Survey, as_column, positions
 from daskal.importing.files import VOTES_PER_PART, Source, open_votes
+from daskal.importing.records import add_counts
+from daskal.importing.summary import ImportSummary
 from daskal.importing.tasks import open_tasks
 from daskal.importing.votes_store import CHANGED, Appended, SortedVotes, VotesStore
 from daskal.storage.locations import storage_errors
@@ -44,50 +47,6 @@ from daskal.text import listed
 
 BUCKETS = 16
 PART_SHIFT = 40
-
-
-@dataclasses.dataclass(frozen=True)
-class ImportSummary:
-    """What `import_votes` stored, and where.
-
-    Attributes
-    ----------
-    path
-        Where the store is, as it was given.
-    num_examples, num_annotators, num_votes, num_classes
-        N, M, the number of stored votes, and K.
-    num_unlabeled
-        Rows without a vote.
-    num_replaced
-        Votes left out because a later one of the same annotator on the same task was kept.
-    classes
-        Names of the classes in the order of their codes, where known.
-    task_order, class_order
-        How tasks and classes came to their order: "as given", "sorted by value", "sorted as text",
-        for classes also "whole numbers as they are" or "as the ordered categories of the column".
-
-    Examples
-    --------
-    >>> import tempfile, pandas as pd, daskal
-    >>> votes = pd.DataFrame({"task": ["a", "b"], "annotator": ["x", "x"], "label": [0, 1]})
-    >>> out = tempfile.mkdtemp() + "/labels.zarr"
-    >>> summary = daskal.import_votes(votes, out, tasks=["a", "b"])
-    >>> summary.task_order, summary.class_order
-    ('as given', 'whole numbers as they are')
-    >>> summary.num_examples, summary.num_annotators, summary.num_votes, summary.num_classes
-    (2, 1, 2, 2)
-    """
-
-    path: str
-    num_examples: int
-    num_annotators: int
-    num_votes: int
-    num_classes: int
-    num_unlabeled: int
-    num_replaced: int
-    classes: tuple[str, ...] | None
-    task_order: str
-    class_order: str
 
 
 def import_votes(
@@ -100,6 +59,7 @@ def import_votes(
     tasks: Any = None,
     classes: Sequence[Any] | None = None,
     on_duplicate: Literal["error", "last"] = "error",
+    form: str | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
@@ -112,16 +72,19 @@ def import_votes(
     Parameters
     ----------
     votes
-        One row a vote: the path or URL of Parquet or CSV (``.csv``, ``.tsv``, compressed too), a
-        folder or a glob of them, a list of such paths, a pandas DataFrame or a Dask DataFrame.
-        Files of a folder or glob are read in natural order (part.2 before part.10), a list in the
-        order given. Folders called ``annotator=ann`` hold that column's value.
+        One row a vote: the path or URL of Parquet or CSV (``.csv``, ``.tsv``, compressed too), or
+        of what a labeling tool exports (``form``); a folder or a glob of them, a list of such
+        paths, a pandas DataFrame or a Dask DataFrame. Files of a folder or glob are read in natural
+        order (part.2 before part.10), a list in the order given. Folders called ``annotator=ann``
+        hold that column's value.
     out
         Path or URL of the store to make. Where ``overwrite`` replaces one, the old one stays until
         the new one is whole; in object storage, until the new votes have been surveyed.
     task, annotator, label
-        Names of the three columns. Ids are whole numbers or text; any other single type is kept as
-        its text. In CSV, a column where all values are written as whole numbers holds numbers.
+        Names of the three columns, or keys where votes are objects in JSON, such as
+        ``"data.image"`` or ``"answers[].label"``. Ids are whole numbers or text; any other single
+        type is kept as its text. In CSV, a column where all values are written as whole numbers
+        holds numbers.
     tasks
         Ids of the rows in the order the probabilities have: an array, an index, a table with the
         column ``task`` or only one, or the path or URL of Parquet, CSV, ``.npy`` or Zarr. Folders,
@@ -134,6 +97,11 @@ def import_votes(
     on_duplicate
         What to do where an annotator has several votes on a task: raise, or keep the last one in
         the order of the source.
+    form
+        The labeling tool that exported the votes: ``"label-studio"``, ``"label-studio-min"``,
+        ``"argilla"``, ``"doccano"``, ``"prodigy"``, ``"toloka"`` or ``"mturk"``; or ``"records"``,
+        JSON of any kind whose keys are given. By default it is told from the file. Answers that
+        were skipped, cancelled, rejected or have no single label are counted and left out.
     overwrite
         Replace an earlier import, and nothing else: neither what was put beside its arrays nor
         votes or tasks that lie under ``out``.
@@ -185,7 +153,7 @@ def import_votes(
         store.refuse_existing(overwrite=overwrite)
         if made != store:
             made.refuse_existing(overwrite=overwrite)
-    source = open_votes(votes, (task, annotator, label), storage_options)
+    source = open_votes(votes, (task, annotator, label), storage_options, form)
     given = None if tasks is None else open_tasks(tasks, task, storage_options)
     if overwrite:
         origins = {"votes": source.origin, "tasks": None if given is None else given.origin}
@@ -203,6 +171,7 @@ def import_votes(
         warnings.warn(note, DataWarning, stacklevel=2)
     people = sorted_ids(survey.annotator, untyped=source.untyped)[0]
     num_votes, num_examples, num_annotators = survey.num_votes, len(rows), len(people)
+    left_out = survey.left_out
 
     with storage_errors("import votes into", path, storage_options):
         made.remove()
@@ -234,6 +203,7 @@ def import_votes(
         labels.names,
         task_order,
         labels.order,
+        left_out,
     )
 
 
@@ -272,7 +242,10 @@ def survey_votes(source: Source, progress: ProgressCallback | None) -> Survey:
     )
     steps = Steps("survey", name, (0,) * len(surveys), count_rows=surveyed_rows)
     tasks = [merged(picked, Survey.merge) for picked in by_bucket]
-    return Survey.join(compute_steps(tasks, steps, progress))
+    *found, left_out = compute_steps(
+        [*tasks, delayed(add_counts)(list(source.left_out))], steps, progress
+    )
+    return dataclasses.replace(Survey.join(found), left_out=left_out)
 
 
 def survey_part(part: pd.DataFrame, *, columns: Sequence[str], buckets: int) -> list[Survey]:

@@ -10,7 +10,7 @@ from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.temperature import TEMPERATURE_GRID
 from daskal.method.values import Ints
 from daskal.method.weights import WEIGHT_FLOOR, ConsensusWeights, Draft
-from daskal.text import listed
+from daskal.text import listed, plural
 
 # How many classes a flag lists.
 FIRST_CLASSES = 10
@@ -55,20 +55,23 @@ def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]
     """Yield what is unusual in how labels are spread over rows and annotators."""
     for finding in statistics.findings.faults:
         yield (
-            f"{finding.array}: {finding.num_rows:,} row(s) at fault, where the row "
+            f"{finding.array}: {plural(finding.num_rows, 'row')} at fault, where the row "
             f"{finding.fault.text}"
         )
     unvoted = statistics.num_examples - statistics.num_labeled
     if unvoted:
-        yield f"{unvoted:,} row(s) of the labels have no label: they are scored as the pool is"
+        has, are = ("has", "it is") if unvoted == 1 else ("have", "they are")
+        yield f"{plural(unvoted, 'row')} of the labels {has} no label: {are} scored as the pool is"
     silent = int(np.count_nonzero(statistics.votes == 0))
     if silent:
-        yield f"{silent:,} annotator(s) have no label and take no part"
+        have = plural(silent, "annotator has", "annotators have")
+        yield f"{have} no label and {'takes' if silent == 1 else 'take'} no part"
     absent = np.flatnonzero(statistics.class_counts == 0)
     if len(absent) and statistics.num_labeled:
         yield (
-            f"{len(absent):,} class(es) have no vote at all: {called.listed(absent)}. Did sparse "
-            "votes lose their stored zeros, are labels numbered from 1, or did nobody choose them?"
+            f"{plural(len(absent), 'class has', 'classes have')} no vote at all: "
+            f"{called.listed(absent)}. Did sparse votes lose their stored zeros, are labels "
+            "numbered from 1, or did nobody choose them?"
         )
     if not statistics.num_multiple:
         yield "every example has one label: temperature 1, all weights 1"
@@ -76,10 +79,14 @@ def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]
     single = statistics.num_labeled - statistics.num_multiple
     if single:
         share = single / statistics.num_labeled
-        yield f"{single:,} labeled example(s), {share:.1%}, have a single label"
+        have = "has" if single == 1 else "have"
+        yield f"{plural(single, 'labeled example')}, {share:.1%}, {have} a single label"
     alone = int(np.count_nonzero((statistics.votes > 0) & (statistics.pairs == 0)))
     if alone:
-        yield f"{alone:,} annotator(s) share no example with another: they get the mean"
+        yield (
+            f"{plural(alone, 'annotator shares', 'annotators share')} no example with another: "
+            f"{'it gets' if alone == 1 else 'they get'} the mean"
+        )
 
 
 def flags_of_temperature(draft: Draft) -> Iterator[str]:
@@ -100,7 +107,8 @@ def flags_of_weights(weights: ConsensusWeights, *, ensemble: bool) -> Iterator[s
     """Yield notes on annotators and models whose weights are at their floor."""
     low = int(np.count_nonzero(weights.annotator_weight <= WEIGHT_FLOOR))
     if low:
-        yield f"{low:,} annotator(s) weigh the least possible: no better than chance"
+        weigh = plural(low, "annotator weighs", "annotators weigh")
+        yield f"{weigh} the least possible: no better than chance"
     models = np.flatnonzero(weights.model_error >= weights.class_error)
     for model in models.tolist():
         which = f"model {model}" if ensemble else "the model"
@@ -117,7 +125,8 @@ def flags_of_consensus(
     gone = np.flatnonzero((consensus.consensus_counts == 0) & (statistics.class_counts > 0))
     if len(gone):
         yield (
-            f"{len(gone):,} class(es) with votes are never the consensus of several votes: "
+            f"{plural(len(gone), 'class with votes is', 'classes with votes are')} never the "
+            "consensus of several votes: "
             f"{called.listed(gone)}"
         )
 

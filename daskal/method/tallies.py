@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from daskal.method.doubtful import NUM_DOUBTFUL, DoubtfulLabels
 from daskal.method.findings import Findings
 from daskal.method.merging import Cells, FixedSums, Merging, keep_first
 from daskal.method.values import Columns, Floats, Ints
@@ -187,6 +188,8 @@ class LabeledTally(Merging):
     classes : Cells
         By ``given * num_classes + consensus``: votes for a class in rows of a consensus label.
     annotators : AnnotatorStatistics
+    doubtful : DoubtfulLabels
+        Found in the columns of a whole block, not by the kernels.
     """
 
     scores: PoolTally
@@ -194,6 +197,7 @@ class LabeledTally(Merging):
     quality: Ints
     classes: Cells
     annotators: AnnotatorStatistics
+    doubtful: DoubtfulLabels = field(default_factory=DoubtfulLabels.zero)
 
     @classmethod
     def zero(cls, size: int, num_annotators: int) -> LabeledTally:
@@ -259,6 +263,7 @@ def labeled_state_bytes(
     pairs = min(num_classes**2, block_votes)
     first_pass = 8 * (6 * num_annotators + 4 * num_classes) + 64 * 33 * num_models
     second_pass = 8 * (7 * num_annotators + 5 * cells + 4 * pairs) + 2 * 16 * batch_size
+    second_pass += 40 * NUM_DOUBTFUL
     return max(first_pass, second_pass)
 
 

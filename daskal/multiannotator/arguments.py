@@ -222,7 +222,8 @@ def read(given: Given, options: Options, *, single: bool, strict: bool = True) -
         if not (single or (given.data.labels.num_annotators > 1 and statistics.num_multiple)):
             raise InvalidDataError(
                 f"{LABELS}: expected examples with labels of several annotators, got "
-                f"{given.data.labels.num_annotators:,} annotator(s) and no example with two labels."
+                f"{plural(given.data.labels.num_annotators, 'annotator')} and no example with two "
+                "labels."
             )
     return statistics
 

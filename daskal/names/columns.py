@@ -20,6 +20,7 @@ from daskal.names.naming import (
 )
 from daskal.names.normal import WHOLE, as_index
 from daskal.names.rows import Match, Places, Side, find, only_in, shuffled_numbers
+from daskal.text import plural
 
 # --- classes ----------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ def match_annotators(estimate: Side, votes: Side) -> Found:
     kinds = kind_of(known), kind_of(unknown)
     hint = f" Its names are {kinds[0]}, these are {kinds[1]}." if kinds[0] != kinds[1] else ""
     note = (
-        f"{votes.argument}: the estimate does not know {len(unknown):,} annotator(s) of "
+        f"{votes.argument}: the estimate does not know {plural(len(unknown), 'annotator')} of "
         f"{len(given):,}, who get the mean weight: {listed(unknown)}{none}.{hint}"
     )
     return Found(places, len(known), tuple(unknown.tolist()), note)

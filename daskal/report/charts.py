@@ -104,10 +104,19 @@ class Note(NamedTuple):
         return f"{side};top:{percent(self.y)}"
 
 
+class Key(NamedTuple):
+    """What the shapes of a style are."""
+
+    style: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Plot:
     """Shapes with their axes; ``label`` describes the plot for screen readers.
 
+    ``x_title`` and ``y_title`` say what the axes count. ``keys`` name the shapes by the class of
+    their style, above the plot, where no shape is in the way.
     ``base`` is where a line from side to side stands, ``edge`` where one from top to bottom ends
     the part of the plot that is marked; ``dots`` are at (x, y) from 0 to 1.
     """
@@ -119,6 +128,9 @@ class Plot:
     paths: Sequence[Path]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
+    x_title: str
+    y_title: str
+    keys: Sequence[Key] = ()
     notes: Sequence[Note] = ()
     dots: Sequence[tuple[float, float]] = ()
     base: str | None = None
@@ -181,6 +193,13 @@ def bars_outline(heights: NDArray[np.float64], base: float, size: float) -> str:
             ]
             parts.append(f"V{coordinate(base)}Z")
     return "".join(parts)
+
+
+def box_outline(left: float, width: float, share: float) -> str:
+    """Return the outline of one bar on the ground, as high as a share of the plot."""
+    top = coordinate(HEIGHT * (1 - share))
+    right = coordinate(left + width)
+    return f"M{coordinate(left)} {HEIGHT}V{top}H{right}V{HEIGHT}Z"
 
 
 class Layer(NamedTuple):

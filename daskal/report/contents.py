@@ -16,6 +16,7 @@ from daskal.report.charts import Counts
 MOST_ANNOTATORS = 10_000
 MOST_CLASSES = 500
 MOST_BATCH_ROWS = 5_000
+MOST_LABELS = 1_000
 # A matrix with more classes does not fit on a screen.
 MATRIX_CLASSES = 12
 
@@ -34,6 +35,8 @@ class Contents:
     classes: pd.DataFrame | None
     histograms: Mapping[str, Counts]
     batch: pd.DataFrame
+    doubtful: pd.DataFrame | None = None
+    right_by_quality: Counts | None = None
 
     @property
     def num_labeled(self) -> int:
@@ -53,7 +56,7 @@ class Contents:
     def class_name(self, code: int) -> str:
         """Return the name of a class."""
         names = None if self.estimate is None else self.estimate.named_classes
-        return str(code) if names is None else f"{code} {names[code]}"
+        return str(code) if names is None else names[code]
 
 
 def annotators_of(contents: Contents) -> pd.DataFrame | None:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from daskal.errors import InputError, StorageError
 from daskal.report import charts, plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
+from daskal.report.glossary import GLOSSARY
 
 # All values are escaped in templates, none of which marks anything as safe.
 TEMPLATES = Environment(
@@ -67,14 +68,17 @@ def render(contents: Contents, csv: str | None = None) -> str:
         script_hash=base64.b64encode(digest).decode(),
         overview=sections.overview(contents),
         parts={
+            "data": sections.quality_flags(contents),
             "batch": sections.next_batch(contents),
+            "labels": sections.doubtful_labels(contents),
             "scores": plots.scores(contents),
             "annotators": sections.annotators(contents, csv),
             "consensus": plots.consensus(contents),
+            "truth": plots.how_often_right(contents.right_by_quality),
             "classes": sections.classes(contents),
             "temperature": plots.temperature(contents),
-            "data": sections.quality_flags(contents),
             "repeat": sections.repeat(contents),
+            "glossary": {"words": GLOSSARY},
         },
     )
 

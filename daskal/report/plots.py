@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.report import charts
-from daskal.report.charts import Counts, Histogram, Layer, Note, Plot, Tick
+from daskal.report.charts import Counts, Histogram, Key, Layer, Note, Path, Plot, Tick
 from daskal.report.contents import SECTION_NAMES, Contents
 from daskal.report.tables import side_by_side
 from daskal.text import plural
@@ -46,7 +46,7 @@ def scores(contents: Contents) -> dict[str, Any] | None:
 
 def bin_scores(batch: pd.DataFrame, name: str, num_bins: int) -> Counts:
     """Return the batch's scores from one kind of example, counted in the histogram's bins."""
-    chosen = batch["pool"].map(SECTION_NAMES) == name
+    chosen = batch["source"].map(SECTION_NAMES) == name
     values = batch.loc[chosen, "score"].to_numpy(dtype=np.float64)
     bins = np.clip((values * num_bins).astype(np.int64), 0, num_bins - 1)
     return np.bincount(bins, minlength=num_bins)
@@ -74,25 +74,27 @@ def mirrored(
     low, high = span
     base = charts.HEIGHT * (0.6 if len(series) == 2 else 1.0)
     sizes = (0.92 * base, 0.92 * (base - charts.HEIGHT))
-    paths, ticks, notes = [], [], []
+    directions = ("upwards", "downwards") if len(series) == 2 else ("",)
+    paths, ticks, keys = [], [], []
     for (name, counts), size in zip(series.items(), sizes, strict=False):
         layers = [Layer(counts, name), Layer(in_batch[name], "mark")]
         drawn, marks = charts.bars(layers, log=log, base=base, size=size)
         paths += drawn
         ticks += marks
-        total = f"{name} · {int(counts.sum()):,}"
-        notes.append(Note(total, x=0.995, y=0.02 if size > 0 else 0.9, bold=True))
+        way = directions[0 if size > 0 else -1]
+        keys.append(Key(name, f"{name}: {int(counts.sum()):,}" + (f", {way}" if way else "")))
     edge = None
     if end > low:
-        at = (end - low) / (high - low)
-        edge = charts.coordinate(at * charts.WIDTH)
-        notes.append(Note(f"batch: up to {end:.4f}", x=min(at + 0.005, 0.99), y=0.11))
+        edge = charts.coordinate((end - low) / (high - low) * charts.WIDTH)
+        keys.append(Key("mark", f"the batch, up to {end:.4f}"))
     return Plot(
         label=f"Histogram of scores: {', '.join(series)}; the batch lies below {end:.4f}",
         paths=paths,
         x_ticks=linear_ticks(span),
         y_ticks=ticks,
-        notes=notes,
+        x_title="score",
+        y_title="examples, logarithmic" if log else "examples",
+        keys=keys,
         base=charts.coordinate(base),
         edge=edge,
         tall=True,
@@ -138,8 +140,56 @@ def consensus(contents: Contents) -> dict[str, Any] | None:
             paths=paths,
             x_ticks=linear_ticks(span),
             y_ticks=ticks,
+            x_title="quality of the consensus label",
+            y_title="examples",
         ),
         "histogram": Histogram(["examples"], [shown], span),
+    }
+
+
+def how_often_right(counts: Counts | None) -> dict[str, Any] | None:
+    """Return how often labels of each quality are right, where the truth is known.
+
+    ``counts`` are labels and right labels by quality, (2, b).
+    """
+    if counts is None or not counts.any():
+        return None
+    labels, right = counts
+    half = len(labels) // 2
+    below = int(labels[:half].sum())
+    with np.errstate(invalid="ignore"):
+        shares = right / labels
+    step = charts.WIDTH / len(labels)
+    known = np.flatnonzero(labels)
+    bars = [
+        Path(
+            charts.box_outline(at * step + 0.1 * step, 0.8 * step, float(shares[at])),
+            SECTION_NAMES["labeled"],
+        )
+        for at in known.tolist()
+    ]
+    chance = f"M0 {charts.HEIGHT}L{charts.WIDTH} 0"
+    return {
+        "sentence": f"Of the {plural(below, 'label')} of a quality below one half, "
+        f"{right[:half].sum() / below:.0%} are right."
+        if below
+        else "No label has a quality below one half.",
+        "plot": Plot(
+            label="Share of right labels by quality",
+            paths=[*bars, Path(chance, "curve dash1")],
+            x_ticks=linear_ticks((0.0, 1.0)),
+            y_ticks=[Tick(share, f"{share:.0%}") for share in (0.25, 0.5, 0.75, 1.0)],
+            x_title="quality of the consensus label",
+            y_title="labels that are right",
+            keys=(
+                Key(SECTION_NAMES["labeled"], "labels that are right"),
+                Key("line", "what it would be if quality were a chance"),
+            ),
+        ),
+        "rows": [
+            (f"{at / len(labels):.2f}", f"{labels[at]:,}", f"{shares[at]:.1%}")
+            for at in known.tolist()
+        ],
     }
 
 
@@ -168,6 +218,8 @@ def temperature(contents: Contents) -> dict[str, Any] | None:
             paths=paths,
             x_ticks=x_ticks,
             y_ticks=y_ticks,
+            x_title="temperature",
+            y_title="mean loss",
             notes=notes,
             dots=points,
         ),

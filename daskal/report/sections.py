@@ -14,6 +14,7 @@ from daskal.report.contents import (
     MOST_ANNOTATORS,
     MOST_BATCH_ROWS,
     MOST_CLASSES,
+    MOST_LABELS,
     SECTION_NAMES,
     Contents,
     annotators_of,
@@ -36,11 +37,18 @@ class Tile(NamedTuple):
 
 def overview(contents: Contents) -> dict[str, Any]:
     """Return a summary of the run in one line and a few numbers, and what to beware of."""
+    date = contents.attrs.get("finished_at")
     return {
         "line": run_in_a_line(contents),
+        "date": None if date is None else in_a_minute(date),
         "tiles": tiles(contents),
         "warnings": [] if contents.estimate is None else list(contents.estimate.warnings),
     }
+
+
+def in_a_minute(date: str) -> str:
+    """Return a moment, as a store records it, to the minute."""
+    return f"{date[:16].replace('T', ' ')} UTC"
 
 
 def run_in_a_line(contents: Contents) -> str:
@@ -63,7 +71,7 @@ def run_in_a_line(contents: Contents) -> str:
 
 def tiles(contents: Contents) -> list[Tile]:
     """Return the few numbers that matter most."""
-    counts = contents.batch["pool"].value_counts()
+    counts = contents.batch["source"].value_counts()
     shown = [
         Tile(
             "Next batch",
@@ -121,13 +129,13 @@ def next_batch(contents: Contents) -> dict[str, Any]:
     if not len(batch):
         return {"table": None}
     shown = batch.head(MOST_BATCH_ROWS)
-    counts = batch["pool"].value_counts()
+    counts = batch["source"].value_counts()
     columns = [Column("Rank", "integer", shown["rank"].tolist())]
     if "id" in shown:
         ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
         columns.append(Column("Id", "text", ids))
     columns += [
-        Column("From", "text", shown["pool"].map(SECTION_NAMES).tolist()),
+        Column("From", "text", shown["source"].map(SECTION_NAMES).tolist()),
         Column("Row", "integer", shown["row"].tolist(), "Row of the array it is from, from 0"),
         Column("Score", "fine", shown["score"].tolist()),
     ]
@@ -141,14 +149,55 @@ def next_batch(contents: Contents) -> dict[str, Any]:
     }
 
 
+# --- labels -----------------------------------------------------------------------------------
+
+
+def doubtful_labels(contents: Contents) -> dict[str, Any] | None:
+    """Return the consensus labels of lowest quality; stores before 0.2 do not keep them."""
+    found = contents.doubtful
+    if found is None or not len(found):
+        return None
+    shown = found.head(MOST_LABELS)
+    quality = Column("Quality", "fine", rounded(shown["consensus_quality_score"]))
+    columns = [Column("Row", "integer", shown["row"].tolist(), "Row of the labels, from 0")]
+    if "id" in shown:
+        columns.append(Column("Id", "text", [str(value) for value in shown["id"].tolist()]))
+    columns += [
+        Column("Consensus label", "text", class_names(contents, shown["consensus_label"])),
+        quality,
+        Column(
+            "Agreement",
+            "share",
+            rounded(shown["annotator_agreement"]),
+            "Votes for the example that equal its consensus label",
+        ),
+        Column("Votes", "integer", shown["num_annotations"].tolist()),
+        Column("Score", "fine", rounded(shown["score"])),
+    ]
+    return {
+        "listed": plural(len(shown), "label"),
+        "table": Table(
+            "doubtful-labels",
+            columns,
+            "The most doubtful consensus labels",
+            "labels",
+            sorted_by=columns.index(quality),
+        ),
+    }
+
+
 # --- annotators and classes -------------------------------------------------------------------
 
 # Columns of numbers: heading, format, and explanation.
 ANNOTATOR_HEADINGS = {
     "annotator_quality": ("Quality", "share", ""),
     "weight": ("Weight", "real", "Weight of one label in the consensus"),
-    "agreement_with_consensus": ("With consensus", "share", "Labels equal to the consensus"),
-    "agreement_with_annotators": ("With others", "share", "Others' labels that agree"),
+    "agreement_with_consensus": (
+        "Agreement with consensus",
+        "share",
+        "Labels equal to the consensus",
+    ),
+    "agreement_with_annotators": ("Agreement with others", "share", "Others' labels that agree"),
     "num_examples_labeled": ("Labels", "integer", "Examples labeled"),
 }
 
@@ -176,7 +225,7 @@ def annotators(contents: Contents, csv: str | None) -> dict[str, Any] | None:
         "num_annotators": f"{num_annotators:,}",
         "num_ends": None if half is None else f"{half:,}",
         "csv": csv,
-        "table": Table("annotators-table", columns, "Annotators", "annotators"),
+        "table": Table("annotators-table", columns, "Annotators", "annotators", sorted_by=1),
     }
 
 
@@ -231,7 +280,7 @@ def classes(contents: Contents) -> dict[str, Any] | None:
         "num_classes": f"{len(table):,}",
         "listed": f"{len(shown):,}" if len(shown) < len(table) else None,
         "matrix": matrix,
-        "table": Table("classes-table", columns, "Classes", "classes"),
+        "table": Table("classes-table", columns, "Classes", "classes", sorted_by=1),
     }
 
 

@@ -68,6 +68,8 @@ class Table:
     columns: Sequence[Column]
     caption: str
     noun: str
+    # The column by which the rows are in ascending order at first, and are marked so.
+    sorted_by: int = 0
 
     @property
     def first_rows(self) -> list[list[Cell]]:
@@ -83,7 +85,8 @@ class Table:
     @property
     def data(self) -> dict[str, Any]:
         """All rows as the page's script reads them."""
-        return {"noun": self.noun, "columns": [column.data for column in self.columns]}
+        columns = [column.data for column in self.columns]
+        return {"noun": self.noun, "sorted": self.sorted_by, "columns": columns}
 
 
 @dataclass(frozen=True)

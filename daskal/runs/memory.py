@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from daskal.text import MIB, format_bytes
+from daskal.text import MIB, format_bytes, plural
 
 # --- memory -----------------------------------------------------------------------------------
 
@@ -131,8 +131,9 @@ def describe_section(section: SectionPlan) -> list[tuple[str, str]]:
     lines = [
         (
             section.name,
-            f"{section.num_rows:,} rows in {section.num_blocks:,} block(s) of "
-            f"{section.block_rows:,} rows, {format_bytes(section.block_bytes)}: {section.reason}",
+            f"{plural(section.num_rows, 'row')} in {plural(section.num_blocks, 'block')} of "
+            f"{plural(section.block_rows, 'row')}, {format_bytes(section.block_bytes)}: "
+            f"{section.reason}",
         )
     ]
     for array in section.arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from daskal.inputs.data import LabeledData, pool_rule
 from daskal.inputs.matching import match_annotators
 from daskal.kernels.second_pass import labeled_columns, unlabeled_scores
 from daskal.method import findings
+from daskal.method.doubtful import DoubtfulLabels
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import LabeledTally, PoolTally
 from daskal.method.values import Block, PoolRule, Rule
@@ -130,7 +131,7 @@ def store_labeled_block(
     """Score a labeled block, write its columns, and return its tally."""
     columns, tally = labeled_columns(block, rule=rule, on_invalid=on_invalid, size=batch_size)
     write_block(writer, block, columns)
-    return tally
+    return replace(tally, doubtful=DoubtfulLabels.from_columns(columns, block.first_row))
 
 
 def store_unlabeled_block(

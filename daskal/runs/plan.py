@@ -28,7 +28,7 @@ from daskal.runs.memory import (
     SectionPlan,
     describe_section,
 )
-from daskal.text import Summarized, format_bytes
+from daskal.text import Summarized, format_bytes, plural
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,7 +116,7 @@ class Plan(Summarized):
         ways = []
         if self.threads > 1 and alone <= usable:
             possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
-            ways.append(f"use {possible} thread(s) per worker instead of {self.threads}")
+            ways.append(f"use {plural(possible, 'thread')} per worker instead of {self.threads}")
         enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
         ways.append(f"set a memory limit of {enough} per worker")
         coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
@@ -124,10 +124,11 @@ class Plan(Summarized):
             names = ", ".join(array.name for array in coarse)
             ways.append(f"store {names} in smaller chunks (64 MiB or less)")
         raise MemoryLimitError(
-            f"needed: {format_bytes(self.worker_bytes)} per worker ({self.threads} task(s) of "
-            f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
-            f"worker itself); allowed: {format_bytes(usable)} (70 % of the limit of "
-            f"{format_bytes(self.memory_limit)}: Dask's workers begin to spill there); block: "
+            f"needed: {format_bytes(self.worker_bytes)} per worker "
+            f"({plural(self.threads, 'task')} of {format_bytes(self.task_bytes)} beside "
+            f"{format_bytes(IDLE_WORKER_BYTES)} of the worker itself); allowed: "
+            f"{format_bytes(usable)} (70 % of the limit of {format_bytes(self.memory_limit)}: "
+            "Dask's workers begin to spill there); block: "
             f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
             f"({largest.reason}). A way out: {', or '.join(ways)}."
         )
@@ -136,13 +137,13 @@ class Plan(Summarized):
         """Return the plan in a few lines of (name, value), for people."""
         lines = [line for section in self.sections for line in describe_section(section)]
         lines += [
-            ("tasks", f"{self.num_tasks:,} over {self.num_blocks:,} blocks"),
+            ("tasks", f"{self.num_tasks:,} over {plural(self.num_blocks, 'block')}"),
             ("read", f"{format_bytes(self.bytes_to_read)} (decoded)"),
             ("write", f"{format_bytes(self.bytes_to_write)} (before compression)"),
             (
                 "peak",
                 f"{format_bytes(self.task_bytes)} a task, {format_bytes(self.worker_bytes)} a "
-                f"worker of {self.threads} thread(s)",
+                f"worker of {plural(self.threads, 'thread')}",
             ),
         ]
         if self.memory_limit is not None:

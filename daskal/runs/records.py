@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import StorageError
-from daskal.method import findings, merging, states, tallies, temperature
+from daskal.method import doubtful, findings, merging, states, tallies, temperature
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.tallies import LabeledTally
 from daskal.runs.store import RECORDS, Claim
@@ -27,6 +27,7 @@ KINDS = {
     kind.__name__: kind
     for kind in (
         temperature.LossSums,
+        doubtful.DoubtfulLabels,
         findings.Finding,
         findings.Findings,
         states.ConsensusStatistics,

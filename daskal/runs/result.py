@@ -4,61 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 import dask.array as da
+import numpy as np
 import pandas as pd
 
 from daskal.api import selection
 from daskal.api.frames import named
-from daskal.errors import StorageError, UnfinishedStoreError
+from daskal.errors import InputError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS
+from daskal.method.doubtful import NUM_DOUBTFUL
 from daskal.method.estimate import Estimate
-from daskal.report.contents import Contents
+from daskal.options import check_size
 from daskal.report.page import Page, make_page
 from daskal.runs import store
+from daskal.runs.contents import read_contents
+from daskal.runs.labels import (
+    WRITERS,
+    LabelTable,
+    below_quality,
+    check_below,
+    chosen_labels,
+    ending_of,
+    new_file,
+    write_csv,
+)
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
-from daskal.runs.tables import section_ids, stored_batch
+from daskal.runs.tables import section_ids, stored_batch, stored_doubtful
 from daskal.storage import tables
 from daskal.storage.redaction import redacted
 from daskal.text import Summarized
 from daskal.version import __version__
 
-
-def read_contents(path: str, root: Any) -> Contents:
-    """Return the small tables of a finished store, without reading any score."""
-    path = redacted(path)
-    attrs = root.attrs[store.ATTRS]
-    if attrs["status"] != store.FINISHED:
-        raise UnfinishedStoreError(
-            f"the run that writes {path!r} has not finished: its report is made of what is "
-            "known at its end.",
-            advice="Continue it with {resume=True (daskal score --resume)}.",
-        )
-    text = store.read_estimate(root)
-    histograms = tables.read_table(root, "histograms")
-    assert histograms is not None
-    estimate = None if text is None else Estimate.from_json(text)
-    classes = tables.read_table(root, "classes", ("given", "consensus", "num_votes"))
-    if classes is not None and estimate is not None:
-        codes = classes[["given", "consensus"]].to_numpy()
-        if not ((codes >= 0) & (codes < estimate.num_classes)).all():
-            raise StorageError(
-                f"the table 'classes' in {path!r} is damaged: it names classes there are not.",
-                advice="Run it again with {overwrite=True}.",
-            )
-    return Contents(
-        path=path,
-        attrs=attrs,
-        estimate=estimate,
-        annotators=tables.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
-        classes=classes,
-        histograms={str(name): histograms[name].to_numpy() for name in histograms},
-        batch=stored_batch(root),
-    )
+NO_LABELS = "expected a store with labeled examples, got one of a pool alone: it has no labels."
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +59,8 @@ class Run(Summarized):
         One row per annotator, the worst first.
     batch : pandas.DataFrame
         The next batch, as :func:`daskal.next_batch` returns it.
+    labels : dask.dataframe.DataFrame or None
+        The consensus labels of the labeled examples and what is known of them.
 
     Examples
     --------
@@ -120,7 +104,7 @@ class Run(Summarized):
         >>> out = tempfile.mkdtemp() + "/scores.zarr"
         >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
         >>> daskal.Run.open(out).batch
-           rank       pool  row  score
+           rank     source  row  score
         0     1  unlabeled    1    0.5
         1     2  unlabeled    0    0.7
         """
@@ -172,7 +156,7 @@ class Run(Summarized):
             done = sum(stop - start for start, stop in self.finished_rows(section))
             lines.append((name, f"{len(scores):,}" + ("" if finished else f", {done:,} scored")))
         if finished:
-            counts = self.batch["pool"].value_counts()
+            counts = self.batch["source"].value_counts()
             parts = (
                 f"{counts.get('labeled', 0):,} labeled, {counts.get('unlabeled', 0):,} of the pool"
             )
@@ -222,6 +206,110 @@ class Run(Summarized):
         table = table.assign(worst_class=named(table["worst_class"].to_numpy(), names))
         return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 
+    def _label_table(self) -> LabelTable | None:
+        group = tables.member(self.root, "labeled")
+        if group is None:
+            return None
+        names = None if self.estimate is None else self.estimate.named_classes
+        return LabelTable(group, self.ids("labeled"), names)
+
+    @property
+    def labels(self) -> Any | None:
+        """Consensus labels, one row per labeled example; None where only a pool was scored.
+
+        A lazy Dask DataFrame: the columns ``id`` (where ids are known), ``consensus_label`` (by
+        name where the classes have names), ``consensus_quality_score``, ``annotator_agreement``,
+        ``num_annotations`` and ``score``; the index ``row`` counts the examples from 0. The label
+        of an example without votes is the model's.
+
+        Examples
+        --------
+        >>> import tempfile, pandas as pd, daskal
+        >>> votes = pd.DataFrame({"ann": [0, 1, 1], "bo": [0, 1, 0]}, index=["a", "b", "c"])
+        >>> probs = pd.DataFrame(
+        ...     [[0.8, 0.2], [0.3, 0.7], [0.4, 0.6]], index=["a", "b", "c"], columns=["cat", "dog"]
+        ... )
+        >>> out = tempfile.mkdtemp() + "/scores.zarr"
+        >>> run = daskal.run(labels=votes, pred_probs=probs, out=out)
+        >>> run.labels.compute()[["id", "consensus_label"]].to_numpy().tolist()
+        [['a', 'cat'], ['b', 'dog'], ['c', 'dog']]
+        """
+        table = self._label_table()
+        return None if table is None else table.lazy(self.finished_rows("labeled"))
+
+    def doubtful_labels(self, *, size: int = 100, below: float | None = None) -> pd.DataFrame:
+        """Return the labels of lowest consensus quality, the lowest first (runs now).
+
+        Examples without votes are left out: nobody has labeled them.
+
+        Parameters
+        ----------
+        size : int
+            How many at most.
+        below : float, optional
+            Only labels of a lower quality than this.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of :attr:`labels`.
+        """
+        check_below(below)
+        check_size(size)
+        found = stored_doubtful(self.root)
+        table = self._label_table()
+        if table is None:
+            raise InputError(NO_LABELS)
+        if found is None or (size > len(found) and len(found) == NUM_DOUBTFUL):
+            return next(chosen_labels(self.labels, size, below))
+        rows = pd.Index(found["row"])
+        columns = {str(name): found[name].to_numpy() for name in found}
+        return below_quality(table.frame(columns, rows), below).head(size)
+
+    def export_labels(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        *,
+        below: float | None = None,
+        size: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Write the consensus labels to a CSV, Parquet or JSON Lines file; return how many.
+
+        They are read and written chunk by chunk, in the order of the examples.
+
+        Parameters
+        ----------
+        path : str, path or open binary file
+            File or URL, ending in ``.csv``, ``.parquet`` or ``.jsonl``; an open file gets CSV. Of
+            existing files, only an earlier table of labels is replaced.
+        below : float, optional
+            Only labels of a lower quality than this.
+        size : int, optional
+            At most so many, those of lowest quality, the lowest first. With ``below`` or ``size``,
+            examples without votes are left out.
+        storage_options : mapping, optional
+
+        Raises
+        ------
+        InputError
+            If the name ends otherwise, or there are no labels.
+        StoreExistsError
+            If there is a file that is no table of labels.
+        StorageError
+            If the file cannot be written.
+        """
+        labels = self.labels
+        if labels is None:
+            raise InputError(NO_LABELS)
+        parts = chosen_labels(labels, size, below)
+        if not isinstance(path, str | os.PathLike):
+            return write_csv(parts, path)
+        target = os.fspath(path)
+        write = WRITERS[ending_of(target)]
+        with new_file(target, storage_options) as file:
+            return write(parts, file)
+
     @cached_property
     def batch(self) -> pd.DataFrame:
         """The next batch."""
@@ -245,7 +333,7 @@ class Run(Summarized):
         >>> out = tempfile.mkdtemp() + "/scores.zarr"
         >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
         >>> run.next_batch(size=1, exclude=run.batch.head(1))
-           rank       pool  row  score
+           rank     source  row  score
         0     1  unlabeled    0    0.7
         """
         return selection.next_batch(
@@ -260,7 +348,9 @@ class Run(Summarized):
             max_annotations=max_annotations,
         )
 
-    def report(self, out: str | os.PathLike[str] | None = None) -> Page:
+    def report(
+        self, out: str | os.PathLike[str] | None = None, *, right_by_quality: Any = None
+    ) -> Page:
         """Return the run as one HTML page that needs no network; a notebook shows it inline.
 
         Made from the store's small tables alone, however many scores there are.
@@ -271,6 +361,9 @@ class Run(Summarized):
             File to write the page to. Of existing files, only an earlier report is replaced. If
             there are more than 10,000 annotators, the page lists the best and the worst, and a CSV
             of all of them is written beside it.
+        right_by_quality : array_like of shape (2, b), int, optional
+            Where the truth is known: how many consensus labels, and how many right ones, have a
+            quality in each of b equal ranges from 0 to 1. They are drawn.
 
         Returns
         -------
@@ -296,4 +389,7 @@ class Run(Summarized):
         True
         """
         with tables.reading(self.root, "what the report shows"):
-            return make_page(read_contents(self.path, self.root), out)
+            contents = read_contents(self.path, self.root)
+        if right_by_quality is not None:
+            contents = replace(contents, right_by_quality=np.asarray(right_by_quality))
+        return make_page(contents, out)

@@ -14,6 +14,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,7 @@ MEMBERS = frozenset(
         "classes",
         "histograms",
         "batch",
+        "doubtful_labels",
     }
 )
 # What a finished store says of its making.
@@ -73,6 +75,8 @@ ATTR_KINDS: dict[str, type] = {
     "num_unlabeled_rows": int,
     "num_invalid_rows": int,
 }
+# When a run finished, in UTC.
+FINISHED_AT = "finished_at"
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 
 
@@ -275,7 +279,8 @@ class SectionWriter:
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:
     """Say in one step that the store is whole, its metadata consolidated for readers."""
-    described = {**(describe(root) or {}), **attrs, "status": FINISHED}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    described = {**(describe(root) or {}), **attrs, "status": FINISHED, FINISHED_AT: now}
     described.pop("claim", None)
     # This group knows the consolidated metadata, so that both are written in one object.
     describe_as(consolidate(root), described)

@@ -8,12 +8,20 @@ import numpy as np
 import pandas as pd
 
 from daskal.api import selection
-from daskal.api.selection import COLUMNS, LABELED, UNLABELED, add_ids, as_id_column
+from daskal.api.batches import (
+    COLUMNS,
+    LABELED,
+    UNLABELED,
+    add_ids,
+    as_id_column,
+    with_source,
+)
 from daskal.inputs.data import annotator_index
-from daskal.inputs.ids import StorableIds, StoredIds, from_texts
+from daskal.inputs.ids import StorableIds, StoredIds, from_texts, take_ids
 from daskal.inputs.labels import Labels
 from daskal.inputs.matching import find_annotators
 from daskal.method.annotators import annotator_table
+from daskal.method.doubtful import DOUBTFUL_COLUMNS, DoubtfulLabels
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
 from daskal.method.values import Floats
@@ -21,19 +29,27 @@ from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
 from daskal.runs.inputs import RunInputs
 from daskal.storage.stores import update_attributes
-from daskal.storage.tables import member, read_table, write_column, write_table
+from daskal.storage.tables import member, read_table, reading, write_column, write_table
 
 # Attribute of stored ids whose texts stand for values of another kind.
 ID_KIND = "daskal_kind"
+# Columns of class codes, whose attribute ``classes`` names the classes.
+CODE_COLUMNS = (
+    "labeled/consensus_label",
+    "doubtful_labels/consensus_label",
+    "annotators/worst_class",
+    "classes/given",
+    "classes/consensus",
+)
 
 
 def section_ids(root: Any) -> dict[str, StoredIds | None]:
     """Return the stored ids of the labeled examples and of the pool, None where there are none."""
     found = {}
-    for pool in (LABELED, UNLABELED):
-        array = member(root, f"{pool}/example")
+    for section in (LABELED, UNLABELED):
+        array = member(root, f"{section}/example")
         kind = None if array is None else array.attrs.get(ID_KIND)
-        found[pool] = None if array is None else StoredIds(array, kind)
+        found[section] = None if array is None else StoredIds(array, kind)
     return found
 
 
@@ -42,29 +58,61 @@ def write_batch(root: Any, batch: pd.DataFrame) -> None:
     ids = section_ids(root)
     batch = add_ids(batch, ids[LABELED], ids[UNLABELED])
     columns = {str(name): batch[name].to_numpy() for name in batch}
-    if "id" in columns and columns["id"].dtype.kind not in "iu":
-        # An array has one type: ids of several types, or of which some are unknown, become text.
-        known = batch["id"].notna().to_numpy()
-        texts = np.full(len(batch), "", dtype=object)
-        texts[known] = plain_texts(as_index(batch["id"][known].tolist()))
-        columns["id"] = texts
+    if "id" in columns:
+        columns["id"] = storable_ids(batch["id"])
     write_table(root, "batch", columns, "rank")
+
+
+def storable_ids(ids: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """Return ids as an array of one type: text if they are of several, or some are unknown."""
+    if ids.dtype.kind in "iu":
+        return ids.to_numpy()
+    known = ids.notna().to_numpy()
+    texts = np.full(len(ids), "", dtype=object)
+    texts[known] = plain_texts(as_index(ids[known].tolist()))
+    return texts
+
+
+def write_doubtful(root: Any, doubtful: DoubtfulLabels) -> None:
+    """Write the labels of lowest quality, with the ids of their examples."""
+    columns = dict(zip(DOUBTFUL_COLUMNS, doubtful.columns, strict=True))
+    ids = section_ids(root)[LABELED]
+    if ids is not None:
+        # Stored ids are read at these rows only, in ascending order.
+        order = np.argsort(columns["row"])
+        texts = np.full(len(order), None, dtype=object)
+        texts[order] = take_ids(ids, columns["row"][order]).astype(object)
+        columns["id"] = storable_ids(as_id_column(texts.tolist()))
+    write_table(root, "doubtful_labels", columns, "doubtful")
 
 
 def stored_batch(root: Any) -> pd.DataFrame:
     """Return the batch of a store, its ids of the same kind as the examples' ids."""
-    table = read_table(root, "batch", ("rank", "pool", "row", "score"))
+    table = read_table(root, "batch", ("rank", "row", "score"))
     assert table is not None
+    table = with_source(table)
+    with reading(root, "batch"):
+        if "source" not in table:
+            raise ValueError("column source is missing")
     table = table[[name for name in COLUMNS if name in table]]
     table = table.sort_values("rank", ignore_index=True)
     if "id" in table:
         ids = np.full(len(table), None, dtype=object)
-        for pool, known in section_ids(root).items():
-            at = np.flatnonzero(table["pool"] == pool)
+        for source, known in section_ids(root).items():
+            at = np.flatnonzero(table["source"] == source)
             if known is not None:
                 ids[at] = as_stored(table["id"].to_numpy()[at].tolist(), known)
         table["id"] = as_id_column(ids.tolist())
     return table
+
+
+def stored_doubtful(root: Any) -> pd.DataFrame | None:
+    """Return the labels of lowest quality, codes as they are; stores before 0.2 have none."""
+    table = read_table(root, "doubtful_labels", DOUBTFUL_COLUMNS)
+    known = section_ids(root)[LABELED]
+    if table is None or known is None or "id" not in table:
+        return table
+    return table.assign(id=as_stored(table["id"].tolist(), known))
 
 
 def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
@@ -106,6 +154,14 @@ def annotator_columns(
     }
 
 
+def name_codes(root: Any, estimate: Estimate) -> None:
+    """Put the classes' names beside every column of their codes, for readers of the store."""
+    if estimate.named_classes is None:
+        return
+    for column in CODE_COLUMNS:
+        update_attributes(root[column], {"classes": list(estimate.named_classes)})
+
+
 def write_tables(
     root: Any,
     given: RunInputs,
@@ -117,10 +173,6 @@ def write_tables(
     """Write annotators, histograms and the next batch."""
     if labeled is not None:
         assert estimate is not None
-        if estimate.named_classes is not None:
-            # The names of the class codes, for readers of the store.
-            column = root["labeled/consensus_label"]
-            update_attributes(column, {"classes": list(estimate.named_classes)})
         assert given.labeled is not None
         columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
         write_table(root, "annotators", columns, "annotator")
@@ -131,6 +183,8 @@ def write_tables(
             {"given": given_class, "consensus": consensus, "num_votes": labeled.classes.counts[0]},
             "cell",
         )
+        write_doubtful(root, labeled.doubtful)
+        name_codes(root, estimate)
     histograms = {}
     if labeled is not None:
         histograms["labeled_score"] = labeled.scores.histogram

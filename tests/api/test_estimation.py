@@ -374,7 +374,7 @@ def test_all_faults_are_told_at_once_under_any_chunking():
         estimate = daskal.estimate(labels, probs, on_invalid="nan")
     assert len(reported) == 1
     assert str(reported[0].message).splitlines()[:-1] == text.splitlines()[:-1]
-    assert "labels: 1 row(s) at fault, where the row has a label beyond the last class" in (
+    assert "labels: 1 row at fault, where the row has a label beyond the last class" in (
         estimate.flags
     )
     kept = np.setdiff1d(np.arange(27), [*range(3, 20), 21, 22, 24])

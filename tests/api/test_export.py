@@ -26,7 +26,7 @@ def test_tables_come_back(tmp_path: Path, name: str) -> None:
     daskal.export_batch(BATCH, tmp_path / name)
     read = pd.read_csv if name.endswith("csv") else pd.read_parquet
     back = read(tmp_path / name)
-    assert back.columns.tolist() == ["rank", "pool", "row", "id", "score"]
+    assert back.columns.tolist() == ["rank", "source", "row", "id", "score"]
     assert back["row"].tolist() == [1, 0, 0]
     assert back["score"].tolist() == [0.1, 0.3, 0.5]
     assert back["id"].iloc[[0, 2]].tolist() == ['b"2.jpg', "ä,1.jpg"]
@@ -37,11 +37,11 @@ def test_json_is_label_studios(tmp_path: Path) -> None:
     daskal.export_batch(BATCH, str(tmp_path / "b.json"), id_key="image")
     tasks = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert tasks[0] == {
-        "data": {"image": 'b"2.jpg', "pool": "unlabeled", "row": 1},
+        "data": {"image": 'b"2.jpg', "source": "unlabeled", "row": 1},
         "meta": {"rank": 1, "score": 0.1, "source": f"daskal {__version__}"},
         "predictions": [{"model_version": f"daskal {__version__}", "score": 0.1, "result": []}],
     }
-    assert tasks[1]["data"] == {"image": None, "pool": "labeled", "row": 0}
+    assert tasks[1]["data"] == {"image": None, "source": "labeled", "row": 0}
     assert [task["meta"]["rank"] for task in tasks] == [1, 2, 3]
 
 
@@ -116,20 +116,52 @@ def test_the_reports_own_csv_is_read(tmp_path: Path) -> None:
         "Rank,Id,From,Row,Score\n1,u2,pool,2,0.1\n2,–,labeled,0,0.2\n", encoding="utf-8"
     )
     back = daskal.read_batch(tmp_path / "b.csv")
-    assert back["pool"].tolist() == ["unlabeled", "labeled"]
+    assert back["source"].tolist() == ["unlabeled", "labeled"]
     scores, pool = np.array([0.2, 0.4]), np.array([0.5, 0.6, 0.1])
     ids = np.array(["u0", "u1", "u2"])
     rest = daskal.next_batch(scores, pool, size=9, unlabeled_ids=ids, exclude=back)
-    assert rest[["pool", "row"]].to_numpy().tolist() == [
+    assert rest[["source", "row"]].to_numpy().tolist() == [
         ["labeled", 1],
         ["unlabeled", 0],
         ["unlabeled", 1],
     ]
 
 
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet", "b.json"])
+@pytest.mark.parametrize("id_key", ["id", "source"])
+def test_batches_that_call_the_source_pool_are_read(tmp_path: Path, name: str, id_key: str) -> None:
+    """As daskal 0.1 wrote them, also where the interface of a labeling tool asks for $source."""
+    earlier = BATCH.rename(columns={"source": "pool"})
+    path = tmp_path / name
+    if name.endswith("json"):
+        lines = earlier.to_dict("records")
+        tasks = [
+            {"data": {id_key: line["id"], "pool": line["pool"], "row": line["row"]}}
+            for line in lines
+        ]
+        path.write_text(json.dumps(tasks), encoding="utf-8")
+    else:
+        {"csv": earlier.to_csv, "parquet": earlier.to_parquet}[name[2:]](path, index=False)
+    back = daskal.read_batch(path, id_key=id_key)
+    assert back["source"].tolist() == BATCH["source"].tolist()
+    assert back["row"].tolist() == BATCH["row"].tolist()
+    assert back["id"].dropna().tolist() == BATCH["id"].dropna().tolist()
+    daskal.export_batch(BATCH, path)  # It is a batch, which may be replaced.
+
+
+def test_a_table_that_calls_the_source_pool_is_excluded_and_exported(tmp_path: Path) -> None:
+    earlier = BATCH.rename(columns={"source": "pool"})
+    scores, pool = np.array([0.3]), np.array([0.5, 0.1, 0.2])
+    rest = daskal.next_batch(scores, pool, size=9, exclude=earlier)
+    assert rest[["source", "row"]].to_numpy().tolist() == [["unlabeled", 2]]
+    daskal.export_batch(earlier, tmp_path / "b.csv")
+    assert "source" in pd.read_csv(tmp_path / "b.csv")
+    assert to_tasks(earlier) == to_tasks(BATCH)
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("id\n1\n")
-    with pytest.raises(daskal.DaskalError, match="none called pool or row"):
+    with pytest.raises(daskal.DaskalError, match="none called row or source"):
         daskal.read_batch(tmp_path / "b.csv")
     (tmp_path / "b.json").write_text("[{}]")
     with pytest.raises(daskal.DaskalError, match="cannot read the batch in"):
@@ -149,8 +181,8 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(daskal.DaskalError, match="there is no such folder"):
         daskal.export_batch(BATCH, tmp_path / "none" / "b.csv")
     assert not (tmp_path / "none").exists()
-    with pytest.raises(daskal.DaskalError, match="without pool, row"):
-        daskal.export_batch(BATCH.drop(columns=["pool", "row"]), tmp_path / "b.json")
+    with pytest.raises(daskal.DaskalError, match="without row, source"):
+        daskal.export_batch(BATCH.drop(columns=["source", "row"]), tmp_path / "b.json")
     with pytest.raises(daskal.DaskalError, match="another column"):
         to_tasks(BATCH, id_key="row")
 

@@ -26,7 +26,7 @@ POOL_IDS = np.array(["p", "q", "r", "s"])
 
 
 def chosen(batch: pd.DataFrame) -> list[tuple[str, int]]:
-    return [(pool[0], row) for pool, row in zip(batch["pool"], batch["row"], strict=True)]
+    return [(pool[0], row) for pool, row in zip(batch["source"], batch["row"], strict=True)]
 
 
 # ---------------------------------------------------------------------------------- by hand
@@ -49,12 +49,12 @@ def test_nan_is_never_chosen_and_a_batch_may_be_short() -> None:
 def test_relabeling_is_capped(fraction: float, labeled: int) -> None:
     batch = daskal.next_batch(LABELED, POOL, size=4, max_relabel_fraction=fraction)
     assert len(batch) == 4
-    assert (batch["pool"] == "labeled").sum() == labeled
+    assert (batch["source"] == "labeled").sum() == labeled
 
 
 def test_cap_is_that_of_the_decimal_fraction() -> None:
     batch = daskal.next_batch(np.zeros(100), np.ones(100), size=100, max_relabel_fraction=0.29)
-    assert (batch["pool"] == "labeled").sum() == 29
+    assert (batch["source"] == "labeled").sum() == 29
 
 
 def test_examples_without_votes_do_not_count_as_labeled_again() -> None:
@@ -103,12 +103,12 @@ def test_unknown_ids_among_those_excluded_are_a_warning() -> None:
 
 def test_a_batch_of_the_old_spelling_is_excluded() -> None:
     first = daskal.next_batch(LABELED, POOL, size=2)
-    old = first.assign(pool=first["pool"].str.replace("labeled", "labelled"))
+    old = first.assign(source=first["source"].str.replace("labeled", "labelled"))
     expected = daskal.next_batch(LABELED, POOL, size=3, exclude=first)
     assert daskal.next_batch(LABELED, POOL, size=3, exclude=old).equals(expected)
 
 
-def test_excluded_batch_without_ids_goes_by_pool_and_row() -> None:
+def test_excluded_batch_without_ids_goes_by_source_and_row() -> None:
     first = daskal.next_batch(LABELED, POOL, size=3)
     second = daskal.next_batch(LABELED, POOL, size=3, exclude=first)
     everything = daskal.next_batch(LABELED, POOL, size=6)
@@ -162,7 +162,7 @@ def test_ids_in_zarr_and_dask(tmp_path: Path) -> None:
         ({"exclude": "a", "labeled_ids": LABELED_IDS}, "expected a list of ids, got the text 'a'"),
         ({"exclude": [1], "labeled_ids": LABELED_IDS}, "expected ids that are text"),
         ({"exclude": ["1"], "labeled_ids": np.arange(5)}, "expected ids that are whole numbers"),
-        ({"exclude": pd.DataFrame({"row": [1]})}, "without 'pool'"),
+        ({"exclude": pd.DataFrame({"row": [1]})}, "without 'source'"),
     ],
 )
 def test_arguments_that_mean_nothing(options: dict[str, Any], words: str) -> None:
@@ -257,10 +257,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> daskal.Run:
 
 def test_run_goes_by_the_stored_annotations(run: daskal.Run) -> None:
     bare = run.next_batch(size=100, max_relabel_fraction=0.0)
-    assert sorted(bare.loc[bare["pool"] == "labeled", "row"]) == list(range(0, 60, 5))
+    assert sorted(bare.loc[bare["source"] == "labeled", "row"]) == list(range(0, 60, 5))
     num = run.root["labeled/num_annotations"][:]
     capped = run.next_batch(size=100, max_annotations=2)
-    rows = capped.loc[capped["pool"] == "labeled", "row"].to_numpy()
+    rows = capped.loc[capped["source"] == "labeled", "row"].to_numpy()
     assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
 
@@ -304,12 +304,12 @@ def test_smallest_is_that_of_sorting_wherever_the_scan_is_cut(
     ("exclude", "words"),
     [
         (["nobody", "none"], "none of which is one"),
-        (pd.DataFrame({"pool": ["unlabeled"], "row": [99]}), "none of which is one"),
-        (pd.DataFrame({"pool": ["unlabeled"], "row": [0], "id": ["zz"]}), "none of which is one"),
-        (pd.DataFrame({"pool": ["elsewhere"], "row": [0]}), "in the column 'pool'"),
+        (pd.DataFrame({"source": ["unlabeled"], "row": [99]}), "none of which is one"),
+        (pd.DataFrame({"source": ["unlabeled"], "row": [0], "id": ["zz"]}), "none of which is one"),
+        (pd.DataFrame({"source": ["elsewhere"], "row": [0]}), "in the column 'source'"),
         (pd.DataFrame({"From": ["pool"], "Row": [0]}), r"daskal\.read_batch"),
         ([None, "q"], "a name is missing at place 0"),
-        ([pd.DataFrame({"pool": [], "row": []})], "a list of batches"),
+        ([pd.DataFrame({"source": [], "row": []})], "a list of batches"),
         (7, "expected a list of ids or a batch, got int"),
         ({"a": 1}, "expected a list of ids or a batch, got dict"),
     ],

@@ -28,7 +28,7 @@ from daskal.cli.options import TYPED
 from daskal.errors import ARGUMENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COMMANDS = ("batch", "demo", "import", "plan", "report", "score")
+COMMANDS = ("batch", "demo", "import", "labels", "plan", "report", "score")
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -122,6 +122,31 @@ def test_each_command_has_help(command: str) -> None:
     assert "--debug" in result.output
 
 
+def test_help_of_the_commands_is_whole() -> None:
+    result = CliRunner().invoke(commands.main, ["--help"], terminal_width=80)
+    lines = result.output.partition("Commands:")[2].splitlines()[1:]
+    assert [line for line in lines if line.endswith("...") or not line.endswith(".")] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal(command: str) -> None:
+    result = CliRunner().invoke(commands.main, [command, "--help"], terminal_width=80)
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+def test_plan_takes_what_score_takes(arrays: Path) -> None:
+    names = [
+        {option for parameter in commands.main.commands[name].params for option in parameter.opts}
+        for name in ("score", "plan")
+    ]
+    assert names[0] - names[1] == set()
+    given = (*labeled(arrays), "--unlabeled", arrays / "pool.zarr", "--convention", "cleanlab")
+    more = ("--out", arrays / "o.zarr", "--overwrite", "--workers", "3", "--scheduler", "threads")
+    result = invoke("plan", *given, *more)
+    assert (result.exit_code, result.output) == (0, invoke("plan", *given[:-2]).output)
+    assert not (arrays / "o.zarr").exists()
+
+
 def test_version() -> None:
     assert invoke("--version").output == f"daskal, version {daskal.__version__}\n"
 
@@ -148,15 +173,18 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     for name, value in run.estimate.summary()[:8]:
         assert re.search(f"{re.escape(name)} +{re.escape(value)}", out)
     first = run.batch.iloc[0]
-    assert re.search(f" 1 +{first['pool']} +{first['row']:,} +{first['score']:.4f}", out)
+    assert re.search(f" 1 +{first['source']} +{first['row']:,} +{first['score']:.4f}", out)
     assert "daskal batch daskal-demo/scores.zarr" in out
     # Plain lines, as standard error is no terminal; a quiet cluster.
     lines = err.splitlines()
+    assert re.fullmatch(r"Dashboard: http://127\.0\.0\.1:\d+/status", lines.pop(1))
     assert lines[0].startswith("3,000 examples labeled by 12 annotators, a pool of 5,000")
     assert re.fullmatch(r"Done in [\d.]+ s; no worker held more than .* of its 1\.0 GiB", lines[-1])
-    progress = r"(making|pass [12]|judging): (votes|labeled|consensus|pool) +\d+/\d+ blocks .*"
+    progress = (
+        r"(making|pass [12]|judging): (votes|labeled|consensus|pool|quality) +\d+/\d+ blocks .*"
+    )
     assert [line for line in lines[1:-1] if not re.fullmatch(progress, line)] == []
-    assert len(lines) == 10
+    assert len(lines) == 11
 
 
 def test_demo_finds_what_is_wrong(made: tuple[Path, str, str]) -> None:
@@ -189,7 +217,7 @@ def test_score_and_batch_in_processes(made: tuple[Path, str, str]) -> None:
     out, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (0, "")
     header, *rows = out.splitlines()
-    assert header == "rank,pool,row,score"
+    assert header == "rank,source,row,score"
     assert [row.split(",")[:3] for row in rows] == [
         [str(rank), pool, str(row)]
         for rank, pool, row, _ in first.batch.head(7).itertuples(index=False)
@@ -201,8 +229,8 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     running = start("demo", "--examples", "200000", "--workers", "1", folder=tmp_path)
     assert running.stderr is not None
     try:
-        said = [running.stderr.readline(), running.stderr.readline()]
-        assert said[1].startswith("making: labeled")
+        said = [running.stderr.readline() for _ in range(3)]
+        assert said[2].startswith("making: labeled")
         # As Ctrl-C in a terminal does: the workers get it too.
         os.killpg(running.pid, signal.SIGINT)
         _, err = running.communicate(timeout=60)
@@ -219,9 +247,10 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
 
 def workers() -> set[int]:
     """Return the worker processes of clusters in this process."""
-    return {
-        child.pid for child in psutil.Process().children() if "spawn_main" in str(child.cmdline())
-    }
+    alive = [
+        child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE
+    ]
+    return {child.pid for child in alive if "spawn_main" in str(child.cmdline())}
 
 
 def test_embedded_cluster_is_closed_on_errors(arrays: Path) -> None:
@@ -349,7 +378,7 @@ def test_plan_reads_nothing_and_checks_memory(arrays: Path) -> None:
     result = invoke(*given, "--memory-limit", "50MB", "--threads", "3")
     assert result.exit_code == 1
     assert "does not fit" in result.stdout
-    assert "per worker (3 task(s) of" in result.stderr
+    assert "per worker (3 tasks of" in result.stderr
 
 
 @pytest.fixture
@@ -370,7 +399,7 @@ def test_batch_is_written_in_each_format(scored: daskal.Run, tmp_path: Path, suf
     result = invoke("batch", scored.path, *capped, "--out", path)
     assert (result.exit_code, result.stdout) == (0, "")
     expected = scored.next_batch(size=6, max_relabel_fraction=0.5, max_annotations=4)
-    assert expected["pool"].tolist().count("labeled") == 3
+    assert expected["source"].tolist().count("labeled") == 3
     if suffix == "json":
         tasks = json.loads(path.read_text(encoding="utf-8"))
         assert [task["data"]["row"] for task in tasks] == expected["row"].tolist()
@@ -410,6 +439,25 @@ def test_ids_of_an_earlier_batch_keep_their_type(
     assert [int(line.split(",")[2]) for line in result.stdout.splitlines()[1:]] == expected
 
 
+def test_labels_go_to_files_and_pipes(scored: daskal.Run, tmp_path: Path) -> None:
+    assert scored.labels is not None
+    expected = scored.labels.compute().reset_index()
+    result = invoke("labels", scored.path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(result.stdout)), expected)
+    for name, read in (
+        ("l.csv", pd.read_csv),
+        ("l.parquet", pd.read_parquet),
+        ("l.jsonl", lambda path: pd.read_json(path, lines=True)),
+    ):
+        result = invoke("labels", scored.path, "--out", tmp_path / name)
+        assert result.stderr == f"40 labels written to {tmp_path / name}\n"
+        pd.testing.assert_frame_equal(read(tmp_path / name), expected, check_dtype=False)
+    result = invoke("labels", scored.path, "--size", "1", "--out", tmp_path / "l.csv")
+    assert "1 label written to" in result.stderr
+    assert invoke("labels", scored.path, "--out", "labels.txt").exit_code == 2
+
+
 def test_batch_where_no_file_can_be(scored: daskal.Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = invoke("batch", scored.path, "--out", tmp_path / "file" / "next.csv")
@@ -426,13 +474,13 @@ def test_batch_goes_on_after_earlier_ones(scored: daskal.Run, tmp_path: Path) ->
     both = [daskal.read_batch(tmp_path / "first.json", id_key="task")]
     both.append(daskal.read_batch(tmp_path / "second.csv"))
     expected = scored.next_batch(size=10)
-    for column in ("pool", "row"):
+    for column in ("source", "row"):
         assert pd.concat(both)[column].tolist() == expected[column].tolist()
 
 
 def test_batch_leaves_out_examples_with_labels_enough(scored: daskal.Run) -> None:
     result = invoke("batch", scored.path, "--size", "1000", "--max-annotations", "2")
-    rows = pd.read_csv(io.StringIO(result.stdout)).query("pool == 'labeled'")["row"]
+    rows = pd.read_csv(io.StringIO(result.stdout)).query("source == 'labeled'")["row"]
     num = scored.root["labeled/num_annotations"][:]
     assert sorted(rows) == np.flatnonzero(num < 2).tolist()
 
@@ -469,8 +517,8 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
     result = invoke(*given, *local)
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"tasks +3 .*annotators +2 .*votes +4 .*classes +2 .*order of tasks +sorted as text"
-        r".*order of classes +as given .*their order +dog, cat",
+        r"tasks +3\s.*annotators +2\s.*votes +4\s.*classes +2\s.*order of tasks +sorted as text"
+        r".*order of classes +as given\s.*their order +dog, cat",
         result.stdout,
         re.S,
     )

@@ -136,3 +136,11 @@ def test_a_peak_is_a_process_own_and_not_its_parents() -> None:
     command = [sys.executable, "-c", LARGE_PARENT]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 2**20 < int(found.stdout) < 2**28
+
+
+def test_workers_leave_a_failure_to_the_command() -> None:
+    records = [
+        logging.LogRecord("distributed.worker", logging.ERROR, "", 0, text, (), None)
+        for text in ("Compute Failed\nKey:       %s", "something else")
+    ]
+    assert [launching.is_no_failure(record) for record in records] == [False, True]

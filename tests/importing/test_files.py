@@ -153,7 +153,6 @@ def test_stores_in_a_folder_are_left_aside(tmp_path):
     [
         ("v.txt", b"", r"Name it \.csv"),
         ("v.csv.zip", b"", r"name it \.csv\.gz"),
-        ("v.jsonl.gz", b"", "read_json"),
         ("v.xlsx", b"", "read_excel"),
         ("v.feather", b"", "read_feather"),
         ("v.pkl", b"", "read_pickle"),
@@ -175,6 +174,12 @@ def test_what_is_no_table_gets_advice_that_fits(tmp_path, argument, name, conten
     ) as error:
         import_votes(**given, out=tmp_path / "o.zarr")
     assert "magic" not in str(error.value)
+
+
+def test_tasks_in_json_get_advice_that_fits(tmp_path):
+    (tmp_path / "t.jsonl.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"tasks: expected Parquet or CSV .*read_json"):
+        import_votes(VOTES, tmp_path / "o.zarr", tasks=tmp_path / "t.jsonl.gz")
 
 
 def test_csv_in_utf_16(tmp_path):

@@ -65,16 +65,16 @@ def test_a_flat_loss() -> None:
 def test_annotators_without_labels_or_overlap() -> None:
     problem = no_overlap(1, num_examples=60, num_annotators=6, pool=None)
     found = flags(problem.labels, problem.pred_probs)
-    assert "2 annotator(s) share no example with another: they get the mean" in found
+    assert "2 annotators share no example with another: they get the mean" in found
     wider = np.insert(problem.labels, [0, 3], np.nan, axis=1)
-    assert "2 annotator(s) have no label and take no part" in flags(wider, problem.pred_probs)
+    assert "2 annotators have no label and take no part" in flags(wider, problem.pred_probs)
 
 
 def test_weights_at_their_floor() -> None:
     wrong = (TRUTH + 1) % 3
     labels = np.stack([TRUTH, TRUTH, wrong], axis=1)
     found = flags(labels, one_hot(wrong, 3, 0.6))
-    assert "1 annotator(s) weigh the least possible: no better than chance" in found
+    assert "1 annotator weighs the least possible: no better than chance" in found
     assert "the model weighs the least possible: no better than the commonest class" in found
     both = flags(labels, np.stack([one_hot(TRUTH, 3, 0.6), one_hot(wrong, 3, 0.6)]))
     assert "model 1 weighs the least possible: no better than the commonest class" in both
@@ -87,13 +87,13 @@ def test_a_consensus_of_one_class_and_classes_that_vanished() -> None:
     labels[3, 1] = 1
     found = flags(labels, one_hot(np.zeros(60, dtype=int), 4, 0.7))
     assert "all consensus labels of several votes are of one class, 0" in found
-    assert "2 class(es) with votes are never the consensus of several votes: 1, 2" in found
+    assert "2 classes with votes are never the consensus of several votes: 1, 2" in found
 
 
 def test_classes_without_a_vote() -> None:
     probs = one_hot(TRUTH + 1, 4, 0.8)
     assert (
-        "1 class(es) have no vote at all: 0. Did sparse votes lose their stored zeros, are labels "
+        "1 class has no vote at all: 0. Did sparse votes lose their stored zeros, are labels "
         "numbered from 1, or did nobody choose them?"
     ) in flags(AGREEING + 1, probs)
     named = daskal.estimate(AGREEING + 1, pd.DataFrame(probs, columns=list("abcd")))
@@ -142,8 +142,8 @@ def test_single_labels() -> None:
     labels[:15, 1:] = np.nan
     labels[40:] = np.nan
     found = flags(labels, one_hot(TRUTH, 3, 0.8))
-    assert "15 labeled example(s), 37.5%, have a single label" in found
-    assert "20 row(s) of the labels have no label: they are scored as the pool is" in found
+    assert "15 labeled examples, 37.5%, have a single label" in found
+    assert "20 rows of the labels have no label: they are scored as the pool is" in found
 
 
 def test_rows_at_fault_stay_on_record() -> None:
@@ -153,5 +153,5 @@ def test_rows_at_fault_stay_on_record() -> None:
     probs[[9, 11]] = 0
     with pytest.warns(daskal.DataWarning):
         found = daskal.estimate(labels, probs, on_invalid="nan").flags
-    assert "labels: 1 row(s) at fault, where the row has a label beyond the last class" in found
-    assert "pred_probs: 2 row(s) at fault, where the row is all zero" in found
+    assert "labels: 1 row at fault, where the row has a label beyond the last class" in found
+    assert "pred_probs: 2 rows at fault, where the row is all zero" in found

@@ -344,7 +344,7 @@ def test_annotators_are_found_by_name():
     found = match_annotators(side("estimate", [0, 1, 2]), side("labels", pd.RangeIndex(0, 6, 2)))
     assert found.places.tolist() == [0, 2, -1]
     assert found.unknown == (4,)
-    assert "does not know 1 annotator(s) of 3, who get the mean weight: 4." in found.note
+    assert "does not know 1 annotator of 3, who get the mean weight: 4." in found.note
     found = match_annotators(side("estimate", ["7", "8"]), side("labels", [7, 8]))
     assert "it knows none of them" in found.note
     assert "Its names are text, these are whole numbers." in found.note

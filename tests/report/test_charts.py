@@ -63,7 +63,7 @@ def test_notes_grow_away_from_the_nearer_edge() -> None:
 
 
 def test_grid_lies_at_the_ticks() -> None:
-    plot = Plot(label="", paths=[], x_ticks=[], y_ticks=[Tick(0, "0"), Tick(0.75, "3")])
+    plot = Plot("", [], [], [Tick(0, "0"), Tick(0.75, "3")], x_title="x", y_title="y")
     assert plot.grid == ["300", "75"]
 
 

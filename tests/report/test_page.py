@@ -24,8 +24,9 @@ from zarr.core.array import Array
 
 import daskal
 from daskal.report import contents
+from daskal.report.glossary import GLOSSARY
 from daskal.report.page import TEMPLATES, Page, make_page, render
-from daskal.runs.result import read_contents
+from daskal.runs.contents import read_contents
 from tests.problems import make_problem
 
 HOSTILE = (
@@ -151,9 +152,8 @@ def test_every_name_of_a_store_is_text(run: daskal.Run) -> None:
             name for name, _ in harmless.seen
         ].count(tag)
     assert set(outline.tables["next-batch"]["Id"]) == {HOSTILE}
-    named = [f"{code} {name}" for code, name in enumerate(classes)]
-    assert sorted(outline.tables["classes-table"]["Class"]) == named
-    for text in (*named, HOSTILE, f"{HOSTILE}.", repr(HOSTILE), shlex.quote(HOSTILE)):
+    assert sorted(outline.tables["classes-table"]["Class"]) == list(classes)
+    for text in (*classes, HOSTILE, f"{HOSTILE}.", repr(HOSTILE), shlex.quote(HOSTILE)):
         assert text in outline.text
 
 
@@ -182,7 +182,7 @@ def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
     assert table["Row"] == run.batch["row"].tolist()
     assert table["Score"] == run.batch["score"].tolist()
     names = {"labeled": "labeled", "unlabeled": "pool"}
-    assert table["From"] == [names[pool] for pool in run.batch["pool"]]
+    assert table["From"] == [names[pool] for pool in run.batch["source"]]
     assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
 
 
@@ -196,6 +196,69 @@ def test_annotators_are_the_stored_ones(run: daskal.Run, outline: Outline) -> No
     assert run.estimate is not None
     weight = run.estimate.annotator_weight[stats.index]
     assert table["Weight"] == pytest.approx(weight.tolist(), abs=1e-6)
+
+
+def test_doubtful_labels_are_the_stored_ones(run: daskal.Run, outline: Outline) -> None:
+    table = outline.tables["doubtful-labels"]
+    expected = run.doubtful_labels(size=1000)
+    assert table["Row"] == expected.index.tolist()
+    assert table["Consensus label"] == [str(label) for label in expected["consensus_label"]]
+    assert table["Quality"] == pytest.approx(expected["consensus_quality_score"].tolist(), abs=1e-6)
+    assert table["Quality"] == sorted(table["Quality"])
+    assert table["Votes"] == expected["num_annotations"].tolist()
+
+
+def test_doubtful_labels_bear_names(tmp_path: Path) -> None:
+    problem = make_problem(3, num_examples=30, num_annotators=5)
+    ids = [f"text {row}" for row in range(30)]
+    run = daskal.run(
+        labels=pd.DataFrame(problem.labels, index=ids),
+        pred_probs=pd.DataFrame(problem.pred_probs, index=ids, columns=["cat", "dog", "cow", "?"]),
+        out=tmp_path / "s.zarr",
+    )
+    table = Outline(run.report().html).tables["doubtful-labels"]
+    expected = run.doubtful_labels()
+    assert table["Id"] == expected["id"].tolist()
+    assert table["Consensus label"] == expected["consensus_label"].tolist()
+
+
+def test_a_store_without_doubtful_labels_or_a_date_has_a_report(run: daskal.Run) -> None:
+    """As 0.1.0 made them."""
+    given = read_contents(run.path, run.root)
+    attrs = {name: value for name, value in given.attrs.items() if name != "finished_at"}
+    outline = Outline(render(replace(given, attrs=attrs, doubtful=None)))
+    assert "doubtful-labels" not in outline.tables
+    assert "Finished" not in outline.text
+
+
+def test_date_and_meaning_of_words_are_there(run: daskal.Run, outline: Outline) -> None:
+    date = run.attrs["finished_at"]
+    assert f"Finished {date[:10]} {date[11:16]} UTC" in outline.text
+    for word, meaning in GLOSSARY.items():
+        assert f"{word} {meaning}" in outline.text
+    assert "not the chance that a label is right" in outline.text
+
+
+def test_each_axis_has_a_title_and_each_table_marks_its_order(page: str) -> None:
+    assert re.findall('class="x-title">(.*?)<', page) == [
+        *("score", "score"),
+        *("quality of the consensus label", "temperature"),
+    ]
+    assert re.findall('class="y-title">(.*?)<', page) == [
+        *("examples", "examples, logarithmic"),
+        *("examples", "mean loss"),
+    ]
+    marked = re.findall('aria-sort="ascending"[^>]*>(.*?)<', page)
+    assert marked == ["Rank", "Quality", "Quality", "Agreement"]
+
+
+def test_right_labels_by_quality_are_drawn_where_the_truth_is_known(run: daskal.Run) -> None:
+    counts = np.array([[0, 10, 20, 70], [0, 4, 19, 70]])
+    outline = Outline(run.report(right_by_quality=counts).html)
+    assert "Of the 10 labels of a quality below one half, 40% are right." in outline.text
+    assert "0.25 10 40.0% 0.50 20 95.0% 0.75 70 100.0%" in outline.text
+    none = Outline(run.report(right_by_quality=np.zeros((2, 4), dtype=int)).html)
+    assert "How often labels" not in none.text
 
 
 def test_classes_count_every_label(run: daskal.Run, outline: Outline) -> None:
@@ -605,6 +668,23 @@ def test_browser_stays_on_the_page_in_a_notebook(page: str, profile: Path) -> No
     )
     assert said["scrolled"] > 500
     assert said["address"] == "about:srcdoc"
+
+
+@in_browser
+@pytest.mark.parametrize(("width", "hinted"), [(400, True), (1600, False)])
+def test_browser_says_that_a_table_scrolls(
+    page: str, profile: Path, width: int, hinted: bool
+) -> None:
+    said = browse(
+        page,
+        """
+        const hint = table("annotators-table").querySelector(".hint");
+        said.hinted = hint.getBoundingClientRect().height > 0;
+        """,
+        profile,
+        width,
+    )
+    assert said["hinted"] == hinted
 
 
 @in_browser

@@ -59,7 +59,8 @@ def test_table_shows_the_first_rows_and_embeds_all() -> None:
     assert "&lt;9&gt;" in made
     assert "&lt;10&gt;" not in made
     assert "10 of 30" in made
-    assert '<th scope="col" class="text">Name</th>' in made
+    assert '<th scope="col" class="text" aria-sort="ascending">Name</th>' in made
+    assert made.count("aria-sort") == 1
     assert '<th scope="col" class="share" title="In &#34;%&#34;">Share</th>' in made
     # A bar never leaves its cell, whatever the number says.
     assert '<td class="share" style="--share:1.000">1.500</td>' in made

@@ -148,10 +148,10 @@ def test_refusal_names_the_numbers_and_a_way_out() -> None:
     idle = format_bytes(memory.IDLE_WORKER_BYTES)
     text = str(caught.value)
     enough = format_bytes(plan.worker_bytes / memory.USABLE_SHARE)
-    assert f"needed: {needed} per worker (4 task(s) of 2.3 GiB beside {idle}" in text
+    assert f"needed: {needed} per worker (4 tasks of 2.3 GiB beside {idle}" in text
     assert "allowed: 2.8 GiB (70 % of the limit of 4.0 GiB" in text
     assert "block: 1,000,000 rows of unlabeled, 762.9 MiB (because)" in text
-    assert f"use 1 thread(s) per worker instead of 4, or set a memory limit of {enough}" in text
+    assert f"use 1 thread per worker instead of 4, or set a memory limit of {enough}" in text
     assert "store pool in smaller chunks" in text
     Plan((part,), 1, 4 * 2**30).check()
     Plan((part,), 64).check()
@@ -189,7 +189,7 @@ def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
     assert plan.fits
     text = " ".join(repr(plan).split())
     assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text
-    assert "a worker of 2 thread(s)" in text
+    assert "a worker of 2 threads" in text
     assert "2.0 GiB per worker: fits" in text
 
 

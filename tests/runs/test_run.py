@@ -110,7 +110,8 @@ def test_run_equals_its_parts(problem: Problem, reference: Path) -> None:
 def test_layout_and_whole_chunks(reference: Path) -> None:
     root = zarr.open_group(reference, mode="r", use_consolidated=True)
     assert sorted(root) == [
-        *("annotators", "batch", "classes", "histograms", "labeled", "unlabeled"),
+        *("annotators", "batch", "classes", "doubtful_labels", "histograms", "labeled"),
+        "unlabeled",
     ]
     assert sorted(root["labeled"]) == sorted(LABELED_COLUMNS)
     for section in ("labeled", "unlabeled"):
@@ -138,7 +139,7 @@ def test_ids_are_stored_and_reach_the_batch(problem: Problem, tmp_path: Path) ->
     run = daskal.run(**given(problem), out=tmp_path / "o.zarr", labeled_ids=ids, unlabeled_ids=more)
     assert list(run.ids("labeled")[:3]) == ["image-00000.jpg", "image-00001.jpg", "image-00002.jpg"]
     for row in run.batch.head(50).itertuples():
-        assert row.id == (ids if row.pool == "labeled" else more)[row.row]
+        assert row.id == (ids if row.source == "labeled" else more)[row.row]
 
 
 def test_ids_of_bytes_stay_bytes(problem: Problem, tmp_path: Path) -> None:

@@ -38,13 +38,13 @@ def test_ids_of_every_kind_come_back(tmp_path: Path, labeled_ids: Any, unlabeled
         out=tmp_path / "s.zarr",
         batch_size=30,
     )
-    assert set(run.batch["pool"]) == {"labeled", "unlabeled"}
+    assert set(run.batch["source"]) == {"labeled", "unlabeled"}
     pd.testing.assert_frame_equal(run.batch, run.next_batch(size=30))
     if unlabeled_ids is None:
         assert "id" not in run.batch
         return
     known = {"labeled": labeled_ids, "unlabeled": unlabeled_ids}
-    for pool, row, found in run.batch[["pool", "row", "id"]].itertuples(index=False):
+    for pool, row, found in run.batch[["source", "row", "id"]].itertuples(index=False):
         if known[pool] is None:
             assert pd.isna(found)
         else:
@@ -53,4 +53,4 @@ def test_ids_of_every_kind_come_back(tmp_path: Path, labeled_ids: Any, unlabeled
     if labeled_ids is None:
         # Not the text of a None or NaN, which could be an id.
         stored = run.root["batch/id"][:].tolist()
-        assert {str(stored[at]) for at in np.flatnonzero(run.batch["pool"] == "labeled")} == {""}
+        assert {str(stored[at]) for at in np.flatnonzero(run.batch["source"] == "labeled")} == {""}

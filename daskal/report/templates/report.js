@@ -32,7 +32,7 @@
   }
 
   function dataTable(root) {
-    const { columns, noun } = JSON.parse(root.querySelector("script").textContent);
+    const { columns, noun, sorted: initially } = JSON.parse(root.querySelector("script").textContent);
     const total = columns[0].values.length;
     const body = root.querySelector("tbody");
     const heads = [...root.querySelectorAll("thead th")];
@@ -46,7 +46,7 @@
     let words = null;
     let rows = everything;
     let first = 0;
-    let sorted = null;
+    let sorted = initially;
     let direction = 1;
 
     function draw() {
@@ -84,7 +84,7 @@
           .join("\n"),
       );
       rows = wanted ? everything.filter((row) => words[row].includes(wanted)) : [...everything];
-      if (sorted !== null) {
+      if (sorted !== initially || direction < 0) {
         rows.sort(compare(columns[sorted].values, columns[sorted].kind)(direction));
       }
       first = 0;
@@ -160,7 +160,17 @@
     });
   }
 
+  // Says that there is more beside a table that is wider than the page.
+  function hint(scroller) {
+    scroller.classList.toggle("overflowing", scroller.scrollWidth > scroller.clientWidth + 1);
+  }
+
+  const scrollers = document.querySelectorAll(".scroller");
+  const hints = () => scrollers.forEach(hint);
+  window.addEventListener("resize", hints);
+
   document.querySelectorAll("nav a").forEach(staysInside);
   document.querySelectorAll(".data-table").forEach(dataTable);
   document.querySelectorAll("figure").forEach(readout);
+  hints();
 })();

@@ -1,0 +1,48 @@
+"""What a report shows, from the small tables of a store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daskal.errors import StorageError, UnfinishedStoreError
+from daskal.method.annotators import ANNOTATOR_COLUMNS
+from daskal.method.estimate import Estimate
+from daskal.report.contents import Contents
+from daskal.runs import store
+from daskal.runs.tables import stored_batch, stored_doubtful
+from daskal.storage import tables
+from daskal.storage.redaction import redacted
+
+
+def read_contents(path: str, root: Any) -> Contents:
+    """Return the small tables of a finished store, without reading any score."""
+    path = redacted(path)
+    attrs = root.attrs[store.ATTRS]
+    if attrs["status"] != store.FINISHED:
+        raise UnfinishedStoreError(
+            f"the run that writes {path!r} has not finished: its report is made of what is "
+            "known at its end.",
+            advice="Continue it with {resume=True (daskal score --resume)}.",
+        )
+    text = store.read_estimate(root)
+    histograms = tables.read_table(root, "histograms")
+    assert histograms is not None
+    estimate = None if text is None else Estimate.from_json(text)
+    classes = tables.read_table(root, "classes", ("given", "consensus", "num_votes"))
+    if classes is not None and estimate is not None:
+        codes = classes[["given", "consensus"]].to_numpy()
+        if not ((codes >= 0) & (codes < estimate.num_classes)).all():
+            raise StorageError(
+                f"the table 'classes' in {path!r} is damaged: it names classes there are not.",
+                advice="Run it again with {overwrite=True}.",
+            )
+    return Contents(
+        path=path,
+        attrs=attrs,
+        estimate=estimate,
+        annotators=tables.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
+        classes=classes,
+        histograms={str(name): histograms[name].to_numpy() for name in histograms},
+        batch=stored_batch(root),
+        doubtful=stored_doubtful(root),
+    )

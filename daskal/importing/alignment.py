@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.importing.columns import EXAMPLES, Tally, positions, whole_numbers
+from daskal.importing.columns import EXAMPLES, Tally, positions
 from daskal.importing.tasks import Ids
 from daskal.names.naming import PLAIN_NUMBER, in_class_order
+from daskal.names.normal import whole_numbers
 from daskal.text import listed
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})

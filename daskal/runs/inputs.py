@@ -109,7 +109,7 @@ class RunInputs:
         """Return the sections of the store."""
         columns = {"labeled": LABELED_COLUMNS, "unlabeled": UNLABELED_COLUMNS}
         return [
-            Section(name, columns[name], blocks.edges[-1], blocks.row_chunks[0])
+            Section(name, columns[name], blocks.edges[-1], blocks.chunk_rows)
             for name, blocks in self.blocks().items()
         ]
 
@@ -118,7 +118,7 @@ class RunInputs:
         described: dict[str, Any] = {
             name: {
                 "rows": blocks.edges[-1],
-                "block_rows": blocks.row_chunks[0],
+                "block_rows": blocks.chunk_rows,
                 "sources": {source.name: source.identity() for source in blocks.sources},
             }
             for name, blocks in self.blocks().items()
@@ -153,7 +153,7 @@ def open_row_ids(
     """Return the ids of a section's rows: those given, else those the rows came with."""
 
     def open_array() -> Any:
-        return arguments.open_argument(name, given, storage_options).array
+        return arguments.open_ids_argument(name, given, storage_options)
 
     of = blocks.sources[0].name
     ids = open_ids(name, given, blocks.edges[-1], own, of, open_array)

@@ -13,7 +13,7 @@ from daskal import text
 from daskal.engine.graph import count_tasks
 from daskal.engine.workers import worker_threads
 from daskal.errors import MemoryLimitError
-from daskal.inputs.blocks import TARGET_BLOCK_BYTES, block_size
+from daskal.inputs.blocks import TARGET_BLOCK_BYTES
 from daskal.inputs.data import LabeledData, PoolData
 from daskal.inputs.sources import Source
 from daskal.kernels import tiles
@@ -221,7 +221,7 @@ def plan_run(
     pass_1_reads = 0 if consensus_method is None else PASS_1_READS[consensus_method]
     sections = []
     if given.labeled is not None:
-        rows = given.labeled.blocks.row_chunks[0]
+        rows = given.labeled.blocks.most_rows
         num_annotators = given.labeled.labels.num_annotators
         probs = given.labeled.probs
         state_bytes = tallies.labeled_state_bytes(
@@ -252,14 +252,13 @@ def plan_section(
     """Return the plan of one section."""
     blocks, probs = data.blocks, data.probs
     num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
-    size = block_size(blocks.sources)
     num_annotators = blocks.sources[0].shape[1] if blocks.has_labels else 0
     return SectionPlan(
         name,
         num_rows,
         num_blocks,
-        size.rows,
-        size.reason,
+        blocks.most_rows,
+        blocks.reason,
         tuple(
             plan_array(source, reads, is_labels=blocks.has_labels and at == 0)
             for at, source in enumerate(blocks.sources)
@@ -267,7 +266,7 @@ def plan_section(
         sum(reads) * count_tasks(num_blocks),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
-        tiles.kernel_bytes(probs.num_models, probs.num_classes, size.rows, num_annotators),
+        tiles.kernel_bytes(probs.num_models, probs.num_classes, blocks.most_rows, num_annotators),
     )
 
 
@@ -284,7 +283,7 @@ def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> Ar
         source.shape,
         str(source.dtype),
         source.kind,
-        source.num_rows,
+        source.num_rows if source.rows_read is None else source.rows_read,
         source.row_bytes,
         source.chunk_bytes,
         reads,

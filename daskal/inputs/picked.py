@@ -10,9 +10,10 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.base import tokenize
 from numpy.typing import NDArray
 
-from daskal.inputs.fingerprint import Identity, names_identity
+from daskal.inputs.fingerprint import Identity
 from daskal.inputs.readers import Reader
 from daskal.inputs.sources import Cut, Source, lazy_source, take_rows
 
@@ -168,7 +169,7 @@ def cut_selections(rows: NDArray[np.int64], edges: Sequence[int]) -> Cut:
 
 def picked_identity(identity: Any, rows: NDArray[np.int64]) -> Identity:
     """Return the identity of some rows of a source."""
-    return {**identity(), "picked": names_identity(rows)}
+    return {**identity(), "picked": {"number": len(rows), "token": tokenize(rows)}}
 
 
 PICKERS = {"memory": take_rows, "lazy": pick_lazy, "stored": pick_stored}

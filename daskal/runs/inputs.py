@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
@@ -16,6 +18,7 @@ from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, PoolData, fit_pool, open_labeled, open_pool
 from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
 from daskal.inputs.matching import check_labeled_fits, check_same_model
+from daskal.inputs.opened import Table
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
@@ -27,11 +30,29 @@ from daskal.storage.redaction import redacted
 
 @dataclass(frozen=True)
 class RunInputs:
-    """The inputs of a run, opened and checked."""
+    """The inputs of a run, opened and checked.
+
+    ``table_rows`` are the rows that the examples of each section have in the one table that they
+    came from, if they did.
+    """
 
     labeled: LabeledData | None
     pool: PoolData | None
     ids: Mapping[str, RowIds]
+    table_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @classmethod
+    def joined(
+        cls,
+        labeled: LabeledData,
+        pool: PoolData | None,
+        ids: Mapping[str, RowIds],
+        table_rows: Mapping[str, NDArray[np.int64]],
+    ) -> RunInputs:
+        """Return sections that came from one table."""
+        if pool is not None:
+            pool = pool.with_probs(check_same_model(labeled.probs, pool.probs, labeled.classes))
+        return cls(labeled, pool, ids, table_rows)
 
     @classmethod
     def open(
@@ -134,6 +155,8 @@ class RunInputs:
 
 def describe_input(given: Any) -> Any:
     """Return in words what an input was: a path, or kind, shape and dtype."""
+    if isinstance(given, Table):
+        given = given.given
     if isinstance(given, str | os.PathLike):
         return redacted(os.fspath(given))
     if isinstance(given, list | tuple):

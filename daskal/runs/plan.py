@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ from daskal.runs.memory import (
     SectionPlan,
     describe_section,
 )
+from daskal.runs.long_votes import VoteColumns
+from daskal.runs.wanted import Wanted
 from daskal.text import Summarized, format_bytes
 
 
@@ -160,23 +162,35 @@ def plan(
     labels: Any = None,
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
+    votes: Any = None,
     estimate: Any = None,
     batch_size: int = 1000,
     consensus_method: str = "best_quality",
     memory_limit: int | str | None = None,
     threads_per_worker: int | None = None,
+    id_column: str | None = None,
+    class_columns: Sequence[str] | None = None,
+    task: str = "task",
+    annotator: str = "annotator",
+    label: str = "label",
+    unknown_tasks: str = "raise",
     storage_options: Storage = None,
 ) -> Plan:
     """Return what :func:`daskal.run` would do with these inputs; reads no data.
 
+    Of ``votes`` and a table, it reads the votes and the ids, which tell how many examples are
+    labeled; of CSV, where its lines end.
+
     Parameters
     ----------
-    labels, pred_probs, pred_probs_unlabeled, estimate, batch_size, consensus_method
+    labels, pred_probs, pred_probs_unlabeled, votes, estimate, batch_size, consensus_method
         As for :func:`daskal.run`.
     memory_limit : int or str, optional
         What a worker may take, in bytes or as ``"2GiB"``.
     threads_per_worker : int, optional
         Tasks a worker runs at once; by default as on the active scheduler.
+    id_column, class_columns, task, annotator, label, unknown_tasks
+        As for :func:`daskal.run`.
     storage_options : mapping, optional
 
     Returns
@@ -199,7 +213,16 @@ def plan(
     """
     check_size(batch_size, name="batch_size")
     check_choice("consensus_method", consensus_method, CONSENSUS_METHODS)
-    given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
+    given, _ = Wanted(
+        labels,
+        pred_probs,
+        pred_probs_unlabeled,
+        votes,
+        id_column=id_column,
+        class_columns=class_columns,
+        vote_columns=VoteColumns(task, annotator, label),
+        unknown_tasks=unknown_tasks,
+    ).open(storage_options, None)
     return plan_run(
         given,
         batch_size=batch_size,

@@ -61,6 +61,7 @@ MEMBERS = frozenset(
         "classes",
         "histograms",
         "batch",
+        "votes",
     }
 )
 # What a finished store says of its making.

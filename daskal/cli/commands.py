@@ -351,8 +351,8 @@ def import_votes(
     """Turn votes, one per line of Parquet or CSV, into labels that fit the probabilities.
 
     VOTES are paths or URLs. The labels are stored sparse, one row per task;
-    `daskal score --labels` takes them. Local files of up to 64 MiB in all are imported by threads of
-    this command, unless --scheduler, --workers or --memory-limit says otherwise.
+    `daskal score --labels` takes them. Local files of up to 64 MiB in all are imported by threads
+    of this command, unless --scheduler, --workers or --memory-limit says otherwise.
     """
     check_scheduler(scheduler, workers)
     names = None if classes is None else split_names(classes)

@@ -32,6 +32,7 @@ TYPED = {
     "annotator=": "--annotator",
     "label=": "--label",
     "classes=": "--classes",
+    "votes=": "--votes",
     "id_column=": "--id-column",
     "class_columns=": "--class-columns",
     "unknown_tasks='ignore'": "--unknown-tasks ignore",

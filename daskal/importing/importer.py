@@ -305,10 +305,9 @@ def append_votes(
     *,
     skip_unknown: bool = False,
 ) -> Appended:
-    """Sort the votes into ranges of rows, and append range after range to the store.
+    """Sort the votes into ranges of rows, and append one after the other to the store.
 
-    The chain of appends keeps two tasks from writing one chunk; the ranges themselves are sorted in
-    parallel. Votes on tasks without a row are left out with ``skip_unknown``.
+    The chain of appends keeps two tasks from writing one chunk; ranges are sorted in parallel.
     """
     ids = call_each(new_name("read ids"), store.read_ids, [["tasks"], ["annotators"]]).delayed()
     meta: dict[str, type] = {"row": np.int64, "annotator": np.int32, "code": np.int32}
@@ -380,8 +379,7 @@ def number_votes(
     numbers["code"] = labels.codes[numbers["code"]]
     if "order" in meta:
         numbers["order"] = (part << PART_SHIFT) + np.arange(len(numbers["row"]))
-    table = pd.DataFrame(numbers)
-    return table[table["row"] >= 0] if skip_unknown else table
+    return pd.DataFrame(numbers)[numbers["row"] >= 0 if skip_unknown else slice(None)]
 
 
 def check_end(

@@ -21,6 +21,7 @@ from daskal.method import tallies
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.options import CONSENSUS_METHODS, Storage, check_choice, check_size
 from daskal.runs.inputs import RunInputs
+from daskal.runs.long_votes import VoteColumns
 from daskal.runs.memory import (
     IDLE_WORKER_BYTES,
     USABLE_SHARE,
@@ -28,7 +29,6 @@ from daskal.runs.memory import (
     SectionPlan,
     describe_section,
 )
-from daskal.runs.long_votes import VoteColumns
 from daskal.runs.wanted import Wanted
 from daskal.text import Summarized, format_bytes
 

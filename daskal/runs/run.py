@@ -17,11 +17,11 @@ from daskal.method.tallies import LabeledTally, PoolTally
 from daskal.options import Options, Storage, check_options, check_size
 from daskal.runs import plan, store
 from daskal.runs.inputs import RunInputs, describe_input
+from daskal.runs.long_votes import VoteColumns
 from daskal.runs.passes import Passes, report_findings
 from daskal.runs.result import Run
 from daskal.runs.store import Claim
 from daskal.runs.tables import write_ids, write_tables
-from daskal.runs.long_votes import VoteColumns
 from daskal.runs.wanted import Wanted
 from daskal.storage.places import refuse_sources_under
 from daskal.storage.redaction import redacted

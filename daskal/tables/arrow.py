@@ -27,6 +27,8 @@ from daskal.tables.table import BATCH_ROWS, Run, StoredTable, Taker
 FILE_MAGIC = b"ARROW1\0\0"
 OLD_FEATHER = b"FEA1"
 CONTINUES = b"\xff\xff\xff\xff"
+# A file ends with the length of its footer, 4 bytes, and its magic; blocks in it have 24 bytes.
+FOOTER_END, BLOCK_BYTES = 10, 24
 # Kinds of messages, as Arrow's format numbers them.
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
 # Most bytes of neighboring batches read at once.
@@ -81,32 +83,67 @@ def parse_message(start: int, prefix: int, metadata: bytes) -> Message:
     return Message(kind, start, prefix + len(metadata) + body, rows)
 
 
-def messages_in(opened: Any, start: int) -> Iterator[Message]:
-    """Yield the messages of an opened file from a place on, none of whose bodies is read.
+def message_at(opened: Any, start: int, size: int) -> Message | None:
+    """Return the message at a place of a file of so many bytes, None at the end of a stream.
 
     Raises
     ------
     EOFError
-        If the file ends within a message.
+        If the file ends within the message.
     """
-    size = opened.seek(0, 2)
+    opened.seek(start)
+    prefix = opened.read(4)
+    if prefix == CONTINUES:  # older files do without it
+        prefix += opened.read(4)
+    length = struct.unpack("<i", prefix[-4:])[0]
+    if length == 0:
+        return None
+    if length < 0:
+        raise EOFError
+    metadata = opened.read(length)
+    if len(metadata) < length:
+        raise EOFError
+    found = parse_message(start, len(prefix), metadata)
+    if start + found.length > size:
+        raise EOFError
+    return found
+
+
+def messages_of_stream(opened: Any) -> Iterator[Message]:
+    """Yield the messages of a stream, one behind the other, none of whose bodies is read."""
+    size, start = opened.seek(0, 2), 0
     while start < size:
-        opened.seek(start)
-        prefix = opened.read(8)
-        if len(prefix) < 4 or not prefix.startswith(CONTINUES):
-            raise EOFError
-        length = struct.unpack("<i", prefix[4:8])[0] if len(prefix) == 8 else 0
-        if length == 0:
+        found = message_at(opened, start, size)
+        if found is None:
             return
-        metadata = opened.read(length)
-        if len(metadata) < length:
-            raise EOFError
-        found = parse_message(start, len(prefix), metadata)
-        if start + found.length > size:
-            raise EOFError
         yield found
         start += found.length
     raise EOFError
+
+
+def messages_of_file(opened: Any) -> Iterator[Message]:
+    """Yield the messages of a file, whose places its footer tells: see Arrow's File.fbs."""
+    size = opened.seek(0, 2)
+    opened.seek(max(0, size - FOOTER_END))
+    length, magic = struct.unpack(f"<i{len(FILE_MAGIC) - 2}s", opened.read(FOOTER_END))
+    if magic != FILE_MAGIC[:-2] or not 0 < length < size:
+        raise EOFError
+    opened.seek(size - FOOTER_END - length)
+    footer = opened.read(length)
+    root = struct.unpack_from("<I", footer, 0)[0]
+    starts: list[int] = []
+    for field in (2, 3):  # dictionaries, record batches
+        at = field_of(footer, root, field)
+        if at is None:
+            continue
+        vector = at + struct.unpack_from("<I", footer, at)[0]
+        count = struct.unpack_from("<I", footer, vector)[0]
+        blocks = range(vector + 4, vector + 4 + count * BLOCK_BYTES, BLOCK_BYTES)
+        starts += [struct.unpack_from("<q", footer, block)[0] for block in blocks]
+    for start in starts:
+        found = message_at(opened, start, size)
+        if found is not None:
+            yield found
 
 
 # --- tables -----------------------------------------------------------------------------------
@@ -179,15 +216,19 @@ def read_index(name: str, file_system: Any, file: str) -> Index:
                 f"{name}: expected Feather of version 2, got {redacted(file)} of version 1. Write "
                 "it anew: pandas.read_feather(path).to_feather(path)."
             )
-        begin = len(FILE_MAGIC) if head.startswith(FILE_MAGIC) else 0
-        if not (begin or head.startswith(CONTINUES)):
+        is_file = head.startswith(FILE_MAGIC)
+        if not (is_file or head.startswith(CONTINUES)):
             raise foreign_content(name, file, ARROW, head)
         try:
-            found = list(messages_in(opened, begin))
+            found = list((messages_of_file if is_file else messages_of_stream)(opened))
         except (EOFError, struct.error, IndexError) as error:
             raise foreign_content(name, file, ARROW, head) from error
         before = [message for message in found if message.kind in (SCHEMA, DICTIONARY)]
         content = b"".join(read_message(opened, message) for message in before)
+        if is_file:
+            # The schema before the batches may be a dummy.
+            opened.seek(0)
+            content = pa.ipc.open_file(opened).schema.serialize().to_pybytes() + content
         schema = pa.ipc.open_stream(content).schema
         batches = [(m.start, m.length, m.rows) for m in found if m.kind == BATCH]
         index = np.array(batches, dtype=np.int64).reshape(-1, 3)

@@ -189,12 +189,15 @@ def choose_columns(
     others = odd or (lists if len(lists) < len(chosen) else lists[1:])
     if others or not chosen:
         shown = listed((f"{column!r} ({kinds[column]})" for column in others), most=SHOWN)
-        what = "annotator" if name.startswith("labels") else "class"
+        what, advice = "class", "{class_columns=}."
+        if name.startswith("labels"):
+            what, advice = "annotator", "{class_columns=}. Votes in long format are passed as "
+            advice += "{votes=}, or become a store with {daskal.import_votes}."
         raise InputError(
             f"{name}: expected columns of numbers, one for each {what}, or one column of lists, "
             f"in {table.where}, got {'also ' if len(others) < len(chosen) else ''}"
             f"{shown or 'no column'}.",
-            advice="Name the ids with {id_column=}, or the columns to take with {class_columns=}.",
+            advice="Name the ids with {id_column=}, or the columns to take with " + advice,
         )
     return tuple(chosen)
 

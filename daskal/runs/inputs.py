@@ -145,7 +145,9 @@ class RunInputs:
             for name, blocks in self.blocks().items()
         }
         for section, ids in self.ids.items():
-            described[section]["ids"] = ids_identity(ids)
+            # Ids of the one table are as long as it; its columns are known already.
+            if section not in self.table_rows:
+                described[section]["ids"] = ids_identity(ids)
         if self.labeled is not None:
             described["labeled"]["annotator_ids"] = fingerprint.names_identity(
                 self.labeled.labels.annotator_ids

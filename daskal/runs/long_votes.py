@@ -74,6 +74,7 @@ class LongVotes:
     voted: Voted
     annotators: pa.Array
     codes: LabelCodes
+    id_column: str | None
 
     @property
     def num_votes(self) -> int:
@@ -90,6 +91,7 @@ class LongVotes:
             "votes": self.num_votes,
             "rows": tokenize(self.voted.places, self.voted.counts),
             "annotators": tokenize(self.annotators.to_pylist()),
+            "id_column": self.id_column,
         }
 
     def planned(self) -> RunInputs:
@@ -257,7 +259,12 @@ def open_long_votes(
         categories=source.label_order,
     )
     people = sorted_ids(survey.annotator, untyped=source.untyped)[0]
-    return LongVotes(source, probs, as_index(ids.values), voted, people, codes)
+    return LongVotes(source, probs, index_of_ids(ids.values), voted, people, codes, id_column)
+
+
+def index_of_ids(values: pa.Array) -> pd.Index:
+    """Return ids as an index, numbers as NumPy's."""
+    return pd.Index(values.to_numpy()) if pa.types.is_integer(values.type) else as_index(values)
 
 
 def open_vote_source(

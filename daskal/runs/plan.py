@@ -45,6 +45,8 @@ class Plan(Summarized):
         Tasks that a worker runs at once.
     memory_limit : int or None
         Bytes a worker may take.
+    idle_bytes : int
+        Bytes a worker takes between blocks, its imports included.
 
     Examples
     --------
@@ -61,6 +63,7 @@ class Plan(Summarized):
     sections: tuple[SectionPlan, ...]
     threads: int
     memory_limit: int | None = None
+    idle_bytes: int = IDLE_WORKER_BYTES
 
     @property
     def num_blocks(self) -> int:
@@ -90,7 +93,7 @@ class Plan(Summarized):
     @property
     def worker_bytes(self) -> int:
         """Projected peak of a worker, its imports included."""
-        return IDLE_WORKER_BYTES + self.threads * self.task_bytes
+        return self.idle_bytes + self.threads * self.task_bytes
 
     @property
     def usable_bytes(self) -> float:
@@ -114,10 +117,10 @@ class Plan(Summarized):
         assert self.memory_limit is not None
         usable = int(self.usable_bytes)
         largest = max(self.sections, key=lambda section: section.task_bytes)
-        alone = IDLE_WORKER_BYTES + self.task_bytes
+        alone = self.idle_bytes + self.task_bytes
         ways = []
         if self.threads > 1 and alone <= usable:
-            possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
+            possible = (usable - self.idle_bytes) // self.task_bytes
             ways.append(f"use {possible} thread(s) per worker instead of {self.threads}")
         enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
         ways.append(f"set a memory limit of {enough} per worker")
@@ -127,7 +130,7 @@ class Plan(Summarized):
             ways.append(f"store {names} in smaller chunks (64 MiB or less)")
         raise MemoryLimitError(
             f"needed: {format_bytes(self.worker_bytes)} per worker ({self.threads} task(s) of "
-            f"{format_bytes(self.task_bytes)} beside {format_bytes(IDLE_WORKER_BYTES)} of the "
+            f"{format_bytes(self.task_bytes)} beside {format_bytes(self.idle_bytes)} of the "
             f"worker itself); allowed: {format_bytes(usable)} (70 % of the limit of "
             f"{format_bytes(self.memory_limit)}: Dask's workers begin to spill there); block: "
             f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
@@ -258,10 +261,12 @@ def plan_run(
         sections.append(
             plan_section("unlabeled", given.pool, UNLABELED_COLUMNS, (0, 1), state_bytes)
         )
+    sources = [source for blocks in given.blocks().values() for source in blocks.sources]
     return Plan(
         tuple(sections),
         worker_threads() if threads is None else threads,
         text.parse_memory(memory_limit),
+        IDLE_WORKER_BYTES + max(source.idle_bytes for source in sources),
     )
 
 

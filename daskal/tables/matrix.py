@@ -102,6 +102,8 @@ class TableMatrix:
             return True
 
         self.table.read(name, self.columns, start, stop, take)
+        # Arrow would keep what it decoded with for the next table: a block or two.
+        pa.default_memory_pool().release_unused()
         return rows
 
     def fill_columns(self, name: str, row: int, batch: pa.RecordBatch, rows: NDArray[Any]) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from daskal.errors import DataWarning as DataWarning
     from daskal.importing.importer import import_votes as import_votes
     from daskal.importing.summary import ImportSummary as ImportSummary
+    from daskal.inputs.opened import Table as Table
     from daskal.method.estimate import Estimate as Estimate
     from daskal.runs.plan import Plan as Plan
     from daskal.runs.plan import plan as plan
@@ -38,6 +39,7 @@ _HOMES = {
     "Plan": "runs.plan",
     "Progress": "engine.progress",
     "Run": "runs.result",
+    "Table": "inputs.opened",
     "__version__": "version",
     "annotator_stats": "api.quality",
     "detailed_quality": "api.quality",

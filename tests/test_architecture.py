@@ -21,6 +21,7 @@ ORDER = (
     "text",
     "names",
     "storage",
+    "tables",
     "method",
     "kernels",
     "inputs",
@@ -35,9 +36,9 @@ ORDER = (
 )
 # Neighbours on other branches, which the order alone would let in.
 STRANGERS = {
-    "method": {"storage"},
-    "kernels": {"storage"},
-    "report": {"storage", "kernels", "inputs", "engine"},
+    "method": {"storage", "tables"},
+    "kernels": {"storage", "tables"},
+    "report": {"storage", "tables", "kernels", "inputs", "engine"},
     "api": {"report"},
     "importing": {"report", "kernels"},
 }

@@ -16,6 +16,7 @@ from daskal.errors import InputError, InvalidDataError
 from daskal.inputs import arguments
 from daskal.inputs.blocks import cut_rows
 from daskal.inputs.ids import RowIds, open_ids
+from daskal.inputs.opened import Opened
 from daskal.inputs.sources import Source, make_source, take_rows
 from daskal.kernels import second_pass
 from daskal.method.findings import raise_invalid
@@ -28,7 +29,7 @@ from daskal.options import Storage, check_size
 
 def open_scores(
     name: str, given: Any, kinds: str, storage_options: Storage
-) -> tuple[Source, arguments.Opened]:
+) -> tuple[Source, Opened]:
     """Return an array of one axis as a source of blocks, and the argument as it was opened."""
     if isinstance(given, pd.DataFrame):
         raise InputError(
@@ -42,9 +43,7 @@ def open_scores(
     return source, opened
 
 
-def open_counts(
-    given: Any, scores: arguments.Opened, num_rows: int, storage_options: Storage
-) -> Source:
+def open_counts(given: Any, scores: Opened, num_rows: int, storage_options: Storage) -> Source:
     """Return each example's number of annotations, in the order of the scores."""
     name = "num_annotations"
     source, opened = open_scores(name, given, "iu", storage_options)
@@ -152,11 +151,11 @@ def rank(
 # --- ids ---------------------------------------------------------------------------------------
 
 
-def known_ids(name: str, given: Any, opened: arguments.Opened, storage: Storage) -> RowIds | None:
+def known_ids(name: str, given: Any, opened: Opened, storage: Storage) -> RowIds | None:
     """Return the ids that are given, else those that the scores came with."""
 
     def open_array() -> Any:
-        return arguments.open_argument(name, given, storage).array
+        return arguments.open_ids_argument(name, given, storage)
 
     num_rows = int(opened.array.shape[0])
     return open_ids(name, given, num_rows, opened.row_ids, "the scores", open_array)

@@ -12,9 +12,9 @@ import click
 
 import daskal
 from daskal.cli import console
+from daskal.cli.inputs import check_inputs, choose_scheduler, split_names, table_options
 from daskal.cli.options import (
     batch_size_option,
-    check_inputs,
     check_scheduler,
     convention_option,
     inputs_options,
@@ -189,6 +189,7 @@ def demo(
 
 @main.command()
 @inputs_options
+@table_options
 @click.option("--out", required=True, metavar="OUT.zarr", help="The store to write.")
 @scheduler_option
 @workers_option
@@ -202,10 +203,17 @@ def demo(
     show_default=True,
     help="Where rows hold invalid values: end with an error, or leave them out, their scores NaN.",
 )
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["error", "last"]),
+    default="error",
+    show_default=True,
+    help="Where an annotator has several --votes on a task.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the result stored under OUT.zarr.")
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
-@click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples, a Zarr array.")
-@click.option("--unlabeled-ids", metavar="J", help="Ids of the pool, a Zarr array.")
+@click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples.")
+@click.option("--unlabeled-ids", metavar="J", help="Ids of the pool.")
 @click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
 @storage_option
 @reports_errors
@@ -214,6 +222,8 @@ def score(
     labels: str | None,
     pred_probs: tuple[str, ...],
     unlabeled: tuple[str, ...],
+    tables: dict[str, Any],
+    on_duplicate: str,
     out: str,
     estimate: str | None,
     scheduler: str | None,
@@ -231,16 +241,23 @@ def score(
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
 
-    Labels with their probabilities, a pool, or both. A pool alone is scored with an earlier
-    estimate, or with none: then by the model's probabilities only.
+    Labels with their probabilities, a pool, or both; or votes and one table of probabilities. A
+    pool alone is scored with an earlier estimate, or with none: then by the model's probabilities
+    only. Inputs are Zarr, Parquet, Arrow, Feather, CSV, TSV, .npy or .npz; of tables also a folder
+    or a glob. Local ones of up to 64 MiB in all are scored by threads of this command, others on a
+    cluster, unless --scheduler, --workers or --memory-limit says otherwise.
     """
-    check_inputs(labels, pred_probs, unlabeled)
+    check_inputs(labels, tables["votes"], pred_probs, unlabeled)
     check_scheduler(scheduler, workers)
     if overwrite and resume:
         raise click.UsageError("Choose --overwrite or --resume.")
     known = None if estimate is None else read_estimate(estimate, storage_options)
+    paths = [labels, pred_probs, unlabeled, tables["votes"], labeled_ids, unlabeled_ids]
+    scheduler = choose_scheduler(scheduler, workers, memory_limit, paths)
     with timed_work(scheduler, workers, memory_limit) as (limit, progress):
         run = daskal.run(
+            **tables,
+            on_duplicate=on_duplicate,
             labels=labels,
             pred_probs=one_or_all(pred_probs),
             pred_probs_unlabeled=one_or_all(unlabeled),
@@ -265,6 +282,7 @@ def score(
 
 @main.command()
 @inputs_options
+@table_options
 @memory_option
 @click.option(
     "--threads",
@@ -282,6 +300,7 @@ def plan(
     labels: str | None,
     pred_probs: tuple[str, ...],
     unlabeled: tuple[str, ...],
+    tables: dict[str, Any],
     estimate: str | None,
     memory_limit: int | None,
     threads: int,
@@ -291,10 +310,12 @@ def plan(
     """Show what `daskal score` would do, without reading data.
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
-    that is beyond --memory-limit. Takes all options of `daskal score`.
+    that is beyond --memory-limit. Takes all options of `daskal score`. Of --votes and their table,
+    the votes and ids are read.
     """
-    check_inputs(labels, pred_probs, unlabeled)
+    check_inputs(labels, tables["votes"], pred_probs, unlabeled)
     found = daskal.plan(
+        **tables,
         labels=labels,
         pred_probs=one_or_all(pred_probs),
         pred_probs_unlabeled=one_or_all(unlabeled),
@@ -371,10 +392,13 @@ def import_votes(
 
     VOTES are paths or URLs: Parquet or CSV with one vote per line, or what a labeling tool exports.
     Answers that were skipped, cancelled or rejected are counted and left out. The labels are stored
-    sparse, one row per task; `daskal score --labels` takes them.
+    sparse, one row per task; `daskal score --labels` takes them. Local files of up to 64 MiB in all
+    are imported by threads of this command, unless --scheduler, --workers or --memory-limit says
+    otherwise.
     """
     check_scheduler(scheduler, workers)
-    names = None if classes is None else [name.strip() for name in classes.split(",")]
+    names = None if classes is None else split_names(classes)
+    scheduler = choose_scheduler(scheduler, workers, memory_limit, [votes, options["tasks"]])
     with timed_work(scheduler, workers, memory_limit) as (_, progress):
         made = daskal.import_votes(
             one_or_all(votes),

@@ -33,6 +33,10 @@ TYPED = {
     "label=": "--label",
     "classes=": "--classes",
     "form=": "--form",
+    "votes=": "--votes",
+    "id_column=": "--id-column",
+    "class_columns=": "--class-columns",
+    "unknown_tasks='ignore'": "--unknown-tasks ignore",
     "daskal.import_votes": "`daskal import`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
@@ -142,7 +146,8 @@ batch_size_option = click.option(
 scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|threads|processes",
-    help="Run on this Dask scheduler.  [default: a cluster on this machine, for this run only]",
+    help="Run on this Dask scheduler.  [default: threads for small inputs, else a cluster on this "
+    "machine, for this run only]",
 )
 convention_option = click.option(
     "--convention",
@@ -153,7 +158,7 @@ convention_option = click.option(
 )
 
 INPUTS = (
-    click.option("--labels", metavar="L", help="Labels, (N, M), or imported votes; a Zarr path."),
+    click.option("--labels", metavar="L", help="Labels, (N, M), or imported votes."),
     click.option(
         "--pred-probs",
         metavar="P",
@@ -206,16 +211,6 @@ def check_scheduler(scheduler: str | None, workers: int | None) -> None:
     """Refuse a number of workers for a cluster that is already running."""
     if scheduler is not None and scheduler not in launching.LOCAL_SCHEDULERS and workers:
         raise click.UsageError("--workers is for work on this machine, not for an ADDRESS.")
-
-
-def check_inputs(
-    labels: str | None, pred_probs: tuple[str, ...], unlabeled: tuple[str, ...]
-) -> None:
-    """Refuse incomplete inputs."""
-    if (labels is None) != (not pred_probs):
-        raise click.UsageError("Pass --labels and --pred-probs together.")
-    if labels is None and not unlabeled:
-        raise click.UsageError("Pass --labels and --pred-probs, --unlabeled, or all three.")
 
 
 def one_or_all(paths: tuple[str, ...]) -> Any:

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.importing.columns import EXAMPLES, Tally, positions, whole_numbers
+from daskal.importing.columns import EXAMPLES, Tally, positions
 from daskal.importing.tasks import Ids
 from daskal.names.naming import PLAIN_NUMBER, in_class_order
+from daskal.names.normal import whole_numbers
 from daskal.text import listed
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
@@ -112,6 +113,46 @@ def resolve_tasks(
     return rows, counts
 
 
+@dataclasses.dataclass(frozen=True)
+class Voted:
+    """The rows of a longer table that have votes.
+
+    ``places`` are their rows in the table, ascending, ``counts`` their numbers of votes;
+    ``num_unknown`` votes are on tasks that the table lacks.
+    """
+
+    ids: pa.Array
+    counts: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    num_unknown: int
+
+
+def find_voted(tally: Tally, given: Ids, name: str, *, untyped: bool, of: str) -> Voted:
+    """Return the rows that have votes, in the order of the table ``of`` whose ids are given."""
+    found, rows = _same_type(tally.values, untyped, given, name, of)
+    places = positions(found, rows)
+    order = np.argsort(places, kind="stable")[np.count_nonzero(places < 0) :]
+    unknown = np.flatnonzero(places < 0)
+    return Voted(
+        rows.take(pa.array(places[order])),
+        tally.votes[order],
+        places[order],
+        int(tally.votes[unknown].sum()),
+    )
+
+
+def unknown_tasks(tally: Tally, given: Ids, name: str, *, untyped: bool, of: str) -> str:
+    """Return in words the tasks with votes that the table ``of`` lacks."""
+    found, rows = _same_type(tally.values, untyped, given, name, of)
+    unknown = np.flatnonzero(positions(found, rows) < 0)
+    shown = found.take(pa.array(unknown)).sort()[:EXAMPLES].to_pylist()
+    return (
+        f"{len(unknown):,} of {len(found):,} tasks "
+        f"({listed(map(repr, shown), count=len(unknown))}), with "
+        f"{int(tally.votes[unknown].sum()):,} votes,"
+    )
+
+
 def sorted_ids(tally: Tally, *, untyped: bool) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """Ids in ascending order (text by code point), and the number of votes of each."""
     numbers = whole_numbers(tally.values) if untyped else None
@@ -163,7 +204,9 @@ def _class_names(classes: Sequence[Any]) -> tuple[str, ...]:
     return names
 
 
-def _same_type(found: pa.Array, untyped: bool, given: Ids, name: str) -> tuple[pa.Array, pa.Array]:
+def _same_type(
+    found: pa.Array, untyped: bool, given: Ids, name: str, of: str = "tasks"
+) -> tuple[pa.Array, pa.Array]:
     """Ids met in the votes and ids given, both numbers or both text."""
     rows = given.values
     found_numbers = whole_numbers(found) if untyped else None
@@ -180,6 +223,6 @@ def _same_type(found: pa.Array, untyped: bool, given: Ids, name: str) -> tuple[p
         except pa.ArrowInvalid:  # negative numbers on one side, above 2**63 on the other
             pass
     raise InputError(
-        f"tasks: expected ids of the same type as in column {name!r} of the votes, got "
+        f"{of}: expected ids of the same type as in column {name!r} of the votes, got "
         f"{rows[0].as_py()!r} where the votes have {found[0].as_py()!r}. Convert one of them."
     )

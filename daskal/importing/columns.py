@@ -28,7 +28,6 @@ TEXT = "text"
 FRACTIONS = "fractions"
 ROUNDED = "floats beyond 2**53"
 
-_CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _INT64_MAX = 2**63 - 1
 _PROBED = 2**21
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: neighbours fall far apart
@@ -261,18 +260,6 @@ def as_ids(values: Any, name: str) -> pa.Array:
             f"({listed(map(repr, repeated[:EXAMPLES].to_pylist()), count=len(repeated))})."
         )
     return ids
-
-
-def whole_numbers(values: pa.Array) -> pa.Array | None:
-    """Text ids as whole numbers where every one is written as such (``"7"``, not ``"007"``)."""
-    if not len(values) or not pc.all(pc.match_substring_regex(values, _CANONICAL_INTEGER)).as_py():
-        return None
-    for kind in (pa.int64(), pa.uint64()):
-        try:
-            return values.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return None
 
 
 def positions(values: pa.Array, index: pa.Array) -> npt.NDArray[np.int64]:

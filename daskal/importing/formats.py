@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from daskal.errors import InputError
-from daskal.importing.columns import whole_numbers
+from daskal.names.normal import whole_numbers
 from daskal.storage.redaction import redacted
 
 CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")

@@ -275,11 +275,12 @@ def append_votes(
     num_votes: int,
     on_duplicate: str,
     progress: ProgressCallback | None,
+    *,
+    skip_unknown: bool = False,
 ) -> Appended:
-    """Sort the votes into ranges of rows, and append range after range to the store.
+    """Sort the votes into ranges of rows, and append one after the other to the store.
 
-    The chain of appends is what keeps two tasks from writing one chunk; the ranges themselves are
-    sorted in parallel.
+    The chain of appends keeps two tasks from writing one chunk; ranges are sorted in parallel.
     """
     ids = call_each(new_name("read ids"), store.read_ids, [["tasks"], ["annotators"]]).delayed()
     meta: dict[str, type] = {"row": np.int64, "annotator": np.int32, "code": np.int32}
@@ -292,6 +293,7 @@ def append_votes(
         columns=source.columns,
         labels=labels,
         meta=meta,
+        skip_unknown=skip_unknown,
     )
     empty = pd.DataFrame({name: np.empty(0, dtype) for name, dtype in meta.items()})
     edges = row_edges(counts, VOTES_PER_PART)
@@ -331,6 +333,7 @@ def number_votes(
     columns: Sequence[str],
     labels: Labels,
     meta: Mapping[str, type],
+    skip_unknown: bool = False,
 ) -> pd.DataFrame:
     """Turn ids and labels of some partitions into row numbers, column numbers and codes."""
     indexes = (tasks, annotators, labels.values)
@@ -343,13 +346,13 @@ def number_votes(
         if len(values) < sum(map(len, parts)) or values.null_count:
             raise InvalidDataError(CHANGED)
         places = positions(values, index)
-        if (places < 0).any():
+        if (places < 0).any() and not (skip_unknown and target == "row"):
             raise InvalidDataError(CHANGED)
         numbers[target] = places.astype(meta[target])
     numbers["code"] = labels.codes[numbers["code"]]
     if "order" in meta:
         numbers["order"] = (part << PART_SHIFT) + np.arange(len(numbers["row"]))
-    return pd.DataFrame(numbers)
+    return pd.DataFrame(numbers)[numbers["row"] >= 0 if skip_unknown else slice(None)]
 
 
 def check_end(

@@ -104,6 +104,13 @@ class VotesStore:
         finished = attributes.get("encoding-type") == ENCODING and isinstance(described, dict)
         return finished or described == UNFINISHED
 
+    def is_finished(self) -> bool:
+        """Return whether all votes of an import are there."""
+        try:
+            return self._group("r").attrs.get("encoding-type") == ENCODING
+        except (MissingPathError, NoGroupError):
+            return False
+
     def remove(self) -> None:
         """Delete whatever is there."""
         remove(open_store(self.url, self.options, read_only=False), "")

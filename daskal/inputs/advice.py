@@ -11,8 +11,9 @@ def refuse(name: str, given: Any) -> InputError:
     """Return the error for an argument that daskal does not take."""
     kind = f"{type(given).__module__}.{type(given).__qualname__}"
     return InputError(
-        f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame, the path of a Zarr "
-        f"array or, for labels, sparse votes, got {kind}. {advice_on(given, kind)}"
+        f"{name}: expected a NumPy, Dask, Zarr or xarray array, a DataFrame or Arrow table, the "
+        "path of Zarr, Parquet, Arrow, CSV or .npy or, for labels, sparse votes, got "
+        f"{kind}. {advice_on(given, kind)}"
     )
 
 
@@ -28,6 +29,8 @@ def advice_on(given: Any, kind: str) -> str:
         )
     if package == "pyarrow" or hasattr(given, "to_pandas"):
         return "Call .to_pandas() on it."
+    if hasattr(given, "collect"):
+        return "Call .collect() on it."
     if hasattr(given, "detach") and hasattr(given, "numpy"):
         return "Call .detach().cpu().numpy() on it."
     if hasattr(given, "__array__"):

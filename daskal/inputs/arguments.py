@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask.array as da
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from daskal.errors import InputError
+from daskal.errors import InputError, MissingPathError
 from daskal.inputs.advice import advice_on_dtype, advice_on_list, refuse
 from daskal.inputs.compressed_rows import is_sparse
 from daskal.inputs.frames import frame_values
-from daskal.inputs.ids import RowIds, StoredIds
+from daskal.inputs.ids import ID_COLUMNS, StoredIds, ids_in_memory
+from daskal.inputs.opened import Opened, Table
 from daskal.inputs.sources import Source, check_known_chunks
 from daskal.inputs.sparse import is_csr_group
+from daskal.inputs.tables import (
+    choose_frame_columns,
+    foreign_array,
+    is_arrow,
+    is_dask_frame,
+    open_arrow_table,
+    open_dask_frame,
+    open_files,
+    open_id_files,
+)
 from daskal.names.naming import check_names, is_default, own_names
 from daskal.names.normal import as_index
 from daskal.options import Storage, check_storage_options
-from daskal.storage.locations import anchored, check_stored, open_zarr, storage_errors
+from daskal.storage.locations import anchored, check_stored, is_url, open_zarr, storage_errors
 from daskal.storage.redaction import redacted
+from daskal.tables.opening import find_in_folder, find_table
 from daskal.text import listed
 
 # How many members of a group an error lists.
@@ -29,26 +42,21 @@ LIST_MEMBERS = 20
 LONG_COLUMNS = {"task", "annotator", "label"}
 
 
-class Opened(NamedTuple):
-    """An argument as a plain array, with the names its rows and columns came with."""
-
-    array: Any  # numpy.ndarray, dask.array.Array, zarr.Array, a SciPy matrix or a CSR group
-    row_ids: RowIds | None = None
-    column_ids: pd.Index | None = None
-    numbered: bool = False  # whether the rows have the default index of pandas
-    template: Any = None  # the xarray.DataArray it was
-    class_names: tuple[str, ...] | None = None
-
-
 def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
     """Return any argument that daskal takes as a plain array with its names."""
     check_storage_options(storage_options)
+    columns = given if isinstance(given, Table) else Table(given)
+    given = columns.given
     if isinstance(given, str | os.PathLike):
-        given = open_zarr(name, os.fspath(given), storage_options)
+        given = open_path(name, os.fspath(given), columns, storage_options)
+        if isinstance(given, Opened):
+            return given
     if isinstance(given, np.ndarray) and given.ndim == 0 and given.dtype == object:
         given = given.item()  # as numpy.load gives what was saved by pickle
     if is_sparse(given):
         return Opened(given)
+    if isinstance(given, pd.DataFrame):
+        given = choose_frame_columns(name, given, columns)
     for base in type(given).__mro__:
         opener = OPENERS.get(base.__module__.partition(".")[0])
         if opener is not None:
@@ -58,7 +66,44 @@ def open_argument(name: str, given: Any, storage_options: Storage) -> Opened:
         return Opened(given)
     if isinstance(given, list | tuple | np.ndarray):
         return Opened(array_of(name, given))
+    if is_dask_frame(given):
+        return open_dask_frame(name, given, columns)
+    if is_arrow(given):
+        return open_arrow_table(name, given, columns)
+    array = foreign_array(given)
+    if array is not None:
+        return Opened(array)
     raise refuse(name, given)
+
+
+def open_path(name: str, path: str, columns: Table, storage_options: Storage) -> Any:
+    """Return what files hold, else the Zarr array or group under a path or URL."""
+    files = find_table(name, path, storage_options)
+    if files is None:
+        try:
+            return open_zarr(name, path, storage_options)
+        except MissingPathError:
+            files = find_in_folder(name, path, storage_options) if is_url(path) else None
+            if files is None:
+                raise
+    return open_files(name, files, columns)
+
+
+def open_ids_argument(name: str, given: Any, storage_options: Storage) -> Any:
+    """Return ids that have to be opened: an array of them, or a column of a table."""
+    check_storage_options(storage_options)
+    columns = given if isinstance(given, Table) else Table(given)
+    given = columns.given
+    if isinstance(given, str | os.PathLike):
+        files = find_table(name, os.fspath(given), storage_options)
+        if files is not None:
+            return open_id_files(name, files, columns.id_column, ID_COLUMNS)
+    elif is_dask_frame(given):
+        found = [column for column in ID_COLUMNS if column in given.columns]
+        return given[(found or list(given.columns))[0]].to_dask_array(lengths=True)
+    elif is_arrow(given):
+        return ids_in_memory(name, pa.table(given).to_pandas(types_mapper=pd.ArrowDtype))
+    return open_argument(name, given, storage_options).array
 
 
 def array_of(name: str, given: Any) -> np.ndarray[Any, Any]:

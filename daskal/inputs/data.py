@@ -74,6 +74,11 @@ def open_labeled(
     """Return labels and probabilities as row-aligned blocks, ``uniform`` ones if asked for."""
     given = open_labels(labels, storage_options)
     probs = open_probs("pred_probs", pred_probs, storage_options, least_classes=least_classes)
+    return join_labeled(given, probs, uniform=uniform)
+
+
+def join_labeled(given: Labels, probs: Probs, *, uniform: bool) -> LabeledData:
+    """Return opened labels and probabilities as row-aligned blocks."""
     given, probs, row_ids, class_names = align(given, probs)
     blocks = cut_rows([given.source, *probs.sources], has_labels=True, uniform=uniform)
     return LabeledData(given, probs, blocks, row_ids, class_names)
@@ -86,6 +91,11 @@ def open_pool(
     probs = open_probs(
         "pred_probs_unlabeled", pred_probs, storage_options, least_classes=least_classes
     )
+    return pool_of(probs, uniform=uniform)
+
+
+def pool_of(probs: Probs, *, uniform: bool) -> PoolData:
+    """Return opened probabilities of a pool as blocks."""
     return PoolData(probs, cut_rows(probs.sources, has_labels=False, uniform=uniform))
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from daskal.errors import BlockError, InputError
+from daskal.errors import BlockError, InputError, InvalidDataError
 from daskal.inputs.fingerprint import Identity, lazy_identity, names_identity, stored_identity
 from daskal.names.naming import (
     check_exact,
@@ -36,6 +38,7 @@ from daskal.names.normal import (
 )
 from daskal.names.rows import Side, find, match_rows
 from daskal.storage.redaction import explain, redacted, showable
+from daskal.tables.table import StoredTable
 
 # The column that holds the ids, where a table is given.
 ID_COLUMNS = ("id", "task")
@@ -79,7 +82,51 @@ class LazyIds:
         return as_index(np.asarray(self.array[rows].compute()))
 
 
-RowIds = pd.Index | StoredIds | LazyIds
+@dataclass(frozen=True)
+class FileIds:
+    """Ids of rows in a column of a table file, read where needed."""
+
+    name: str
+    table: StoredTable
+    column: str
+
+    def __len__(self) -> int:
+        """Return the number of ids."""
+        return self.table.num_rows
+
+    def __getitem__(self, rows: slice | np.ndarray[Any, Any]) -> pd.Index:
+        """Return the ids of a slice or an array of rows."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return self.read(start, max(start, stop))
+        parts = np.searchsorted(self.table.edges, rows, side="right") - 1
+        found = np.empty(len(rows), dtype=object)
+        for part in np.unique(parts).tolist():
+            at = np.flatnonzero(parts == part)
+            start, stop = int(rows[at].min()), int(rows[at].max()) + 1
+            found[at] = self.read(start, stop).take(rows[at] - start).astype(object)
+        return as_index(found)
+
+    def read(self, start: int, stop: int) -> pd.Index:
+        """Return the ids of neighboring rows.
+
+        Raises
+        ------
+        InvalidDataError
+            If one is missing.
+        """
+        values = self.table.column(self.name, self.column, start, stop)
+        if values.null_count:
+            row = start + pc.index(pc.is_null(values), True).as_py()
+            raise InvalidDataError(
+                f"{self.name}: expected an id in every row of column {self.column!r} of "
+                f"{self.table.where}, but row {row:,} has none ({values.null_count:,} such rows "
+                f"of {stop - start:,}). Fill them in, or leave those rows out."
+            )
+        return as_index(values)
+
+
+RowIds = pd.Index | StoredIds | LazyIds | FileIds
 
 
 def from_texts(values: list[Any], kind: str | None) -> list[Any]:
@@ -140,6 +187,8 @@ def take_ids(ids: RowIds, rows: np.ndarray[Any, Any]) -> pd.Index:
 
 def ids_of(name: str, opened: Any) -> RowIds:
     """Return the ids in an opened array, which must have one axis."""
+    if isinstance(opened, pd.Index | FileIds):
+        return opened
     shape = tuple(getattr(opened, "shape", ()))
     if len(shape) != 1:
         raise InputError(f"{name}: expected one id per row, of shape (N,), got shape {shape}.")
@@ -164,11 +213,15 @@ def ids_in_memory(name: str, given: Any) -> RowIds | None:
         given = np.asarray(given)
     if isinstance(given, np.ndarray) and given.ndim != 1:
         raise InputError(f"{name}: expected one id per row, of shape (N,), got {given.shape}.")
-    if isinstance(given, pd.Index | StoredIds | LazyIds):
+    if isinstance(given, pd.Index | StoredIds | LazyIds | FileIds):
         return given
-    arrays = (pd.Index, pd.api.extensions.ExtensionArray, np.ndarray, list, tuple)
-    arrow = type(given).__module__.partition(".")[0] == "pyarrow"
-    return as_index(given) if isinstance(given, arrays) or arrow else None
+    arrays = (
+        *(pd.Index, pd.api.extensions.ExtensionArray, np.ndarray, list, tuple),
+        *(pa.Array, pa.ChunkedArray),
+    )
+    if hasattr(given, "to_arrow") and hasattr(given, "to_list"):  # a Series of polars
+        given = given.to_arrow()
+    return as_index(given) if isinstance(given, arrays) else None
 
 
 def check_ids(name: str, ids: RowIds, num_rows: int, own: RowIds | None, of: str) -> RowIds:
@@ -230,4 +283,6 @@ def ids_identity(ids: RowIds) -> Identity | None:
         return stored_identity(ids.array)
     if isinstance(ids, LazyIds):
         return lazy_identity(ids.array)
+    if isinstance(ids, FileIds):
+        return {**ids.table.identity(), "column": ids.column}
     return names_identity(ids.tolist())

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from daskal.errors import InputError
-from daskal.inputs.arguments import Opened, check_numeric, open_argument
+from daskal.inputs.arguments import check_numeric, open_argument
 from daskal.inputs.ids import RowIds
+from daskal.inputs.opened import Opened
 from daskal.inputs.sources import Source, make_source, take_columns, take_rows
 from daskal.inputs.sparse import is_sparse_kind
 from daskal.names.columns import match_classes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskal.errors import BlockError, InputError
 from daskal.inputs.compressed_rows import (
@@ -107,6 +108,45 @@ class StoredReader:
         if self.holds_labels:
             check_chunks(self.name, self.array, start, rows)
         return rows
+
+
+class Matrix(Protocol):
+    """Numbers in files, read by rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+
+    @property
+    def edges(self) -> NDArray[np.int64] | None:
+        """First row of each part that is read whole, and the number of rows, if there are such."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Most bytes that a part takes in storage."""
+
+    def read(self, name: str, start: int, stop: int, row_axis: int = 0) -> NDArray[Any]:
+        """Return some rows."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies it, from metadata alone."""
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """The task reads its rows of a table or an array in files."""
+
+    name: str
+    matrix: Matrix
+    row_axis: int
+
+    def __call__(self, argument: Any, start: int, stop: int) -> Any:
+        """Return rows ``start:stop``."""
+        return self.matrix.read(self.name, start, stop, self.row_axis)
 
 
 @dataclass(frozen=True)

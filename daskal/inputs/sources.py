@@ -16,8 +16,24 @@ from numpy.typing import NDArray
 
 from daskal.errors import InputError
 from daskal.inputs.fingerprint import Identity, lazy_identity, memory_identity, stored_identity
-from daskal.inputs.readers import ColumnsReader, GivenReader, Reader, StoredReader
+from daskal.inputs.readers import (
+    ColumnsReader,
+    FileReader,
+    GivenReader,
+    Matrix,
+    Reader,
+    StoredReader,
+)
 from daskal.storage import transfers
+from daskal.tables.matrix import TableMatrix
+from daskal.tables.npy import NpyMatrix
+from daskal.tables.table import BATCH_ROWS, regular_rows
+
+# Batches of a table that are in memory while one is laid into the block.
+BATCHES_HELD = 2
+# Imports of pyarrow, and what its allocator and the C library keep after many tables (measured: 96
+# to 160 MiB above a worker that has read none, which takes 186).
+TABLE_IDLE_BYTES = 80 * 2**20
 
 
 class Cut(NamedTuple):
@@ -59,6 +75,13 @@ class Source:
         Bytes of the chunks that are in flight at most while a block is read, decoded.
     row_chunks : tuple of int, optional
         The caller's own chunks along the rows, if the data has such.
+    part_edges : ndarray of int64, optional
+        First row of each part that storage hands out, and the number of rows, where these are no
+        multiples of one number.
+    rows_read : int, optional
+        Rows decoded while all rows are read once, where these are more.
+    idle_bytes : int
+        Bytes that a worker takes between blocks for having read it, beside what it takes anyway.
     is_sparse : bool
         Whether blocks are compressed rows of votes.
     is_compressed : bool
@@ -80,6 +103,9 @@ class Source:
     chunk_bytes: int = 0
     in_flight_bytes: int = 0
     row_chunks: tuple[int, ...] | None = None
+    part_edges: NDArray[np.int64] | None = field(default=None, repr=False)
+    rows_read: int | None = None
+    idle_bytes: int = 0
     is_sparse: bool = False
     is_compressed: bool = False
     is_late: bool = False
@@ -150,6 +176,37 @@ def cut_nothing(edges: Sequence[int]) -> Cut:
     return Cut([None] * (len(edges) - 1))
 
 
+def file_source(name: str, matrix: Matrix, row_axis: int) -> Source:
+    """Return the source of numbers in files; each task reads its rows."""
+    shape, dtype = tuple(matrix.shape), matrix.dtype
+    row_bytes = dense_row_bytes(shape, dtype, row_axis)
+    edges = matrix.edges
+    rows = 1 if edges is None else regular_rows(edges)
+    largest = 0 if edges is None else int(np.diff(edges).max(initial=0)) * row_bytes
+    return Source(
+        name=name,
+        kind="stored",
+        shape=shape,
+        dtype=dtype,
+        row_axis=row_axis,
+        row_bytes=row_bytes,
+        reader=FileReader(name, matrix, row_axis),
+        cut=cut_nothing,
+        identity=matrix.identity,
+        chunk_rows=1 if rows is None else rows,
+        # Parts are decoded straight into the block, a batch of rows at a time.
+        chunk_bytes=largest,
+        in_flight_bytes=0 if edges is None else matrix.stored_bytes + decoding_bytes(row_bytes),
+        part_edges=edges if rows is None else None,
+        idle_bytes=0 if edges is None else TABLE_IDLE_BYTES,
+    )
+
+
+def decoding_bytes(row_bytes: int) -> int:
+    """Return the bytes of the rows that are decoded at once, beside the block they are for."""
+    return BATCHES_HELD * BATCH_ROWS * row_bytes
+
+
 # --- lazy -------------------------------------------------------------------------------------
 
 
@@ -199,6 +256,8 @@ def make_source(name: str, array: Any, row_axis: int, *, holds_labels: bool = Fa
         return memory_source(name, array, row_axis)
     if isinstance(array, da.Array):
         return lazy_source(name, array, row_axis)
+    if isinstance(array, TableMatrix | NpyMatrix):
+        return file_source(name, array, row_axis)
     return stored_source(name, array, row_axis, holds_labels=holds_labels)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 WHOLE, NUMBER, TEXT, BYTES, BOOLEAN = "whole numbers", "numbers", "text", "bytes", "booleans"
 MOMENT, CLOCK, DURATION = "moments", "dates and times", "durations"
@@ -201,3 +202,18 @@ def comparable(one: pd.Index, other: pd.Index) -> tuple[np.ndarray[Any, Any], np
         return a.values, b.values
     # int64 beside uint64: their common dtype would be float64.
     return a.values.astype(object), b.values.astype(object)
+
+
+CANONICAL_INTEGER = r"^(0|-?[1-9][0-9]*)$"
+
+
+def whole_numbers(values: pa.Array) -> pa.Array | None:
+    """Return text as whole numbers where all of it is written as such (``"7"``, not ``"007"``)."""
+    if not len(values) or not pc.all(pc.match_substring_regex(values, CANONICAL_INTEGER)).as_py():
+        return None
+    for kind in (pa.int64(), pa.uint64()):
+        try:
+            return values.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
@@ -16,6 +18,7 @@ from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, PoolData, fit_pool, open_labeled, open_pool
 from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
 from daskal.inputs.matching import check_labeled_fits, check_same_model
+from daskal.inputs.opened import Table
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
@@ -27,11 +30,29 @@ from daskal.storage.redaction import redacted
 
 @dataclass(frozen=True)
 class RunInputs:
-    """The inputs of a run, opened and checked."""
+    """The inputs of a run, opened and checked.
+
+    ``table_rows`` are the rows that the examples of each section have in the one table that they
+    came from, if they did.
+    """
 
     labeled: LabeledData | None
     pool: PoolData | None
     ids: Mapping[str, RowIds]
+    table_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @classmethod
+    def joined(
+        cls,
+        labeled: LabeledData,
+        pool: PoolData | None,
+        ids: Mapping[str, RowIds],
+        table_rows: Mapping[str, NDArray[np.int64]],
+    ) -> RunInputs:
+        """Return sections that came from one table."""
+        if pool is not None:
+            pool = pool.with_probs(check_same_model(labeled.probs, pool.probs, labeled.classes))
+        return cls(labeled, pool, ids, table_rows)
 
     @classmethod
     def open(
@@ -109,7 +130,7 @@ class RunInputs:
         """Return the sections of the store."""
         columns = {"labeled": LABELED_COLUMNS, "unlabeled": UNLABELED_COLUMNS}
         return [
-            Section(name, columns[name], blocks.edges[-1], blocks.row_chunks[0])
+            Section(name, columns[name], blocks.edges[-1], blocks.chunk_rows)
             for name, blocks in self.blocks().items()
         ]
 
@@ -118,13 +139,15 @@ class RunInputs:
         described: dict[str, Any] = {
             name: {
                 "rows": blocks.edges[-1],
-                "block_rows": blocks.row_chunks[0],
+                "block_rows": blocks.chunk_rows,
                 "sources": {source.name: source.identity() for source in blocks.sources},
             }
             for name, blocks in self.blocks().items()
         }
         for section, ids in self.ids.items():
-            described[section]["ids"] = ids_identity(ids)
+            # Ids of the one table are as long as it; its columns are known already.
+            if section not in self.table_rows:
+                described[section]["ids"] = ids_identity(ids)
         if self.labeled is not None:
             described["labeled"]["annotator_ids"] = fingerprint.names_identity(
                 self.labeled.labels.annotator_ids
@@ -134,6 +157,8 @@ class RunInputs:
 
 def describe_input(given: Any) -> Any:
     """Return in words what an input was: a path, or kind, shape and dtype."""
+    if isinstance(given, Table):
+        given = given.given
     if isinstance(given, str | os.PathLike):
         return redacted(os.fspath(given))
     if isinstance(given, list | tuple):
@@ -153,7 +178,7 @@ def open_row_ids(
     """Return the ids of a section's rows: those given, else those the rows came with."""
 
     def open_array() -> Any:
-        return arguments.open_argument(name, given, storage_options).array
+        return arguments.open_ids_argument(name, given, storage_options)
 
     of = blocks.sources[0].name
     ids = open_ids(name, given, blocks.edges[-1], own, of, open_array)

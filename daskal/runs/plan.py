@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from daskal import text
 from daskal.engine.graph import count_tasks
 from daskal.engine.workers import worker_threads
 from daskal.errors import MemoryLimitError
-from daskal.inputs.blocks import TARGET_BLOCK_BYTES, block_size
+from daskal.inputs.blocks import TARGET_BLOCK_BYTES
 from daskal.inputs.data import LabeledData, PoolData
 from daskal.inputs.sources import Source
 from daskal.kernels import tiles
@@ -21,6 +21,7 @@ from daskal.method import tallies
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.options import CONSENSUS_METHODS, Storage, check_choice, check_size
 from daskal.runs.inputs import RunInputs
+from daskal.runs.long_votes import VoteColumns
 from daskal.runs.memory import (
     IDLE_WORKER_BYTES,
     USABLE_SHARE,
@@ -28,6 +29,7 @@ from daskal.runs.memory import (
     SectionPlan,
     describe_section,
 )
+from daskal.runs.wanted import Wanted
 from daskal.text import Summarized, format_bytes, plural
 
 
@@ -43,6 +45,8 @@ class Plan(Summarized):
         Tasks that a worker runs at once.
     memory_limit : int or None
         Bytes a worker may take.
+    idle_bytes : int
+        Bytes a worker takes between blocks, its imports included.
 
     Examples
     --------
@@ -59,6 +63,7 @@ class Plan(Summarized):
     sections: tuple[SectionPlan, ...]
     threads: int
     memory_limit: int | None = None
+    idle_bytes: int = IDLE_WORKER_BYTES
 
     @property
     def num_blocks(self) -> int:
@@ -88,7 +93,7 @@ class Plan(Summarized):
     @property
     def worker_bytes(self) -> int:
         """Projected peak of a worker, its imports included."""
-        return IDLE_WORKER_BYTES + self.threads * self.task_bytes
+        return self.idle_bytes + self.threads * self.task_bytes
 
     @property
     def usable_bytes(self) -> float:
@@ -112,10 +117,10 @@ class Plan(Summarized):
         assert self.memory_limit is not None
         usable = int(self.usable_bytes)
         largest = max(self.sections, key=lambda section: section.task_bytes)
-        alone = IDLE_WORKER_BYTES + self.task_bytes
+        alone = self.idle_bytes + self.task_bytes
         ways = []
         if self.threads > 1 and alone <= usable:
-            possible = (usable - IDLE_WORKER_BYTES) // self.task_bytes
+            possible = (usable - self.idle_bytes) // self.task_bytes
             ways.append(f"use {plural(possible, 'thread')} per worker instead of {self.threads}")
         enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
         ways.append(f"set a memory limit of {enough} per worker")
@@ -126,7 +131,7 @@ class Plan(Summarized):
         raise MemoryLimitError(
             f"needed: {format_bytes(self.worker_bytes)} per worker "
             f"({plural(self.threads, 'task')} of {format_bytes(self.task_bytes)} beside "
-            f"{format_bytes(IDLE_WORKER_BYTES)} of the worker itself); allowed: "
+            f"{format_bytes(self.idle_bytes)} of the worker itself); allowed: "
             f"{format_bytes(usable)} (70 % of the limit of {format_bytes(self.memory_limit)}: "
             "Dask's workers begin to spill there); block: "
             f"{largest.block_rows:,} rows of {largest.name}, {format_bytes(largest.block_bytes)} "
@@ -161,23 +166,35 @@ def plan(
     labels: Any = None,
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
+    votes: Any = None,
     estimate: Any = None,
     batch_size: int = 1000,
     consensus_method: str = "best_quality",
     memory_limit: int | str | None = None,
     threads_per_worker: int | None = None,
+    id_column: str | None = None,
+    class_columns: Sequence[str] | None = None,
+    task: str = "task",
+    annotator: str = "annotator",
+    label: str = "label",
+    unknown_tasks: str = "raise",
     storage_options: Storage = None,
 ) -> Plan:
     """Return what :func:`daskal.run` would do with these inputs; reads no data.
 
+    Of ``votes`` and a table, it reads the votes and the ids, which tell how many examples are
+    labeled; of CSV, where its lines end.
+
     Parameters
     ----------
-    labels, pred_probs, pred_probs_unlabeled, estimate, batch_size, consensus_method
+    labels, pred_probs, pred_probs_unlabeled, votes, estimate, batch_size, consensus_method
         As for :func:`daskal.run`.
     memory_limit : int or str, optional
         What a worker may take, in bytes or as ``"2GiB"``.
     threads_per_worker : int, optional
         Tasks a worker runs at once; by default as on the active scheduler.
+    id_column, class_columns, task, annotator, label, unknown_tasks
+        As for :func:`daskal.run`.
     storage_options : mapping, optional
 
     Returns
@@ -200,7 +217,16 @@ def plan(
     """
     check_size(batch_size, name="batch_size")
     check_choice("consensus_method", consensus_method, CONSENSUS_METHODS)
-    given = RunInputs.open(labels, pred_probs, pred_probs_unlabeled, storage_options)
+    given, _ = Wanted(
+        labels,
+        pred_probs,
+        pred_probs_unlabeled,
+        votes,
+        id_column=id_column,
+        class_columns=class_columns,
+        vote_columns=VoteColumns(task, annotator, label),
+        unknown_tasks=unknown_tasks,
+    ).open(storage_options, None)
     return plan_run(
         given,
         batch_size=batch_size,
@@ -222,7 +248,7 @@ def plan_run(
     pass_1_reads = 0 if consensus_method is None else PASS_1_READS[consensus_method]
     sections = []
     if given.labeled is not None:
-        rows = given.labeled.blocks.row_chunks[0]
+        rows = given.labeled.blocks.most_rows
         num_annotators = given.labeled.labels.num_annotators
         probs = given.labeled.probs
         state_bytes = tallies.labeled_state_bytes(
@@ -236,10 +262,12 @@ def plan_run(
         sections.append(
             plan_section("unlabeled", given.pool, UNLABELED_COLUMNS, (0, 1), state_bytes)
         )
+    sources = [source for blocks in given.blocks().values() for source in blocks.sources]
     return Plan(
         tuple(sections),
         worker_threads() if threads is None else threads,
         text.parse_memory(memory_limit),
+        IDLE_WORKER_BYTES + max(source.idle_bytes for source in sources),
     )
 
 
@@ -253,14 +281,13 @@ def plan_section(
     """Return the plan of one section."""
     blocks, probs = data.blocks, data.probs
     num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
-    size = block_size(blocks.sources)
     num_annotators = blocks.sources[0].shape[1] if blocks.has_labels else 0
     return SectionPlan(
         name,
         num_rows,
         num_blocks,
-        size.rows,
-        size.reason,
+        blocks.most_rows,
+        blocks.reason,
         tuple(
             plan_array(source, reads, is_labels=blocks.has_labels and at == 0)
             for at, source in enumerate(blocks.sources)
@@ -268,7 +295,7 @@ def plan_section(
         sum(reads) * count_tasks(num_blocks),
         sum(np.dtype(dtype).itemsize for dtype in columns.values()),
         state_bytes,
-        tiles.kernel_bytes(probs.num_models, probs.num_classes, size.rows, num_annotators),
+        tiles.kernel_bytes(probs.num_models, probs.num_classes, blocks.most_rows, num_annotators),
     )
 
 
@@ -285,7 +312,7 @@ def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> Ar
         source.shape,
         str(source.dtype),
         source.kind,
-        source.num_rows,
+        source.num_rows if source.rows_read is None else source.rows_read,
         source.row_bytes,
         source.chunk_bytes,
         reads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daskal.api.estimation import warn_of
@@ -17,10 +17,12 @@ from daskal.method.tallies import LabeledTally, PoolTally
 from daskal.options import Options, Storage, check_options, check_size
 from daskal.runs import plan, store
 from daskal.runs.inputs import RunInputs, describe_input
+from daskal.runs.long_votes import VoteColumns
 from daskal.runs.passes import Passes, report_findings
 from daskal.runs.result import Run
 from daskal.runs.store import Claim
 from daskal.runs.tables import write_ids, write_tables
+from daskal.runs.wanted import Wanted
 from daskal.storage.places import refuse_sources_under
 from daskal.storage.redaction import redacted
 from daskal.version import __version__
@@ -31,6 +33,7 @@ def run(
     labels: Any = None,
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
+    votes: Any = None,
     out: str | os.PathLike[str],
     estimate: Estimate | None = None,
     batch_size: int = 1000,
@@ -42,6 +45,13 @@ def run(
     on_invalid: str = "raise",
     labeled_ids: Any = None,
     unlabeled_ids: Any = None,
+    id_column: str | None = None,
+    class_columns: Sequence[str] | None = None,
+    task: str = "task",
+    annotator: str = "annotator",
+    label: str = "label",
+    unknown_tasks: str = "raise",
+    on_duplicate: str = "error",
     overwrite: bool = False,
     resume: bool = False,
     memory_limit: int | str | None = None,
@@ -61,6 +71,11 @@ def run(
         As for :func:`daskal.estimate`; neither labels nor pred_probs, to score a pool alone.
     pred_probs_unlabeled : array_like of shape (U, K) or (P, U, K), or list of P of shape (U, K)
         As for :func:`daskal.score_unlabeled`.
+    votes : path, list of paths, DataFrame or Dask DataFrame, optional
+        In place of labels: one row a vote, as for :func:`daskal.import_votes`. ``pred_probs`` then
+        holds all examples, with ids, in any order: those with votes are the labeled ones, the
+        others the pool. The result tells the row of each in ``labeled/table_row`` and
+        ``unlabeled/table_row``, and keeps the votes, sparse, in ``votes``.
     out : str or path
         Path or URL of the Zarr store to write.
     estimate : Estimate, optional
@@ -71,6 +86,17 @@ def run(
         Whether rows at fault are an error, all of them named at once, or score NaN.
     labeled_ids, unlabeled_ids : array_like of shape (N,) and (U,), optional
         Ids of the examples, stored beside their scores.
+    id_column : str, optional
+        The column with the ids of the examples, in every input that is a table.
+    class_columns : sequence of str, optional
+        The columns with probabilities, as for :class:`daskal.Table`; the others are left out.
+    task, annotator, label : str
+        The columns of ``votes``. If these have no column ``task``, that is called like
+        ``id_column``.
+    unknown_tasks : {"raise", "ignore"}
+        Whether votes on tasks that are no ids of ``pred_probs`` are an error, or are left out.
+    on_duplicate : {"error", "last"}
+        Whether several votes of an annotator on a task are an error, or the last one counts.
     overwrite : bool
         Replace the result store under ``out``; nothing but a result store is ever replaced.
     resume : bool
@@ -119,9 +145,20 @@ def run(
     batch_size = int(batch_size)
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
-    given = RunInputs.open(
-        labels, pred_probs, pred_probs_unlabeled, storage_options, labeled_ids, unlabeled_ids
+    wanted = Wanted(
+        labels,
+        pred_probs,
+        pred_probs_unlabeled,
+        votes,
+        labeled_ids,
+        unlabeled_ids,
+        id_column,
+        class_columns,
+        VoteColumns(task, annotator, label),
+        unknown_tasks,
+        on_duplicate,
     )
+    given, long_votes = wanted.open(storage_options, progress)
     given = given.fit(estimate)
     plan.plan_run(
         given,
@@ -130,13 +167,7 @@ def run(
         memory_limit=memory_limit,
     ).check()
     path = os.fspath(out)
-    arguments = {
-        "labels": labels,
-        "pred_probs": pred_probs,
-        "pred_probs_unlabeled": pred_probs_unlabeled,
-        "labeled_ids": labeled_ids,
-        "unlabeled_ids": unlabeled_ids,
-    }
+    arguments = wanted.arguments()
     attrs = describe_run(
         given,
         arguments,
@@ -148,6 +179,10 @@ def run(
     refuse_sources_under(path, arguments)
     check_cluster()
     root, claim = begin(path, given, attrs, overwrite, resume, storage_options)
+    if long_votes is not None:
+        given = long_votes.imported(
+            given, path, storage_options, progress, on_duplicate=on_duplicate
+        )
     both = Passes(given, root, claim, on_invalid, batch_size, progress)
     known = store.read_estimate(root)
     if known is not None:

@@ -63,6 +63,7 @@ MEMBERS = frozenset(
         "histograms",
         "batch",
         "doubtful_labels",
+        "votes",
     }
 )
 # What a finished store says of its making.

@@ -132,6 +132,8 @@ def write_ids(root: Any, given: RunInputs) -> None:
         write_column(
             root[section], "example", storable, dimension_names=("example",), attributes=kind
         )
+    for section, rows in given.table_rows.items():
+        write_column(root[section], "table_row", rows, dimension_names=("example",))
 
 
 def annotator_columns(

@@ -21,7 +21,9 @@ LOCAL = "file"
 # Other names of the same kind of storage.
 SCHEMES = {"": LOCAL, "local": LOCAL, "s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}
 # Attributes that hold the array inside an object, in Zarr, xarray, Dask and here.
-HOLDERS = ("array", "_array", "zarr_array", "members", "reader", "readers", "func", "value")
+HOLDERS = (
+    *("array", "_array", "zarr_array", "members", "reader", "readers", "func", "value", "given"),
+)
 # How deep objects within objects are searched.
 DEPTH = 12
 

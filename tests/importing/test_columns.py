@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskal.importing.columns import Survey, Tally, as_column, positions, whole_numbers
+from daskal.importing.columns import Survey, Tally, as_column, positions
+from daskal.names.normal import whole_numbers
 
 
 def counts(tally):

@@ -9,11 +9,14 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zarr
 from distributed import Client
@@ -173,6 +176,76 @@ def test_projected_peak_holds(
     )
     assert idle <= IDLE_WORKER_BYTES
     assert measured <= projected <= 2 * measured
+
+
+def write_table(path: Path, num_rows: int, group_rows: tuple[int, ...]) -> str:
+    """Write ids and random probabilities of ten classes, in row groups of these sizes."""
+    rng = np.random.default_rng(0)
+    names = [f"class {at}" for at in range(10)]
+    schema = pa.schema([("task", pa.int64()), *((name, pa.float32()) for name in names)])
+    # Ids in no order, each once: the factor and the size have no common divisor.
+    ids, start = np.arange(num_rows) * 7_654_321 % num_rows, 0
+    with pq.ParquetWriter(path, schema) as writer:
+        while start < num_rows:
+            for rows in group_rows:
+                rows = min(rows, num_rows - start)
+                values = rng.random((rows, 10), dtype=np.float32)
+                values /= values.sum(axis=1, keepdims=True)
+                columns = [ids[start : start + rows], *values.T]
+                writer.write_table(pa.table(columns, schema=schema), row_group_size=max(rows, 1))
+                start += rows
+    return str(path)
+
+
+TABLES = {
+    "row groups of one size": (2**20,),
+    "small row groups": (122_880,),
+    "row groups of differing sizes": (400_000, 50_000, 900_000),
+}
+
+
+@pytest.mark.parametrize("votes", [False, True], ids=["pool", "votes"])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_ten_million_rows(
+    name: str, votes: bool, worker: Client, tmp_path: Path
+) -> None:
+    """Parquet, read by rows; with votes on 1 % of them, both passes."""
+    num_rows = 10_000_000
+    given: dict[str, Any] = {
+        "pred_probs_unlabeled": write_table(tmp_path / "t.parquet", num_rows, TABLES[name])
+    }
+    if votes:
+        rng = np.random.default_rng(1)
+        tasks = np.repeat(rng.choice(num_rows, num_rows // 100, replace=False), 3)
+        people = np.tile([[0, 1, 2], [3, 4, 5]], (num_rows // 200, 1)).ravel()
+        table = pa.table({"task": tasks, "annotator": people, "label": tasks % 10})
+        pq.write_table(table, tmp_path / "votes.parquet")
+        given = {"pred_probs": given.popitem()[1], "votes": str(tmp_path / "votes.parquet")}
+        given["id_column"] = "task"
+    else:
+        given["class_columns"] = [f"class {at}" for at in range(10)]
+    small = write_table(tmp_path / "small.parquet", 1000, (100,))
+    with worker.as_current():
+        # What reading tables takes once is there from now on.
+        daskal.score_unlabeled(daskal.Table(small, "task")).compute()
+        plan = daskal.plan(**given)
+        (idle,) = worker.run(reset_peak).values()
+        began = time.monotonic()
+        run = daskal.run(**given, out=tmp_path / "out.zarr")
+        seconds = time.monotonic() - began
+    pool_rows = len(run.pool)
+    (peak,) = worker.run(memory, "VmHWM:").values()
+    measured, projected = peak - idle, plan.worker_bytes - plan.idle_bytes
+    print(
+        f"{name}, {'votes' if votes else 'pool'}: {pool_rows:,} rows of the pool in "
+        f"{seconds:.1f} s, idle {idle / MIB:.0f} MiB, measured {measured / MIB:.0f}, projected "
+        f"{projected / MIB:.0f}, the worker in all {peak / MIB:.0f} of "
+        f"{plan.worker_bytes / MIB:.0f}"
+    )
+    shutil.rmtree(tmp_path)
+    assert pool_rows == (num_rows * 99 // 100 if votes else num_rows)
+    assert idle <= plan.idle_bytes
+    assert peak <= plan.worker_bytes
 
 
 def watch(dask_worker: Any) -> dict[str, Any]:

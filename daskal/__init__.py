@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from daskal import demo as demo
     from daskal import multiannotator as multiannotator
+    from daskal.api.aggregation import Aggregate as Aggregate
+    from daskal.api.aggregation import aggregate as aggregate
     from daskal.api.estimation import estimate as estimate
     from daskal.api.export import export_batch as export_batch
     from daskal.api.export import read_batch as read_batch
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; a module is imported when its name is first used.
 _HOMES = {
+    "Aggregate": "api.aggregation",
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "method.estimate",
@@ -39,6 +42,7 @@ _HOMES = {
     "Progress": "engine.progress",
     "Run": "runs.result",
     "__version__": "version",
+    "aggregate": "api.aggregation",
     "annotator_stats": "api.quality",
     "detailed_quality": "api.quality",
     "estimate": "api.estimation",

@@ -58,6 +58,27 @@ class AnnotatorStatistics(Merging):
 
 
 @dataclass(frozen=True)
+class GoldCounts(Merging):
+    """How votes and consensus stand to known classes, over rows with votes.
+
+    Attributes
+    ----------
+    votes, right : (m,) int64
+        Votes of each annotator on such rows, and those for the known class.
+    examples, consensus_right : int
+        Such rows, and those whose consensus is the known class.
+    model_right : int or None
+        Those whose known class is the model's most probable one, None without a model.
+    """
+
+    votes: Ints
+    right: Ints
+    examples: int
+    consensus_right: int
+    model_right: int | None = None
+
+
+@dataclass(frozen=True)
 class ConfidenceSums(Merging):
     """Posterior of the consensus labels and of the votes, by class.
 
@@ -195,6 +216,8 @@ class LabeledTally(Merging):
     classes : Cells
         By ``given * num_classes + consensus``: votes for a class in rows of a consensus label.
     annotators : AnnotatorStatistics
+    gold : GoldCounts, optional
+        Where some classes are known.
     """
 
     scores: PoolTally
@@ -202,6 +225,7 @@ class LabeledTally(Merging):
     quality: Ints
     classes: Cells
     annotators: AnnotatorStatistics
+    gold: GoldCounts | None = None
 
     @classmethod
     def zero(cls, size: int, num_annotators: int) -> LabeledTally:

@@ -15,17 +15,26 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import StorageError
-from daskal.method import findings, merging, states, tallies, temperature
+from daskal.method import expectation, findings, merging, states, tallies, temperature
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.tallies import LabeledTally
 from daskal.runs.store import RECORDS, Claim
-from daskal.storage.objects import get_bytes, join_key, list_keys, put_bytes, remove_key
+from daskal.storage.objects import (
+    get_bytes,
+    join_key,
+    list_keys,
+    put_bytes,
+    remove,
+    remove_key,
+)
 from daskal.storage.redaction import explain, redacted
 from daskal.text import listed
 
 KINDS = {
     kind.__name__: kind
     for kind in (
+        expectation.ExpectationSums,
+        expectation.VoteCounts,
         temperature.LossSums,
         findings.Finding,
         findings.Findings,
@@ -35,6 +44,7 @@ KINDS = {
         merging.Cells,
         merging.FixedSums,
         tallies.AnnotatorStatistics,
+        tallies.GoldCounts,
         tallies.LabeledTally,
         tallies.PoolTally,
         tallies.Smallest,
@@ -152,6 +162,10 @@ class Records:
     def forget(self, block: int) -> None:
         """Mark a block as unfinished."""
         remove_key(self.store, self.key(block))
+
+    def clear(self) -> None:
+        """Remove the records of all blocks."""
+        remove(self.store, self.prefix)
 
     def finished(self) -> frozenset[int]:
         """Return the blocks that have a record."""

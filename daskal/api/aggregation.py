@@ -30,6 +30,7 @@ from daskal.method.expectation import (
     maximise,
     state_bytes,
 )
+from daskal.method.values import Floats
 from daskal.names.columns import names_of_classes
 from daskal.options import ON_INVALID, Storage, check_choice, check_size, is_number, is_whole
 from daskal.text import format_bytes, parse_memory
@@ -128,6 +129,7 @@ class Weighed(NamedTuple):
 
     given: VotesData
     parameters: kernels.LogParameters
+    accuracy: Floats  # (m,) of the annotators of the votes
 
 
 def weigh(
@@ -150,7 +152,8 @@ def weigh_data(given: VotesData, aggregate: VoteModel) -> Weighed:
     parameters = aggregate.parameters
     if places is not None:
         parameters = parameters.of_annotators(np.array(places, dtype=np.int64))
-    return Weighed(given, kernels.log_parameters(aggregate.method, parameters))
+    logs = kernels.log_parameters(aggregate.method, parameters)
+    return Weighed(given, logs, parameters.accuracy)
 
 
 # --- making one -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.api import frames
+from daskal.api.votes_alone import is_alone, votes_annotators, votes_quality
 from daskal.engine import reduction
 from daskal.engine.graph import as_frame
 from daskal.inputs.data import (
@@ -19,6 +20,7 @@ from daskal.inputs.data import (
 from daskal.inputs.ids import RowIds
 from daskal.inputs.matching import check_labeled_fits, match_annotators
 from daskal.kernels.quality import answer_block
+from daskal.method.aggregates import VoteModel
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
 from daskal.method.findings import raise_invalid
@@ -64,7 +66,7 @@ def inquire(
 def label_quality(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate,
+    estimate: Estimate | VoteModel,
     *,
     method: str = "self_confidence",
     on_invalid: str = "raise",
@@ -80,8 +82,9 @@ def label_quality(
     ----------
     labels : array_like of shape (N, M)
         As for :func:`daskal.estimate`.
-    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
-    estimate : Estimate
+    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K), or None
+        None with an aggregate: the posterior is then the aggregate's.
+    estimate : Estimate or Aggregate
         It decides ``consensus_method`` and ``quality_method``. Made with ``temperature=None``, it
         takes probabilities as they are, as CROWDLAB's paper does.
     method : {"self_confidence", "normalized_margin", "confidence_weighted_entropy"}
@@ -119,6 +122,9 @@ def label_quality(
     >>> quality["annotator_agreement"].tolist()
     [1.0, 1.0, 0.5, 1.0]
     """
+    if is_alone(pred_probs, estimate):
+        return votes_quality(labels, estimate, method, on_invalid, storage_options)
+    assert isinstance(estimate, Estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(method), on_invalid, storage_options)
     return lazy_quality(inquiry)
 
@@ -218,8 +224,9 @@ def detailed_quality(
 def annotator_stats(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate,
+    estimate: Estimate | VoteModel,
     *,
+    gold: Any = None,
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> pd.DataFrame:
@@ -260,6 +267,9 @@ def annotator_stats(
     >>> stats["num_examples_labeled"].to_dict()
     {1: 3, 0: 3, 2: 2}
     """
+    if is_alone(pred_probs, estimate):
+        return votes_annotators(labels, estimate, gold, on_invalid, storage_options)
+    assert isinstance(estimate, Estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(), on_invalid, storage_options)
     # Faults of all blocks are merged before they are raised.
     inquiry = replace(inquiry, question=inquiry.question._replace(on_invalid="nan"))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from daskal.runs.plan import plan as plan
     from daskal.runs.result import Run as Run
     from daskal.runs.run import run as run
+    from daskal.runs.votes import run_aggregate as run_aggregate
     from daskal.version import __version__ as __version__
 
 # Where each public name lives; a module is imported when its name is first used.
@@ -53,6 +54,7 @@ _HOMES = {
     "plan": "runs.plan",
     "read_batch": "api.export",
     "run": "runs.run",
+    "run_aggregate": "runs.votes",
     "score_labeled": "api.scoring",
     "score_unlabeled": "api.scoring",
 }

@@ -117,7 +117,6 @@ class Following:
         kept = None if self.records is None else self.records(stage)
         return reduction.reduce_blocks(blocks, stage, function, self.progress, kept, **options)
 
-
     def reduce_once(
         self, stage: str, blocks: RowBlocks, function: Callable[..., Any], **options: Any
     ) -> Any:

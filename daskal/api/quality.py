@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.api import frames
-from daskal.api.votes_alone import is_alone, votes_annotators, votes_quality
+from daskal.api.votes_alone import only_votes, votes_annotators, votes_quality
 from daskal.engine import reduction
 from daskal.engine.graph import as_frame
 from daskal.inputs.data import (
@@ -122,8 +122,9 @@ def label_quality(
     >>> quality["annotator_agreement"].tolist()
     [1.0, 1.0, 0.5, 1.0]
     """
-    if is_alone(pred_probs, estimate):
-        return votes_quality(labels, estimate, method, on_invalid, storage_options)
+    aggregate = only_votes(pred_probs, estimate)
+    if aggregate is not None:
+        return votes_quality(labels, aggregate, method, on_invalid, storage_options)
     assert isinstance(estimate, Estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(method), on_invalid, storage_options)
     return lazy_quality(inquiry)
@@ -267,8 +268,9 @@ def annotator_stats(
     >>> stats["num_examples_labeled"].to_dict()
     {1: 3, 0: 3, 2: 2}
     """
-    if is_alone(pred_probs, estimate):
-        return votes_annotators(labels, estimate, gold, on_invalid, storage_options)
+    aggregate = only_votes(pred_probs, estimate)
+    if aggregate is not None:
+        return votes_annotators(labels, aggregate, gold, on_invalid, storage_options)
     assert isinstance(estimate, Estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(), on_invalid, storage_options)
     # Faults of all blocks are merged before they are raised.

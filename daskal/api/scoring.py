@@ -7,7 +7,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from daskal.api.votes_alone import is_alone, score_votes
+from daskal.api.votes_alone import only_votes, score_votes
 from daskal.engine.graph import as_array
 from daskal.inputs.data import (
     LabeledData,
@@ -75,8 +75,9 @@ def score_labeled(
     2
     """
     check_choice("on_invalid", on_invalid, ON_INVALID)
-    if is_alone(pred_probs, estimate):
-        return score_votes(labels, estimate, on_invalid, storage_options)
+    aggregate = only_votes(pred_probs, estimate)
+    if aggregate is not None:
+        return score_votes(labels, aggregate, on_invalid, storage_options)
     assert isinstance(estimate, Estimate)
     given = open_labeled(labels, pred_probs, storage_options)
     check_labeled_fits(estimate, given.probs, given.classes)

@@ -23,26 +23,26 @@ from daskal.method.values import Block, quality_meta
 from daskal.options import SCORE_METHODS, Storage, check_choice, shown
 
 
-def is_alone(pred_probs: Any, estimate: Any) -> bool:
-    """Return whether votes are alone: no probabilities, and an aggregate as the estimate.
+def only_votes(pred_probs: Any, estimate: Any) -> VoteModel | None:
+    """Return the aggregate where votes are alone, without probabilities, else None.
 
     Raises
     ------
     InputError, EstimateError
         If one of the two is missing.
     """
-    is_aggregate = isinstance(estimate, VoteModel)
-    if pred_probs is None and not is_aggregate:
+    aggregate = estimate if isinstance(estimate, VoteModel) else None
+    if pred_probs is None and aggregate is None:
         raise EstimateError(
             "estimate: expected a daskal.Aggregate, as there are no pred_probs, got "
             f"{shown(type(estimate).__name__)}. Make one with daskal.aggregate, or pass pred_probs."
         )
-    if pred_probs is not None and is_aggregate:
+    if pred_probs is not None and aggregate is not None:
         raise InputError(
             "pred_probs: expected None beside a daskal.Aggregate, which knows no model, got "
             "probabilities. Make an estimate with daskal.estimate to use them."
         )
-    return is_aggregate
+    return aggregate
 
 
 def score_votes(

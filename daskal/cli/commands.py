@@ -12,6 +12,7 @@ import click
 
 import daskal
 from daskal.cli import console
+from daskal.cli.aggregating import aggregate
 from daskal.cli.options import (
     batch_size_option,
     check_inputs,
@@ -345,5 +346,6 @@ def import_votes(
     console.show_import(console.open_console(), made)
 
 
+main.add_command(aggregate)
 main.add_command(batch)
 main.add_command(report)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STAGES = {
     "votes": "pass 1: votes",
+    "majority": "shares of votes",
     "temperature": "pass 1: temperature",
     "ties": "pass 1: ties",
     "consensus": "pass 1: consensus",
@@ -209,7 +210,7 @@ def show_run(output: Console, run: Run, *, accuracies: Any | None = None) -> Non
 
     ``accuracies`` are the annotators' true ones, where they are known.
     """
-    if run.estimate is not None:
+    if run.estimate is not None or run.aggregate is not None:
         show_estimate(output, run)
     if run.annotator_stats is not None:
         show_annotators(output, run, accuracies)
@@ -230,12 +231,12 @@ def show_estimate(output: Console, run: Run) -> None:
     """Print the estimate in a few lines."""
     from rich.markup import escape
 
-    assert run.estimate is not None
+    known: Any = run.aggregate if run.estimate is None else run.estimate
     table = make_table("", "", left=("",))
     table.box, table.show_header = None, False
-    for name, value in run.estimate.summary():
+    for name, value in known.summary():
         table.add_row(name, escape(value))
-    print_section(output, "Estimate", table)
+    print_section(output, "Estimate" if run.aggregate is None else "Aggregate", table)
     output.print()
 
 
@@ -245,9 +246,10 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
 
     stats, estimate = run.annotator_stats, run.estimate
     assert stats is not None
-    assert estimate is not None
-    weights = estimate.annotator_weight
-    columns = ["annotator", "quality", "weight", "agreement", "worst class", "labels"]
+    weights = None if estimate is None else estimate.annotator_weight
+    columns = ["annotator", "quality", "agreement", "worst class", "labels"]
+    if weights is not None:
+        columns.insert(2, "weight")
     if accuracies is not None:
         columns.append("truly right")
     table = make_table(*columns)
@@ -262,11 +264,12 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
         cells = [
             escape(str(name)),
             f"{row['annotator_quality']:.3f}",
-            f"{weights[name]:.3f}",
             f"{row['agreement_with_consensus']:.3f}",
             str(row["worst_class"]),
             f"{int(row['num_examples_labeled']):,}",
         ]
+        if weights is not None:
+            cells.insert(2, f"{weights[name]:.3f}")
         if accuracies is not None:
             cells.append(f"{accuracies[int(name)]:.3f}")
         table.add_row(*cells, end_section=cut and place == SHOWN_ANNOTATORS)

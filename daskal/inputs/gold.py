@@ -49,9 +49,7 @@ def open_gold(given: Any, labels: Labels, storage_options: Storage) -> Source:
         return table_source(given, labels)
     opened = open_argument(NAME, given, storage_options)
     if len(opened.array.shape) != 1:
-        raise InputError(
-            f"{NAME}: expected shape (N,), got {tuple(opened.array.shape)}. {ADVICE}"
-        )
+        raise InputError(f"{NAME}: expected shape (N,), got {tuple(opened.array.shape)}. {ADVICE}")
     source = make_source(NAME, opened.array, row_axis=0)
     check_numeric(NAME, source, "fiub")
     if source.num_rows != labels.num_rows:
@@ -122,8 +120,8 @@ def rows_of_tasks(tasks: pd.Index, labels: Labels) -> NDArray[np.int64]:
         unknown = tasks[rows < 0]
     if len(unknown):
         raise InputError(
-            f"{NAME}: expected tasks of labels, got {len(unknown):,} of {len(tasks):,} that it does "
-            f"not have: {listed(unknown)}. Leave them out, or correct their ids."
+            f"{NAME}: expected tasks of labels, got {len(unknown):,} of {len(tasks):,} that it "
+            f"does not have: {listed(unknown)}. Leave them out, or correct their ids."
         )
     return rows
 
@@ -157,9 +155,7 @@ def codes_of(labels: pd.Series[Any], class_names: tuple[str, ...] | None) -> NDA
     return codes.astype(np.float64)
 
 
-def known_rows_source(
-    rows: NDArray[np.int64], codes: NDArray[np.float64], num_rows: int
-) -> Source:
+def known_rows_source(rows: NDArray[np.int64], codes: NDArray[np.float64], num_rows: int) -> Source:
     """Return the source of the codes of some rows, ascending; each task is handed its own."""
     return Source(
         name=NAME,

@@ -15,7 +15,7 @@ from daskal.inputs.compressed_rows import Rows, mean_row_bytes
 from daskal.inputs.gold import open_gold
 from daskal.inputs.ids import take_ids
 from daskal.inputs.labels import Labels, open_labels
-from daskal.inputs.readers import MISSING_CODE, GivenRowsReader
+from daskal.inputs.readers import GivenRowsReader, plain_block
 from daskal.inputs.sources import Source
 from daskal.inputs.sparse import cut_rows_of
 from daskal.method.aggregates import VoteModel
@@ -85,8 +85,7 @@ def compressed(source: Source) -> Source:
 def compress_matrix(matrix: NDArray[Any]) -> Rows:
     """Return the labels of a matrix that are not missing, in their own dtype."""
     if isinstance(matrix, np.ma.MaskedArray):
-        filler = MISSING_CODE if matrix.dtype.kind == "i" else np.nan
-        matrix = (matrix if matrix.dtype.kind in "if" else matrix.astype(float)).filled(filler)
+        matrix = plain_block("labels", matrix)
     num_rows, num_annotators = matrix.shape
     step = max(PART // max(num_annotators, 1), 1)
     counts: list[NDArray[Any]] = [np.zeros(1, dtype=np.int64)]

@@ -6,7 +6,7 @@ Axes: n rows, m annotators, k classes, v votes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def gold_of(block: Block, tile: VoteTile) -> Ints:
     """Return the known classes of a tile's rows, (n,), ``UNKNOWN`` where there is none."""
     if not block.probs:
         return np.full(len(tile), UNKNOWN)
-    part = block.probs[0][tile.start : tile.start + len(tile)]
+    part: NDArray[Any] = block.probs[0][tile.start : tile.start + len(tile)]
     known = part >= 0  # False for NaN too
     return np.where(known, part, UNKNOWN).astype(np.int64)
 

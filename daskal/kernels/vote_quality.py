@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels import second_pass
-from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.confidence import score_labels
 from daskal.kernels.expectation import (
     LogParameters,
@@ -86,7 +86,7 @@ def take_labels(
         tied = 0
         for k in range(len(row)):
             tied += row[k] >= least
-        chosen = 0
+        chosen: Whole = np.int64(0)
         if tied > 1:
             mixed = mix(mix(seed, np.uint64(0)), np.uint64(first_row + i))
             chosen = np.int64(mixed % np.uint64(tied))

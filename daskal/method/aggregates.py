@@ -206,9 +206,7 @@ def check(content: Plain) -> None:
     schema.check_names(content, len(votes), len(prior))
 
 
-AGGREGATE = schema.Kind(
-    "daskal.Aggregate/1", "an aggregate", "Aggregate", "aggregate again", check
-)
+AGGREGATE = schema.Kind("daskal.Aggregate/1", "an aggregate", "Aggregate", "aggregate again", check)
 
 
 # --- flags ------------------------------------------------------------------------------------
@@ -241,8 +239,7 @@ def aggregate_flags(
         flags.append(f"all votes are for one class, {called[voted[0]]}: there is nothing to learn")
     elif absent:
         flags.append(
-            f"{len(absent):,} class(es) have no vote at all: "
-            f"{listed(absent, most=FIRST_CLASSES)}"
+            f"{len(absent):,} class(es) have no vote at all: {listed(absent, most=FIRST_CLASSES)}"
         )
     single = counts.num_labeled - counts.num_multiple
     if counts.num_multiple == 0:

@@ -80,7 +80,7 @@ def vote_table(
 ) -> pd.DataFrame:
     """Return one row per annotator with labels, from votes alone, the worst first.
 
-    ``accuracy`` is how often each annotator is right by the aggregate.
+    ``accuracy`` is how often each annotator is right, by the aggregate.
     """
     table = pd.DataFrame(
         {

@@ -129,7 +129,7 @@ class Parameters(NamedTuple):
 
     prior: Floats  # (k,)
     confusion: Floats | None  # (m, k, k): annotator, true class, class given; None with one coin
-    accuracy: Floats  # (m,), NaN for an annotator without votes
+    accuracy: Floats  # (m,) mean posterior of the classes given, NaN without votes
 
     def of_annotators(self, places: Ints) -> Parameters:
         """Return the parameters of other annotators, by their places; -1 gets the mean."""
@@ -159,8 +159,12 @@ def maximise(sums: ExpectationSums, units: Units, votes: Ints) -> Parameters:
         with np.errstate(invalid="ignore"):
             # Rounded sums may be a little above their votes.
             return Parameters(prior, None, np.minimum(masses / votes, 1.0))
-    confusion = confusion_of(masses)
-    return Parameters(prior, confusion, expected_accuracy(prior, confusion, votes))
+    right = np.zeros(len(masses))
+    # One after the other, for NumPy's sums go in an order that depends on the processor.
+    for label in range(len(prior)):
+        right += masses[:, label, label]
+    with np.errstate(invalid="ignore"):
+        return Parameters(prior, confusion_of(masses), np.minimum(right / votes, 1.0))
 
 
 def confusion_of(masses: Floats) -> Floats:
@@ -169,23 +173,14 @@ def confusion_of(masses: Floats) -> Floats:
     A class that an annotator never gave has probability 0. Where an annotator has met no example of
     a class, all classes that it gave are alike.
     """
-    given = (masses > 0).any(axis=2)
+    given = masses.max(axis=2) > 0
     masses = np.where(given[:, :, np.newaxis], np.maximum(masses, FLOOR), 0.0)
     total = np.zeros_like(masses[:, 0])
-    # One after the other, for NumPy's sums go in an order that depends on the processor.
     for label in range(masses.shape[1]):
         total += masses[:, label]
     with np.errstate(invalid="ignore"):
         shares = masses / total[:, np.newaxis]
     return np.ascontiguousarray(np.nan_to_num(shares, nan=0.0).transpose(0, 2, 1))
-
-
-def expected_accuracy(prior: Floats, confusion: Floats, votes: Ints) -> Floats:
-    """Return how often each annotator is right, ``sum_k p_k pi_jkk``; NaN without votes."""
-    accuracy = np.zeros(len(confusion))
-    for true in range(len(prior)):
-        accuracy += prior[true] * confusion[:, true, true]
-    return np.where(votes > 0, np.minimum(accuracy, 1.0), np.nan)
 
 
 def is_converged(before: int | None, now: int, num_votes: int, tolerance: float, bits: int) -> bool:

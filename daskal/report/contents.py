@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
 from daskal.report.charts import Counts
 
@@ -34,6 +35,12 @@ class Contents:
     classes: pd.DataFrame | None
     histograms: Mapping[str, Counts]
     batch: pd.DataFrame
+    aggregate: VoteModel | None = None
+
+    @property
+    def known(self) -> Estimate | VoteModel | None:
+        """The estimate, or the aggregate of votes without a model."""
+        return self.aggregate if self.estimate is None else self.estimate
 
     @property
     def num_labeled(self) -> int:
@@ -52,7 +59,7 @@ class Contents:
 
     def class_name(self, code: int) -> str:
         """Return the name of a class."""
-        names = None if self.estimate is None else self.estimate.class_names
+        names = None if self.known is None else self.known.class_names
         return str(code) if names is None else f"{code} {names[code]}"
 
 

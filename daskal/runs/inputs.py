@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -23,6 +23,20 @@ from daskal.names.naming import check_names
 from daskal.options import Storage
 from daskal.runs.store import Section
 from daskal.storage.redaction import redacted
+
+
+class Given(Protocol):
+    """The inputs of a run, with a model or without."""
+
+    @property
+    def ids(self) -> Mapping[str, RowIds]:
+        """The ids of the rows of each section, where they are known."""
+
+    def sections(self) -> list[Section]:
+        """Return the sections of the store."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the inputs."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import dask.array as da
 import pandas as pd
 
 from daskal.api import selection
+from daskal.api.aggregation import Aggregate
 from daskal.api.frames import named
 from daskal.errors import StorageError, UnfinishedStoreError
-from daskal.method.annotators import ANNOTATOR_COLUMNS
+from daskal.method.annotators import ANNOTATOR_COLUMNS, GOLD_COLUMNS
 from daskal.method.estimate import Estimate
 from daskal.report.contents import Contents
 from daskal.report.page import Page, make_page
@@ -42,10 +43,13 @@ def read_contents(path: str, root: Any) -> Contents:
     histograms = tables.read_table(root, "histograms")
     assert histograms is not None
     estimate = None if text is None else Estimate.from_json(text)
+    text = store.read_aggregate(root)
+    aggregate = None if text is None else Aggregate.from_json(text)
+    known = aggregate if estimate is None else estimate
     classes = tables.read_table(root, "classes", ("given", "consensus", "num_votes"))
-    if classes is not None and estimate is not None:
+    if classes is not None and known is not None:
         codes = classes[["given", "consensus"]].to_numpy()
-        if not ((codes >= 0) & (codes < estimate.num_classes)).all():
+        if not ((codes >= 0) & (codes < known.num_classes)).all():
             raise StorageError(
                 f"the table 'classes' in {path!r} is damaged: it names classes there are not.",
                 advice="Run it again with {overwrite=True}.",
@@ -58,6 +62,7 @@ def read_contents(path: str, root: Any) -> Contents:
         classes=classes,
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
+        aggregate=aggregate,
     )
 
 
@@ -70,7 +75,9 @@ class Run(Summarized):
     path : str
         Where the store is.
     estimate : Estimate or None
-        None where a pool was scored without one.
+        None where a pool was scored without one, or votes without a model.
+    aggregate : Aggregate or None
+        Of votes without a model.
     scores, pool : dask.array.Array of shape (N,) and (U,), float64, or None
         ActiveLab scores of the labeled examples and of the pool.
     annotator_stats : pandas.DataFrame or None
@@ -153,6 +160,18 @@ class Run(Summarized):
         return [(block * step, min((block + 1) * step, num_rows)) for block in blocks]
 
     @cached_property
+    def aggregate(self) -> Aggregate | None:
+        """The aggregate of votes without a model."""
+        text = store.read_aggregate(self.root)
+        return None if text is None else Aggregate.from_json(text)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes, where they have any."""
+        known = self.aggregate if self.estimate is None else self.estimate
+        return None if known is None else known.class_names
+
+    @cached_property
     def estimate(self) -> Estimate | None:
         """The estimate the scores were made with."""
         text = store.read_estimate(self.root)
@@ -179,6 +198,9 @@ class Run(Summarized):
             lines.append(("next batch", f"{len(self.batch):,} ({parts})"))
             invalid = self.attrs["num_invalid_rows"]
             lines += [("rows at fault", f"{invalid:,}")] if invalid else []
+        if self.aggregate is not None:
+            left_out = ("examples", "note")
+            lines += [line for line in self.aggregate.summary() if line[0] not in left_out]
         if self.estimate is not None:
             wanted = (
                 "annotators, classes",
@@ -217,9 +239,11 @@ class Run(Summarized):
         table = tables.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
         if table is None:
             return None
-        table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
-        names = None if self.estimate is None else self.estimate.class_names
-        table = table.assign(worst_class=named(table["worst_class"].to_numpy(), names))
+        table = table.set_index("annotator").rename_axis(None)
+        gold = [name for name in GOLD_COLUMNS if name in table]
+        table = table[[*ANNOTATOR_COLUMNS, *gold]]
+        worst = named(table["worst_class"].to_numpy(), self.class_names)
+        table = table.assign(worst_class=worst)
         return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 
     @cached_property

@@ -16,7 +16,7 @@ from daskal.method.estimate import Estimate
 from daskal.method.tallies import LabeledTally, PoolTally
 from daskal.options import Options, Storage, check_options, check_size
 from daskal.runs import plan, store
-from daskal.runs.inputs import RunInputs, describe_input
+from daskal.runs.inputs import Given, RunInputs, describe_input
 from daskal.runs.passes import Passes, report_findings
 from daskal.runs.result import Run
 from daskal.runs.store import Claim
@@ -171,7 +171,7 @@ def run(
 
 
 def describe_run(
-    given: RunInputs,
+    given: Given,
     arguments: Mapping[str, Any],
     options: Mapping[str, Any],
     estimate: Estimate | None,
@@ -223,7 +223,7 @@ def refuse_other_version(path: str, found: Mapping[str, Any]) -> None:
 
 def begin(
     path: str,
-    given: RunInputs,
+    given: Given,
     attrs: Mapping[str, Any],
     overwrite: bool,
     resume: bool,

@@ -13,13 +13,14 @@ from daskal.inputs.data import annotator_index
 from daskal.inputs.ids import StorableIds, StoredIds, from_texts
 from daskal.inputs.labels import Labels
 from daskal.inputs.matching import find_annotators
-from daskal.method.annotators import annotator_table
+from daskal.method.aggregates import VoteModel
+from daskal.method.annotators import annotator_table, vote_table
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
 from daskal.method.values import Floats
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
-from daskal.runs.inputs import RunInputs
+from daskal.runs.inputs import Given, RunInputs
 from daskal.storage.stores import update_attributes
 from daskal.storage.tables import member, read_table, write_column, write_table
 
@@ -76,7 +77,7 @@ def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
     return from_texts(values, known.kind)
 
 
-def write_ids(root: Any, given: RunInputs) -> None:
+def write_ids(root: Any, given: Given) -> None:
     """Store the examples' known ids, and the kind of value that their texts stand for."""
     for section, ids in given.ids.items():
         storable = StorableIds(ids)
@@ -124,13 +125,44 @@ def write_tables(
         assert given.labeled is not None
         columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
         write_table(root, "annotators", columns, "annotator")
-        given_class, consensus = np.divmod(labeled.classes.keys, estimate.num_classes)
-        write_table(
-            root,
-            "classes",
-            {"given": given_class, "consensus": consensus, "num_votes": labeled.classes.counts[0]},
-            "cell",
-        )
+        write_classes(root, labeled, estimate.num_classes)
+    write_histograms(root, labeled, unlabeled)
+    write_smallest(root, labeled, unlabeled, batch_size)
+
+
+def write_votes_tables(
+    root: Any,
+    labels: Labels,
+    aggregate: VoteModel,
+    accuracy: Floats,
+    tally: LabeledTally,
+    batch_size: int,
+) -> None:
+    """Write annotators, histograms and the next batch of votes without a model."""
+    if aggregate.class_names is not None:
+        column = root["labeled/consensus_label"]
+        update_attributes(column, {"classes": list(aggregate.class_names)})
+    columns = pd.RangeIndex(labels.num_annotators)
+    table = vote_table(
+        tally.annotators, accuracy, aggregate.num_classes, columns, tally.gold
+    ).sort_index()
+    ids = annotator_index(labels, aggregate.annotator_ids).take(table.index.to_numpy())
+    values = {str(name): table[name].to_numpy() for name in table}
+    write_table(root, "annotators", {"annotator": ids.to_numpy(), **values}, "annotator")
+    write_classes(root, tally, aggregate.num_classes)
+    write_histograms(root, tally, None)
+    write_smallest(root, tally, None, batch_size)
+
+
+def write_classes(root: Any, tally: LabeledTally, num_classes: int) -> None:
+    """Write the votes by the class given and the consensus."""
+    given, consensus = np.divmod(tally.classes.keys, num_classes)
+    columns = {"given": given, "consensus": consensus, "num_votes": tally.classes.counts[0]}
+    write_table(root, "classes", columns, "cell")
+
+
+def write_histograms(root: Any, labeled: LabeledTally | None, unlabeled: PoolTally | None) -> None:
+    """Write the histograms of scores and of consensus quality."""
     histograms = {}
     if labeled is not None:
         histograms["labeled_score"] = labeled.scores.histogram
@@ -138,6 +170,12 @@ def write_tables(
     if unlabeled is not None:
         histograms["unlabeled_score"] = unlabeled.histogram
     write_table(root, "histograms", histograms, "bin")
+
+
+def write_smallest(
+    root: Any, labeled: LabeledTally | None, unlabeled: PoolTally | None, batch_size: int
+) -> None:
+    """Write the next batch."""
     batch = selection.rank(
         batch_size,
         None if labeled is None else labeled.scores.smallest,

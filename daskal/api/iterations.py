@@ -119,7 +119,7 @@ def count_data(
     known = options.num_classes if names is None else len(names)
 
     def count(stage: str, num_classes: int | None) -> VoteCounts:
-        counts: VoteCounts = following.reduce(
+        counts: VoteCounts = following.reduce_once(
             stage,
             given.blocks,
             kernels.count_votes,

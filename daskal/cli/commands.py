@@ -12,7 +12,7 @@ import click
 
 import daskal
 from daskal.cli import console
-from daskal.cli.aggregating import aggregate
+from daskal.cli.aggregating import aggregate, gold_option
 from daskal.cli.options import (
     batch_size_option,
     check_inputs,
@@ -191,6 +191,7 @@ def demo(
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
 @click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples, a Zarr array.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool, a Zarr array.")
+@gold_option
 @storage_option
 @reports_errors
 def score(
@@ -210,6 +211,7 @@ def score(
     resume: bool,
     labeled_ids: str | None,
     unlabeled_ids: str | None,
+    gold: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -233,6 +235,7 @@ def score(
             convention=convention,
             labeled_ids=labeled_ids,
             unlabeled_ids=unlabeled_ids,
+            gold=gold,
             on_invalid=on_invalid,
             overwrite=overwrite,
             resume=resume,

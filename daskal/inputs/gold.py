@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from daskal.errors import InputError, MissingColumnError
 from daskal.inputs.arguments import check_numeric, open_argument
+from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.fingerprint import memory_identity
 from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import Labels
@@ -63,6 +64,11 @@ def open_gold(given: Any, labels: Labels, storage_options: Storage) -> Source:
         movable=source.kind == "memory",
     )
     return source if rows.order is None else take_rows(source, rows.order)
+
+
+def with_gold(blocks: RowBlocks, gold: Source) -> RowBlocks:
+    """Return blocks whose last array are the known classes."""
+    return replace(blocks, sources=(*blocks.sources, gold))
 
 
 def is_by_task(series: pd.Series[Any], labels: Labels) -> bool:

@@ -6,12 +6,13 @@ Axes: n rows, m annotators, k classes, v votes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.gold import UNKNOWN, gold_of
 from daskal.kernels.logs import exp2, log2
 from daskal.kernels.vote_tiles import VoteTile, vote_tiles
 from daskal.method.expectation import (
@@ -28,8 +29,6 @@ from daskal.method.values import Block, Floats, Ints
 
 # More classes than anyone has: a label beyond is a code that stands for something else.
 MOST_CLASSES = 2**15
-# No known class.
-UNKNOWN = -1
 
 
 # --- counts -----------------------------------------------------------------------------------
@@ -39,7 +38,7 @@ def count_votes(block: Block, *, num_annotators: int, num_classes: int | None) -
     """Return the counts of a block; without a number of classes, of all that occur."""
     most = MOST_CLASSES if num_classes is None else num_classes
     votes, classes = np.zeros(num_annotators, dtype=np.int64), np.zeros(most, dtype=np.int64)
-    gold_counts = np.zeros(most + 1, dtype=np.int64)
+    gold_counts = np.zeros(most, dtype=np.int64)
     num_rows = num_labeled = num_multiple = 0
     findings = Findings()
     for tile in vote_tiles(block, most):
@@ -49,8 +48,9 @@ def count_votes(block: Block, *, num_annotators: int, num_classes: int | None) -
         num_labeled += int(np.count_nonzero(num))
         num_multiple += int(np.count_nonzero(num > 1))
         findings = findings.merge(tile.findings)
-        known = gold_of(block, tile)
-        gold_counts += np.bincount(np.minimum(known[known >= 0], most), minlength=most + 1)
+        known, faults = gold_of(block, tile, most)
+        gold_counts += np.bincount(known[known >= 0], minlength=most)
+        findings = findings.merge(faults)
     return VoteCounts(
         num_examples=num_rows,
         num_labeled=num_labeled,
@@ -76,15 +76,6 @@ def add_counts(
     for v in range(len(classes)):
         votes[annotators[v]] += 1
         class_counts[classes[v]] += 1
-
-
-def gold_of(block: Block, tile: VoteTile) -> Ints:
-    """Return the known classes of a tile's rows, (n,), ``UNKNOWN`` where there is none."""
-    if not block.probs:
-        return np.full(len(tile), UNKNOWN)
-    part: NDArray[Any] = block.probs[0][tile.start : tile.start + len(tile)]
-    known = part >= 0  # False for NaN too
-    return np.where(known, part, UNKNOWN).astype(np.int64)
 
 
 # --- parameters -------------------------------------------------------------------------------
@@ -283,7 +274,7 @@ def expectation(
     cells = np.zeros(shape, dtype=np.int64)
     num_rows, likelihood = 0, 0
     for tile in vote_tiles(block, num_classes):
-        gold = gold_of(block, tile) if use_gold else None
+        gold = gold_of(block, tile, num_classes).classes if use_gold else None
         found = posterior_of(tile, parameters, num_classes, gold)
         add_rows(tile.offsets, read_only(found.shares), 2.0**units.prior, prior)
         votes = tile.offsets, tile.annotators, tile.classes

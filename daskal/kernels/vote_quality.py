@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from daskal.kernels import second_pass
 from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.confidence import score_labels
-from daskal.kernels.expectation import (
-    LogParameters,
-    gold_of,
-    tiles_with_posterior,
-)
+from daskal.kernels.expectation import LogParameters, tiles_with_posterior
+from daskal.kernels.gold import GoldTally, gold_of
 from daskal.kernels.vote_tiles import VoteTile
 from daskal.method.expectation import JudgedVotes
 from daskal.method.findings import Findings
 from daskal.method.merging import LIMB_BITS, QUALITY_BITS, Cells, FixedSums, merge_in_pairs
-from daskal.method.tallies import AnnotatorStatistics, GoldCounts, LabeledTally
+from daskal.method.tallies import AnnotatorStatistics, LabeledTally
 from daskal.method.values import LABELED_COLUMNS, Block, Columns, Floats, Ints
 
 # Shares within so much of the largest are tied with it, so that no last bit decides.
@@ -184,7 +181,8 @@ def votes_columns(
             write_rows(columns, judged, (quality, judged.labels, quality, judged.agreement, num))
             counts.add(judged)
             if gold is not None:
-                gold.add(judged.tile, gold_of(block, judged.tile), judged.labels)
+                known = gold_of(block, judged.tile, parameters.num_classes)
+                gold.add(judged.tile, known.classes, judged.labels)
             yield tally_of(judged, block.first_row, size, num_annotators)
 
     tally = merge_in_pairs(tallies(), LabeledTally.zero(size, num_annotators))
@@ -307,53 +305,9 @@ def judge_annotators(block: Block, *, parameters: LogParameters, seed: int) -> J
     for judged in judge_tiles(block, parameters, seed, "nan"):
         counts.add(judged)
         if gold is not None:
-            gold.add(judged.tile, gold_of(block, judged.tile), judged.labels)
+            rows = gold_of(block, judged.tile, parameters.num_classes)
+            gold.add(judged.tile, rows.classes, judged.labels)
+            findings = findings.merge(rows.findings)
         findings = findings.merge(judged.tile.findings)
     known = None if gold is None else gold.counts()
     return JudgedVotes(counts.statistics(), known, findings)
-
-
-# --- known classes ----------------------------------------------------------------------------
-
-
-class GoldTally:
-    """How votes and consensus stand to known classes, tile by tile."""
-
-    def __init__(self, num_annotators: int) -> None:
-        """Begin with no rows."""
-        self.by_annotator = np.zeros((num_annotators, 2), dtype=np.int64)
-        self.rows = np.zeros(2, dtype=np.int64)
-
-    def add(self, tile: VoteTile, known: Ints, labels: Ints) -> None:
-        """Count the rows of a tile whose class is known, given their consensus."""
-        add_known(
-            tile.offsets, tile.annotators, tile.classes,
-            read_only(known, np.int64), read_only(labels, np.int64),
-            self.by_annotator, self.rows,
-        )  # fmt: skip
-
-    def counts(self) -> GoldCounts:
-        """Return the counts as a state."""
-        num, right = self.by_annotator.T.copy()
-        return GoldCounts(num, right, int(self.rows[0]), int(self.rows[1]))
-
-
-@compiled
-def add_known(
-    offsets: Ints,
-    annotators: NDArray[np.int32],
-    classes: NDArray[np.int32],
-    known: Ints,
-    labels: Ints,
-    by_annotator: Ints,
-    rows: Ints,
-) -> None:
-    """Count rows of known class that have votes, their votes, and the right ones of both."""
-    for i in range(len(known)):
-        if known[i] < 0 or offsets[i] == offsets[i + 1]:
-            continue
-        rows[0] += 1
-        rows[1] += labels[i] == known[i]
-        for v in range(offsets[i], offsets[i + 1]):
-            by_annotator[annotators[v], 0] += 1
-            by_annotator[annotators[v], 1] += classes[v] == known[i]

@@ -55,7 +55,10 @@ def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
 
 
 def annotator_table(
-    state: AnnotatorStatistics, estimate: Estimate, ids: pd.Index | None
+    state: AnnotatorStatistics,
+    estimate: Estimate,
+    ids: pd.Index | None,
+    gold: GoldCounts | None = None,
 ) -> pd.DataFrame:
     """Return one row per annotator with labels, the worst first."""
     table = pd.DataFrame(
@@ -67,6 +70,8 @@ def annotator_table(
         },
         index=ids,
     )
+    if gold is not None:
+        table = table.assign(**gold_columns(gold))
     table = table[state.num > 0]
     return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 

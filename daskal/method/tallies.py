@@ -67,15 +67,15 @@ class GoldCounts(Merging):
         Votes of each annotator on such rows, and those for the known class.
     examples, consensus_right : int
         Such rows, and those whose consensus is the known class.
-    model_right : int or None
-        Those whose known class is the model's most probable one, None without a model.
+    model_right : (p,) int64, or None
+        Those whose known class is the most probable one of each model, None without a model.
     """
 
     votes: Ints
     right: Ints
     examples: int
     consensus_right: int
-    model_right: int | None = None
+    model_right: Ints | None = None
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def tiles(contents: Contents) -> list[Tile]:
             in_words("real", weights.consensus_likelihood),
             f"over {plural(estimate.num_multiple, 'example')} with several labels",
         ),
+        *gold_tiles(contents),
     ]
 
 
@@ -118,16 +119,20 @@ def votes_tiles(contents: Contents, aggregate: VoteModel) -> list[Tile]:
             f"on average, as estimated; from {accuracy.min():.2f} to {accuracy.max():.2f}",
         ),
     ]
-    num_gold = contents.attrs.get("num_gold")
-    if num_gold:
-        right = contents.attrs["num_gold_consensus_right"]
-        tiles.append(
-            Tile(
-                "Consensus is right",
-                in_words("real", right / num_gold),
-                f"on {plural(num_gold, 'example')} of known class",
-            )
-        )
+    return [*tiles, *gold_tiles(contents)]
+
+
+def gold_tiles(contents: Contents) -> list[Tile]:
+    """Return how often consensus and models are right on examples of known class."""
+    num = contents.attrs.get("num_gold")
+    if not num:
+        return []
+    where = f"on {plural(num, 'example')} of known class"
+    consensus = contents.attrs["num_gold_consensus_right"] / num
+    tiles = [Tile("Consensus is right", in_words("real", consensus), where)]
+    models = contents.attrs["num_gold_model_right"]
+    if models:
+        tiles.append(Tile("Model is right", side_by_side([right / num for right in models]), where))
     return tiles
 
 

@@ -14,8 +14,11 @@ from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, PoolData, fit_pool, open_labeled, open_pool
+from daskal.inputs.gold import open_gold
 from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
+from daskal.inputs.labels import Labels
 from daskal.inputs.matching import check_labeled_fits, check_same_model
+from daskal.inputs.sources import Source
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
@@ -46,6 +49,7 @@ class RunInputs:
     labeled: LabeledData | None
     pool: PoolData | None
     ids: Mapping[str, RowIds]
+    gold: Source | None = None
 
     @classmethod
     def open(
@@ -56,6 +60,7 @@ class RunInputs:
         storage_options: Storage,
         labeled_ids: Any = None,
         unlabeled_ids: Any = None,
+        gold: Any = None,
     ) -> RunInputs:
         """Open the arguments that are given."""
         if (labels is None) != (pred_probs is None):
@@ -92,7 +97,10 @@ class RunInputs:
                 storage_options,
             )
         return cls(
-            labeled, opened_pool, {name: known for name, known in ids.items() if known is not None}
+            labeled,
+            opened_pool,
+            {name: known for name, known in ids.items() if known is not None},
+            None if gold is None else open_gold(gold, labeled_labels(labeled), storage_options),
         )
 
     def fit(self, estimate: Estimate | None) -> RunInputs:
@@ -107,7 +115,12 @@ class RunInputs:
     @property
     def names(self) -> findings.Names:
         """The ids of rows, by the name of their array."""
-        arrays = {"labels": "labeled", "pred_probs": "labeled", "pred_probs_unlabeled": "unlabeled"}
+        arrays = {
+            "labels": "labeled",
+            "pred_probs": "labeled",
+            "gold": "labeled",
+            "pred_probs_unlabeled": "unlabeled",
+        }
         return {
             array: functools.partial(take_ids, self.ids[section])
             for array, section in arrays.items()
@@ -139,11 +152,20 @@ class RunInputs:
         }
         for section, ids in self.ids.items():
             described[section]["ids"] = ids_identity(ids)
+        if self.gold is not None:
+            described["labeled"]["sources"][self.gold.name] = self.gold.identity()
         if self.labeled is not None:
             described["labeled"]["annotator_ids"] = fingerprint.names_identity(
                 self.labeled.labels.annotator_ids
             )
         return described
+
+
+def labeled_labels(labeled: LabeledData | None) -> Labels:
+    """Return the labels that known classes are beside."""
+    if labeled is None:
+        raise InputError("gold: expected labels and pred_probs beside it, got none.")
+    return labeled.labels
 
 
 def describe_input(given: Any) -> Any:

@@ -229,6 +229,17 @@ class Run(Summarized):
         """Scores of the pool."""
         return self._scores("unlabeled")
 
+    @property
+    def gold_accuracy(self) -> dict[str, float | list[float]]:
+        """Share of examples of known class on which the consensus and each model are right."""
+        num, attrs = self.attrs.get("num_gold"), self.attrs
+        if not num:
+            return {}
+        found: dict[str, Any] = {"consensus": attrs["num_gold_consensus_right"] / num}
+        if attrs["num_gold_model_right"] is not None:
+            found["model"] = [right / num for right in attrs["num_gold_model_right"]]
+        return found
+
     def ids(self, section: str) -> Any | None:
         """Return the stored ids of a section's examples."""
         return section_ids(self.root)[section]

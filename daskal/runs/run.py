@@ -42,6 +42,7 @@ def run(
     on_invalid: str = "raise",
     labeled_ids: Any = None,
     unlabeled_ids: Any = None,
+    gold: Any = None,
     overwrite: bool = False,
     resume: bool = False,
     memory_limit: int | str | None = None,
@@ -71,6 +72,9 @@ def run(
         Whether rows at fault are an error, all of them named at once, or score NaN.
     labeled_ids, unlabeled_ids : array_like of shape (N,) and (U,), optional
         Ids of the examples, stored beside their scores.
+    gold : array_like of shape (N,), DataFrame or Series, optional
+        Known classes of some labeled examples, as for :func:`daskal.aggregate`: the store and the
+        report then say how often annotators, consensus and model are right.
     overwrite : bool
         Replace the result store under ``out``; nothing but a result store is ever replaced.
     resume : bool
@@ -120,7 +124,7 @@ def run(
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
     given = RunInputs.open(
-        labels, pred_probs, pred_probs_unlabeled, storage_options, labeled_ids, unlabeled_ids
+        labels, pred_probs, pred_probs_unlabeled, storage_options, labeled_ids, unlabeled_ids, gold
     )
     given = given.fit(estimate)
     plan.plan_run(
@@ -136,6 +140,7 @@ def run(
         "pred_probs_unlabeled": pred_probs_unlabeled,
         "labeled_ids": labeled_ids,
         "unlabeled_ids": unlabeled_ids,
+        "gold": gold,
     }
     attrs = describe_run(
         given,
@@ -163,7 +168,7 @@ def run(
     write_ids(root, given)
     write_tables(root, given, estimate, labeled, unlabeled, batch_size)
     claim.check()
-    store.finish(root, scalars(labeled, unlabeled))
+    store.finish(root, {**scalars(labeled, unlabeled), **gold_scalars(labeled)})
     return Run.open(path, storage_options=storage_options)
 
 
@@ -243,6 +248,19 @@ def begin(
         root = store.open_group(path, "r+", storage_options)
         return root, store.claim(root)
     return store.create(path, given.sections(), attrs, storage_options)
+
+
+def gold_scalars(tally: LabeledTally | None) -> dict[str, Any]:
+    """Return what is known of examples of known class, for the store's attributes."""
+    gold = None if tally is None else tally.gold
+    if gold is None:
+        return {}
+    models = gold.model_right
+    return {
+        "num_gold": gold.examples,
+        "num_gold_consensus_right": gold.consensus_right,
+        "num_gold_model_right": None if models is None else models.tolist(),
+    }
 
 
 def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[str, Any]:

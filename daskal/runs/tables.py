@@ -16,7 +16,7 @@ from daskal.inputs.matching import find_annotators
 from daskal.method.aggregates import VoteModel
 from daskal.method.annotators import annotator_table, vote_table
 from daskal.method.estimate import Estimate
-from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
+from daskal.method.tallies import AnnotatorStatistics, GoldCounts, LabeledTally, PoolTally
 from daskal.method.values import Floats
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
@@ -88,11 +88,11 @@ def write_ids(root: Any, given: Given) -> None:
 
 
 def annotator_columns(
-    state: AnnotatorStatistics, labels: Labels, estimate: Estimate
+    state: AnnotatorStatistics, labels: Labels, estimate: Estimate, gold: GoldCounts | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return the annotators with labels, in the order of their columns."""
     column = pd.RangeIndex(labels.num_annotators)
-    table = annotator_table(state, estimate, column).sort_index()
+    table = annotator_table(state, estimate, column, gold).sort_index()
     ids = annotator_index(labels, estimate.annotator_ids)
     places = find_annotators(estimate, labels).places[table.index]
 
@@ -123,7 +123,9 @@ def write_tables(
             column = root["labeled/consensus_label"]
             update_attributes(column, {"classes": list(estimate.class_names)})
         assert given.labeled is not None
-        columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
+        columns = annotator_columns(
+            labeled.annotators, given.labeled.labels, estimate, labeled.gold
+        )
         write_table(root, "annotators", columns, "annotator")
         write_classes(root, labeled, estimate.num_classes)
     write_histograms(root, labeled, unlabeled)

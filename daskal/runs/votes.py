@@ -31,7 +31,7 @@ from daskal.runs.inputs import open_row_ids
 from daskal.runs.passes import Writer, report_findings
 from daskal.runs.records import Records
 from daskal.runs.result import Run
-from daskal.runs.run import begin, describe_run, is_finished, scalars
+from daskal.runs.run import begin, describe_run, gold_scalars, is_finished, scalars
 from daskal.runs.store import SCORE_STAGES, Section, SectionWriter
 from daskal.runs.tables import write_ids, write_votes_tables
 from daskal.storage.places import refuse_sources_under
@@ -193,18 +193,6 @@ def run_aggregate(
     claim.check()
     store.finish(root, {**scalars(tally, None), **gold_scalars(tally)})
     return Run.open(path, storage_options=storage_options)
-
-
-def gold_scalars(tally: LabeledTally) -> dict[str, Any]:
-    """Return what is known of examples whose class is known, for the store's attributes."""
-    gold = tally.gold
-    if gold is None:
-        return {}
-    return {
-        "num_gold": gold.examples,
-        "num_gold_consensus_right": gold.consensus_right,
-        "num_gold_model_right": gold.model_right,
-    }
 
 
 def store_votes_block(block: Block, *, writer: Writer, **options: Any) -> LabeledTally:

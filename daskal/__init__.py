@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from daskal.api.estimation import estimate as estimate
     from daskal.api.export import export_batch as export_batch
     from daskal.api.export import read_batch as read_batch
+    from daskal.api.panel import panel as panel
     from daskal.api.quality import annotator_stats as annotator_stats
     from daskal.api.quality import detailed_quality as detailed_quality
     from daskal.api.quality import label_quality as label_quality
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from daskal.importing.importer import ImportSummary as ImportSummary
     from daskal.importing.importer import import_votes as import_votes
     from daskal.method.estimate import Estimate as Estimate
+    from daskal.method.panels import Panel as Panel
     from daskal.runs.plan import Plan as Plan
     from daskal.runs.plan import plan as plan
     from daskal.runs.result import Run as Run
@@ -39,6 +41,7 @@ _HOMES = {
     "DataWarning": "errors",
     "Estimate": "method.estimate",
     "ImportSummary": "importing.importer",
+    "Panel": "method.panels",
     "Plan": "runs.plan",
     "Progress": "engine.progress",
     "Run": "runs.result",
@@ -51,6 +54,7 @@ _HOMES = {
     "import_votes": "importing.importer",
     "label_quality": "api.quality",
     "next_batch": "api.selection",
+    "panel": "api.panel",
     "plan": "runs.plan",
     "read_batch": "api.export",
     "run": "runs.run",

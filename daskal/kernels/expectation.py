@@ -114,6 +114,11 @@ def log_parameters(method: str, parameters: Parameters) -> LogParameters:
     return LogParameters(prior, table, num_annotators)
 
 
+def plain_parameters(num_annotators: int, num_classes: int) -> LogParameters:
+    """Return the parameters under which shares of votes are the posterior."""
+    return LogParameters(np.full(num_classes, 1 / num_classes), None, num_annotators)
+
+
 def mean_of_known(values: Floats) -> float:
     """Return the mean of the values that are not NaN, in an order of its own."""
     known = values[~np.isnan(values)].tolist()

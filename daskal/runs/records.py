@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import StorageError
-from daskal.method import expectation, findings, merging, states, tallies, temperature
+from daskal.method import (
+    expectation,
+    findings,
+    merging,
+    panels,
+    states,
+    tallies,
+    temperature,
+)
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.tallies import LabeledTally
 from daskal.runs.store import RECORDS, Claim
@@ -38,6 +46,7 @@ KINDS = {
         temperature.LossSums,
         findings.Finding,
         findings.Findings,
+        panels.PanelCounts,
         states.ConsensusStatistics,
         states.LabelStatistics,
         states.PendingRows,

@@ -14,7 +14,7 @@ from daskal.inputs.matching import match_annotators
 from daskal.inputs.votes import VotesData, check_votes_fit, open_votes
 from daskal.kernels import expectation as kernels
 from daskal.method.aggregates import VoteModel
-from daskal.method.expectation import DAWID_SKENE
+from daskal.method.expectation import DAWID_SKENE, LogParameters
 from daskal.method.values import Floats
 from daskal.options import ON_INVALID, Storage, check_choice
 from daskal.text import parse_memory
@@ -110,7 +110,7 @@ class Weighed(NamedTuple):
     """Votes, and the parameters by which they are weighed."""
 
     given: VotesData
-    parameters: kernels.LogParameters
+    parameters: LogParameters
     accuracy: Floats  # (m,) of the annotators of the votes
 
 

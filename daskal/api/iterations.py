@@ -17,6 +17,7 @@ from daskal.method.expectation import (
     MAJORITY_VOTE,
     METHODS,
     ExpectationSums,
+    LogParameters,
     Parameters,
     Units,
     VoteCounts,
@@ -156,19 +157,25 @@ def classes_of(given: VotesData, options: AggregateOptions, counts: VoteCounts) 
     return options.num_classes or max(len(counts.class_counts), 2)
 
 
+ONE_COIN_INSTEAD = "one_coin needs a number for each annotator only: pass method='one_coin'."
+
+
 def check_memory(
-    method: str, num_annotators: int, num_classes: int, memory_limit: int | None
+    method: str,
+    num_annotators: int,
+    num_classes: int,
+    memory_limit: int | None,
+    advice: str = ONE_COIN_INSTEAD,
 ) -> None:
     """Refuse sums that a worker cannot hold."""
     limit = least_memory() if memory_limit is None else memory_limit
     needed = STATES_AT_ONCE * state_bytes(method, num_annotators, num_classes)
     if limit is None or needed <= limit:
         return
-    advice = "one_coin needs a number for each annotator only: pass method='one_coin'"
     raise MemoryLimitError(
         f"the confusion matrices of {num_annotators:,} annotators over {num_classes:,} classes "
         f"need {format_bytes(needed)} of a worker's memory, and {format_bytes(limit)} are allowed. "
-        f"{advice if method == DAWID_SKENE else 'Raise memory_limit'}."
+        f"{advice if method == DAWID_SKENE else 'Raise memory_limit.'}"
     )
 
 
@@ -199,7 +206,7 @@ class Expectation:
         """Units of the sums."""
         return Units.from_counts(self.counts)
 
-    def sums(self, stage: str, parameters: kernels.LogParameters | None) -> ExpectationSums:
+    def sums(self, stage: str, parameters: LogParameters | None) -> ExpectationSums:
         """Return the sums of one pass; without parameters, of the shares of votes."""
         state: ExpectationSums = self.following.reduce_once(
             stage,

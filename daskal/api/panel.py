@@ -11,11 +11,11 @@ from daskal.api.estimation import Following
 from daskal.api.iterations import AggregateOptions, check_memory, classes_of, count_data, names_kept
 from daskal.errors import InputError
 from daskal.inputs.votes import VotesData, open_votes
-from daskal.kernels.expectation import LogParameters, plain_parameters
+from daskal.kernels.expectation import plain_parameters
 from daskal.kernels.panel import panel_counts
 from daskal.method import findings
 from daskal.method.aggregates import VoteModel
-from daskal.method.expectation import DAWID_SKENE, MAJORITY_VOTE
+from daskal.method.expectation import DAWID_SKENE, MAJORITY_VOTE, LogParameters
 from daskal.method.panels import MOST_PAIRED, Panel, PanelCounts
 from daskal.method.values import Ints
 from daskal.options import Storage, shown
@@ -107,7 +107,8 @@ def panel_data(
     """Return the panel of opened votes."""
     parameters = reference_of(given, options, on_invalid, aggregate, following)
     num_annotators, num_classes = parameters.num_annotators, parameters.num_classes
-    check_memory(DAWID_SKENE, num_annotators, num_classes, memory_limit)
+    advice = "Raise memory_limit, or pass fewer annotators."
+    check_memory(DAWID_SKENE, num_annotators, num_classes, memory_limit, advice)
     paired = paired_annotators(num_annotators, options.random_state)
     counts: PanelCounts = following.reduce_once(
         "panel",

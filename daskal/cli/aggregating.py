@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,12 +19,20 @@ from daskal.cli.options import (
     timed_work,
     workers_option,
 )
+from daskal.errors import StorageError
 
 gold_option = click.option(
     "--gold",
     metavar="G",
     help="Known classes of some examples: CSV or Parquet with the columns task and label, or a "
     "Zarr array of one code for each row.",
+)
+
+
+num_classes_option = click.option(
+    "--num-classes",
+    type=click.IntRange(min=2),
+    help="Classes.  [default: those that the votes name, or as many as occur]",
 )
 
 
@@ -52,11 +61,7 @@ gold_option = click.option(
     show_default=True,
     help="End when the log likelihood rises by less than this a vote.",
 )
-@click.option(
-    "--num-classes",
-    type=click.IntRange(min=2),
-    help="Classes.  [default: those that the votes name, or as many as occur]",
-)
+@num_classes_option
 @scheduler_option
 @workers_option
 @memory_option
@@ -103,3 +108,52 @@ def aggregate(
     output = console.open_console()
     console.show_run(output, run)
     console.show_stored(output, run)
+
+
+@click.command()
+@click.argument("votes", metavar="VOTES.zarr")
+@gold_option
+@num_classes_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="PANEL.json", help="Write all counts here."
+)
+@scheduler_option
+@workers_option
+@memory_option
+@storage_option
+@reports_errors
+def panel(
+    *,
+    votes: str,
+    gold: str | None,
+    num_classes: int | None,
+    out: Path | None,
+    scheduler: str | None,
+    workers: int | None,
+    memory_limit: int | None,
+    storage_options: dict[str, Any] | None,
+) -> None:
+    """Tell what a panel of annotators or judges is worth: agreement, habits, effective number.
+
+    Answers are judged by known classes, --gold, or else by the majority vote.
+    """
+    check_scheduler(scheduler, workers)
+    with timed_work(scheduler, workers, memory_limit) as (limit, progress):
+        found = daskal.panel(
+            votes,
+            gold,
+            num_classes=num_classes,
+            memory_limit=limit,
+            storage_options=storage_options,
+            progress=progress,
+        )
+    console.show_panel(console.open_console(), found)
+    if out is not None:
+        try:
+            with out.open("x", encoding="utf-8") as file:
+                file.write(found.to_json())
+        except OSError as error:
+            raise StorageError(
+                f"--out: expected a new file in a folder that is there, got {str(out)!r}: {error}."
+            ) from error
+        click.echo(f"Written to {out}", err=True)

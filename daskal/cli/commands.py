@@ -12,7 +12,7 @@ import click
 
 import daskal
 from daskal.cli import console
-from daskal.cli.aggregating import aggregate, gold_option
+from daskal.cli.aggregating import aggregate, gold_option, panel
 from daskal.cli.options import (
     batch_size_option,
     check_inputs,
@@ -350,5 +350,6 @@ def import_votes(
 
 
 main.add_command(aggregate)
+main.add_command(panel)
 main.add_command(batch)
 main.add_command(report)

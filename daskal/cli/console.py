@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daskal.demo import Judgement
     from daskal.engine.progress import Progress
     from daskal.importing.importer import ImportSummary
+    from daskal.method.panels import Panel
     from daskal.runs.result import Run
 
 STAGES = {
@@ -48,6 +49,7 @@ LINE_INTERVAL = 10.0
 PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
+SHOWN_JUDGES = 20
 SHOWN_CLASSES = 10
 
 
@@ -273,6 +275,28 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
         if accuracies is not None:
             cells.append(f"{accuracies[int(name)]:.3f}")
         table.add_row(*cells, end_section=cut and place == SHOWN_ANNOTATORS)
+    print_section(output, title, table)
+
+
+def show_panel(output: Console, panel: Panel) -> None:
+    """Print what a panel is worth, and its annotators, the worst first."""
+    from rich.markup import escape
+
+    table = make_table("", "", left=("",))
+    table.box, table.show_header = None, False
+    for name, value in panel.summary():
+        table.add_row(name, escape(value))
+    print_section(output, "Panel", table)
+    output.print()
+    people = panel.annotators
+    people = people[people["num_judged"] > 0].sort_values("accuracy", kind="stable")
+    table = make_table("annotator", "right", "at least", "at most", "habit", "judged")
+    for annotator, row in people.head(SHOWN_JUDGES).iterrows():
+        shares = (row[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "spam_score"))
+        cells = (f"{share:.3f}" for share in shares)
+        table.add_row(escape(str(annotator)), *cells, f"{int(row['num_judged']):,}")
+    more = len(people) - SHOWN_JUDGES
+    title = "Annotators, the worst first" + (f"; {more:,} more" if more > 0 else "")
     print_section(output, title, table)
 
 

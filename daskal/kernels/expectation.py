@@ -20,6 +20,7 @@ from daskal.method.expectation import (
     LEAST_PROBABILITY,
     MAJORITY_VOTE,
     ExpectationSums,
+    LogParameters,
     Parameters,
     Units,
     VoteCounts,
@@ -79,21 +80,6 @@ def add_counts(
 
 
 # --- parameters -------------------------------------------------------------------------------
-
-
-class LogParameters(NamedTuple):
-    """Parameters as the kernels take them: logarithms to base two."""
-
-    prior: Floats  # (k,)
-    # (m, k, k): annotator, class given, true class; or with one coin (m, 2): right, wrong; None
-    # where shares of votes are the posterior
-    table: Floats | None
-    num_annotators: int
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.prior)
 
 
 def log_parameters(method: str, parameters: Parameters) -> LogParameters:

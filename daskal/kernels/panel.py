@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels.compiling import compiled, read_only
-from daskal.kernels.expectation import LogParameters
 from daskal.kernels.gold import UNKNOWN, gold_of
 from daskal.kernels.vote_quality import judge_tiles
+from daskal.method.expectation import LogParameters
 from daskal.method.findings import Findings
 from daskal.method.panels import PanelCounts
 from daskal.method.values import Block, Ints

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from daskal.kernels import second_pass
 from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.confidence import score_labels
-from daskal.kernels.expectation import LogParameters, tiles_with_posterior
+from daskal.kernels.expectation import tiles_with_posterior
 from daskal.kernels.gold import GoldTally, gold_of
 from daskal.kernels.vote_tiles import VoteTile
-from daskal.method.expectation import JudgedVotes
+from daskal.method.expectation import JudgedVotes, LogParameters
 from daskal.method.findings import Findings
 from daskal.method.merging import LIMB_BITS, QUALITY_BITS, Cells, FixedSums, merge_in_pairs
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally

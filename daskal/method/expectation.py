@@ -145,6 +145,21 @@ class Parameters(NamedTuple):
         return Parameters(self.prior, confusion, accuracy)
 
 
+class LogParameters(NamedTuple):
+    """Parameters as kernels take them: logarithms to base two."""
+
+    prior: Floats  # (k,)
+    # (m, k, k): annotator, class given, true class; or with one coin (m, 2): right, wrong; None
+    # where shares of votes are the posterior
+    table: Floats | None
+    num_annotators: int
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.prior)
+
+
 def from_units(sums: Ints, bits: int) -> Floats:
     """Return sums as floats."""
     values: Floats = np.ldexp(sums.astype(np.float64), -bits)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
+from daskal.method.panels import Panel
 from daskal.report.charts import Counts
 
 # The page holds at most this much, so that it stays small enough to be sent by mail.
@@ -36,6 +37,7 @@ class Contents:
     histograms: Mapping[str, Counts]
     batch: pd.DataFrame
     aggregate: VoteModel | None = None
+    panel: Panel | None = None
 
     @property
     def known(self) -> Estimate | VoteModel | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from daskal.errors import InputError, StorageError
-from daskal.report import charts, plots, sections
+from daskal.report import charts, panel, plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 
 # All values are escaped in templates, none of which marks anything as safe.
@@ -70,6 +70,7 @@ def render(contents: Contents, csv: str | None = None) -> str:
             "batch": sections.next_batch(contents),
             "scores": plots.scores(contents),
             "annotators": sections.annotators(contents, csv),
+            "panel": panel.panel_part(contents),
             "consensus": plots.consensus(contents),
             "classes": sections.classes(contents),
             "temperature": plots.temperature(contents),

@@ -17,6 +17,7 @@ from daskal.api.frames import named
 from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS, GOLD_COLUMNS
 from daskal.method.estimate import Estimate
+from daskal.method.panels import Panel
 from daskal.report.contents import Contents
 from daskal.report.page import Page, make_page
 from daskal.runs import store
@@ -63,7 +64,14 @@ def read_contents(path: str, root: Any) -> Contents:
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
         aggregate=aggregate,
+        panel=read_panel(root),
     )
+
+
+def read_panel(root: Any) -> Panel | None:
+    """Return the panel of a store, None where it has none."""
+    text = store.read_panel(root)
+    return None if text is None else Panel.from_json(text)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +86,8 @@ class Run(Summarized):
         None where a pool was scored without one, or votes without a model.
     aggregate : Aggregate or None
         Of votes without a model.
+    panel : Panel or None
+        Of votes without a model, unless its confusion matrices have over a million cells.
     scores, pool : dask.array.Array of shape (N,) and (U,), float64, or None
         ActiveLab scores of the labeled examples and of the pool.
     annotator_stats : pandas.DataFrame or None
@@ -164,6 +174,11 @@ class Run(Summarized):
         """The aggregate of votes without a model."""
         text = store.read_aggregate(self.root)
         return None if text is None else Aggregate.from_json(text)
+
+    @cached_property
+    def panel(self) -> Panel | None:
+        """What the annotators are worth as a panel, of votes without a model."""
+        return read_panel(self.root)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -48,6 +48,7 @@ SCORE_STAGES = {"labeled": "score labeled", "unlabeled": "score unlabeled"}
 ROOT_KEY = "zarr.json"
 ESTIMATE_KEY = "estimate.json"
 AGGREGATE_KEY = "aggregate.json"
+PANEL_KEY = "panel.json"
 RECORDS = "records"
 ATTRS = "daskal"
 # All that a run makes directly under the root.
@@ -56,6 +57,7 @@ MEMBERS = frozenset(
         ROOT_KEY,
         ESTIMATE_KEY,
         AGGREGATE_KEY,
+        PANEL_KEY,
         RECORDS,
         "labeled",
         "unlabeled",
@@ -315,3 +317,13 @@ def read_aggregate(root: Any) -> str | None:
 def write_aggregate(root: Any, text: str) -> None:
     """Store the aggregate."""
     put_bytes(root.store, join_key(root, AGGREGATE_KEY), text.encode())
+
+
+def read_panel(root: Any) -> str | None:
+    """Text of the panel a store holds."""
+    return read_text(root, PANEL_KEY)
+
+
+def write_panel(root: Any, text: str) -> None:
+    """Store the panel."""
+    put_bytes(root.store, join_key(root, PANEL_KEY), text.encode())

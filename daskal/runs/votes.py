@@ -13,6 +13,7 @@ import numpy as np
 from daskal.api.aggregation import Aggregate, weigh_data
 from daskal.api.estimation import Following
 from daskal.api.iterations import AggregateOptions, aggregate_fields
+from daskal.api.panel import panel_data
 from daskal.engine import reduction
 from daskal.engine.progress import ProgressCallback
 from daskal.engine.workers import check_cluster
@@ -36,6 +37,9 @@ from daskal.runs.store import SCORE_STAGES, Section, SectionWriter
 from daskal.runs.tables import write_ids, write_votes_tables
 from daskal.storage.places import refuse_sources_under
 from daskal.text import parse_memory
+
+# Cells of confusion matrices that a store keeps as text, at most.
+MOST_PANEL_CELLS = 2**20
 
 
 @dataclass(frozen=True)
@@ -187,12 +191,22 @@ def run_aggregate(
     )
     if not np.array_equal(tally.annotators.num, aggregate.votes):
         findings.raise_changed()
+    if panel_fits(aggregate):
+        found = panel_data(
+            given.given, options, on_invalid, aggregate, Following(progress, records), limit
+        )
+        store.write_panel(root, found.to_json())
     report_findings(tally, None, on_invalid, given.names)
     write_ids(root, given)
     write_votes_tables(root, given.given.labels, aggregate, weighed.accuracy, tally, batch_size)
     claim.check()
     store.finish(root, {**scalars(tally, None), **gold_scalars(tally)})
     return Run.open(path, storage_options=storage_options)
+
+
+def panel_fits(aggregate: Aggregate) -> bool:
+    """Return whether the panel is small enough for a store's tables."""
+    return aggregate.num_annotators * aggregate.num_classes**2 <= MOST_PANEL_CELLS
 
 
 def store_votes_block(block: Block, *, writer: Writer, **options: Any) -> LabeledTally:

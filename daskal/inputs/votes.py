@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,11 @@ from daskal.inputs.compressed_rows import Rows, mean_row_bytes
 from daskal.inputs.gold import open_gold
 from daskal.inputs.ids import take_ids
 from daskal.inputs.labels import Labels, open_labels
-from daskal.inputs.readers import GivenRowsReader, plain_block
-from daskal.inputs.sources import Source
-from daskal.inputs.sparse import cut_rows_of
+from daskal.inputs.readers import plain_block
+from daskal.inputs.sources import Cut, Source
 from daskal.method.aggregates import VoteModel
 from daskal.method.findings import Names
+from daskal.method.values import SparseLabels
 from daskal.options import Storage
 
 # Labels of a matrix that are looked at in one go.
@@ -48,7 +50,7 @@ def open_votes(
 ) -> VotesData:
     """Return labels and known classes as row-aligned blocks, ``uniform`` ones if asked for."""
     given = open_labels(labels, storage_options)
-    given = given._replace(source=compressed(given.source))
+    given = given._replace(source=ordered(given.source))
     known = None if gold is None else open_gold(gold, given, storage_options)
     sources = [given.source] if known is None else [given.source, known]
     return VotesData(given, known, cut_rows(sources, has_labels=True, uniform=uniform))
@@ -64,22 +66,64 @@ def check_votes_fit(aggregate: VoteModel, labels: Labels) -> None:
         )
 
 
-# --- a matrix in memory -----------------------------------------------------------------------
+# --- in memory --------------------------------------------------------------------------------
 
 
-def compressed(source: Source) -> Source:
-    """Return the source of a label matrix in memory with its votes alone, found once."""
-    if source.kind != "memory" or source.is_sparse:
+def ordered(source: Source) -> Source:
+    """Return the source of labels in memory with their votes found and put in order, once.
+
+    They are read in each iteration.
+    """
+    if source.kind != "memory":
         return source
-    (matrix,) = source.cut([0, source.num_rows]).arguments
-    rows = compress_matrix(matrix)
+    whole = [0, source.num_rows]
+    (given,) = source.cut(whole).arguments
+    rows = Rows(*given) if source.is_sparse else compress_matrix(given)
+    labels = rows.ordered(source.shape[1])
+    if labels.annotators.dtype.itemsize > 4:
+        labels = replace(labels, annotators=labels.annotators.astype(np.int32))
     return replace(
         source,
-        row_bytes=mean_row_bytes(source.num_rows, rows),
-        reader=GivenRowsReader(source.name, source.shape[1]),
-        cut=partial(cut_rows_of, rows),
+        row_bytes=mean_row_bytes(
+            source.num_rows, (labels.offsets, labels.annotators, labels.classes)
+        ),
+        reader=OrderedReader(source.name),
+        cut=partial(cut_ordered, labels),
         is_sparse=True,
     )
+
+
+def cut_ordered(labels: SparseLabels, edges: Sequence[int]) -> Cut:
+    """Return views of the labels of each block."""
+    faulty = np.searchsorted(labels.faulty_rows, edges).tolist()
+    parts = []
+    for (start, stop), bad in zip(pairwise(edges), pairwise(faulty), strict=True):
+        votes = slice(int(labels.offsets[start]), int(labels.offsets[stop]))
+        parts.append(
+            (
+                labels.offsets[start : stop + 1],
+                labels.annotators[votes],
+                labels.classes[votes],
+                labels.faulty_rows[slice(*bad)],
+                labels.faults[slice(*bad)],
+                labels.values[slice(*bad)],
+            )
+        )
+    return Cut(parts)
+
+
+@dataclass(frozen=True)
+class OrderedReader:
+    """The task is handed its votes, in order already."""
+
+    name: str
+
+    def __call__(self, argument: Any, start: int, stop: int) -> SparseLabels:
+        """Return rows ``start:stop``."""
+        offsets, annotators, classes, faulty, faults, values = argument
+        return SparseLabels(
+            offsets - offsets[0], annotators, classes, faulty - start, faults, values
+        )
 
 
 def compress_matrix(matrix: NDArray[Any]) -> Rows:

@@ -24,6 +24,9 @@ TILE_VOTES = 2**16
 TILE_LABELS = 2**20
 
 
+NO_ROWS: Ints = np.empty(0, dtype=np.int64)
+
+
 class VoteTile(NamedTuple):
     """Votes of consecutive rows, those of row ``i`` from ``offsets[i]`` to ``offsets[i + 1]``."""
 
@@ -63,6 +66,34 @@ def read_votes(labels: LabelBlock, start: int, num_classes: int, first_row: int)
     else:
         fitting = start + TILE_LABELS // max(labels.shape[1], 1)
     stop = max(min(stop, fitting), min(start + 1, len(labels)))
+    plain = plain_votes(labels, start, stop, num_classes)
+    return plain or find_votes(labels, start, stop, num_classes, first_row)
+
+
+def plain_votes(labels: LabelBlock, start: int, stop: int, num_classes: int) -> VoteTile | None:
+    """Return sparse votes that need no finding, None where some may be at fault."""
+    if not isinstance(labels, SparseLabels) or labels.classes.dtype.kind not in "iu":
+        return None
+    low, high = np.searchsorted(labels.faulty_rows, [start, stop])
+    offsets = labels.offsets[start : stop + 1]
+    given = slice(int(offsets[0]), int(offsets[-1]))
+    classes = labels.classes[given]
+    if low < high or (len(classes) and not 0 <= classes.min() <= classes.max() < num_classes):
+        return None
+    return VoteTile(
+        offsets=read_only(offsets - offsets[0], np.int64),
+        annotators=read_only(labels.annotators[given], np.int32),
+        classes=read_only(classes, np.int32),
+        start=start,
+        faulty=NO_ROWS,
+        findings=Findings(),
+    )
+
+
+def find_votes(
+    labels: LabelBlock, start: int, stop: int, num_classes: int, first_row: int
+) -> VoteTile:
+    """Return the votes of rows of any form, and what is wrong with them."""
     votes = votes_of(labels, start, stop, num_classes)
     num = np.bincount(votes.rows, minlength=stop - start)
     return VoteTile(

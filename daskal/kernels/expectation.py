@@ -6,7 +6,7 @@ Axes: n rows, m annotators, k classes, v votes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,7 +153,7 @@ def posterior_of(
         return Posterior(shares, likelihood)
     prior, table = read_only(parameters.prior), read_only(parameters.table)
     if table.ndim == 3:
-        add_confusion(*votes, prior, table, shares)
+        add_confusion(*votes, prior, table.reshape(-1), shares.reshape(-1))
     else:
         add_coins(*votes, prior, table, shares)
     normalise(tile.offsets, known, shares, likelihood)
@@ -181,6 +181,15 @@ def share_votes(
 
 
 @compiled
+def cell_of(j: Any, k: Any, num_classes: np.uint64) -> np.uint64:
+    """Return the place of an annotator and a class given in a flat (m, k, k) table.
+
+    Unsigned, for Numba asks of signed places whether they count from the end.
+    """
+    return (np.uint64(j) * num_classes + np.uint64(k)) * num_classes
+
+
+@compiled
 def add_confusion(
     offsets: Ints,
     annotators: NDArray[np.int32],
@@ -189,15 +198,16 @@ def add_confusion(
     table: Floats,
     logs: Floats,
 ) -> None:
-    """Write each row's log p_k + sum_j log pi_jk,L_ij, (n, k), under ``table`` (m, k, k)."""
-    for i in range(len(logs)):
-        row = logs[i]
-        for k in range(len(row)):
-            row[k] = prior[k]
-        for v in range(offsets[i], offsets[i + 1]):
-            given = table[annotators[v], classes[v]]
-            for k in range(len(row)):
-                row[k] += given[k]
+    """Write each row's log p_k + sum_j log pi_jk,L_ij, flat (n, k); ``table`` is (m, k, k) flat."""
+    num_classes = np.uint64(len(prior))
+    for i in range(np.uint64(len(offsets) - 1)):
+        row = i * num_classes
+        for k in range(num_classes):
+            logs[row + k] = prior[k]
+        for v in range(np.uint64(offsets[i]), np.uint64(offsets[i + np.uint64(1)])):
+            cell = cell_of(annotators[v], classes[v], num_classes)
+            for k in range(num_classes):
+                logs[row + k] += table[cell + k]
 
 
 @compiled
@@ -231,19 +241,34 @@ def normalise(offsets: Ints, known: Ints, shares: Floats, likelihood: Floats) ->
         most = row[0]
         for k in range(1, len(row)):
             most = max(most, row[k])
-        at_gold = row[known[i]] if known[i] >= 0 else 0.0
-        total = 0.0
+        likelihood[i] = row[known[i]] if known[i] >= 0 else most
         for k in range(len(row)):
-            row[k] = exp2(row[k] - most)
+            row[k] -= most
+    # Of all rows in one loop, on the processor's vectors.
+    flat = shares.reshape(-1)
+    for at in range(len(flat)):
+        flat[at] = exp2(flat[at])
+    totals = np.empty(len(shares))
+    for i in range(len(shares)):
+        row = shares[i]
+        total = row[0]
+        for k in range(1, len(row)):
             total += row[k]
+        totals[i] = total
         for k in range(len(row)):
             row[k] /= total
+    for i in range(len(shares)):
+        totals[i] = log2(totals[i])
+    for i in range(len(shares)):
+        if offsets[i] == offsets[i + 1]:
+            likelihood[i] = 0.0
+        elif known[i] < 0:
+            likelihood[i] += totals[i]
         if known[i] >= 0:
+            row = shares[i]
             for k in range(len(row)):
                 row[k] = 0.0
             row[known[i]] = 1.0
-        if offsets[i] < offsets[i + 1]:
-            likelihood[i] = at_gold if known[i] >= 0 else most + log2(total)
 
 
 # --- sums -------------------------------------------------------------------------------------
@@ -272,7 +297,7 @@ def expectation(
         if one_coin:
             add_agreeing(*votes, read_only(found.shares), 2.0**units.cells, cells)
         else:
-            add_masses(*votes, read_only(found.shares), 2.0**units.cells, cells)
+            add_masses(*votes, read_only(found.shares), 2.0**units.cells, cells.reshape(-1))
         likelihood += sum_units(read_only(found.likelihood), 2.0**units.likelihood)
         num_rows += int(np.count_nonzero(tile.num_annotations))
     return ExpectationSums(num_rows, prior, cells, int(likelihood))
@@ -296,15 +321,16 @@ def add_masses(
     unit: float,
     cells: Ints,
 ) -> None:
-    """Add up the posterior of each vote's row, by annotator, class given and true class."""
+    """Add up the posterior of each vote's row, by annotator, class given and true class, flat."""
+    num_classes = np.uint64(shares.shape[1])
     whole = np.empty(shares.shape[1], dtype=np.int64)
-    for i in range(len(shares)):
-        for k in range(len(whole)):
+    for i in range(np.uint64(len(offsets) - 1)):
+        for k in range(num_classes):
             whole[k] = np.int64(shares[i, k] * unit + 0.5)
-        for v in range(offsets[i], offsets[i + 1]):
-            given = cells[annotators[v], classes[v]]
-            for k in range(len(whole)):
-                given[k] += whole[k]
+        for v in range(np.uint64(offsets[i]), np.uint64(offsets[i + np.uint64(1)])):
+            cell = cell_of(annotators[v], classes[v], num_classes)
+            for k in range(num_classes):
+                cells[cell + k] += whole[k]
 
 
 @compiled

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from daskal import demo as demo
     from daskal import multiannotator as multiannotator
+    from daskal.api.aggregation import Aggregate as Aggregate
+    from daskal.api.aggregation import aggregate as aggregate
     from daskal.api.estimation import estimate as estimate
     from daskal.api.export import export_batch as export_batch
     from daskal.api.export import read_batch as read_batch
+    from daskal.api.panel import panel as panel
     from daskal.api.quality import annotator_stats as annotator_stats
     from daskal.api.quality import detailed_quality as detailed_quality
     from daskal.api.quality import label_quality as label_quality
@@ -24,23 +27,28 @@ if TYPE_CHECKING:
     from daskal.importing.summary import ImportSummary as ImportSummary
     from daskal.inputs.opened import Table as Table
     from daskal.method.estimate import Estimate as Estimate
+    from daskal.method.panels import Panel as Panel
     from daskal.runs.plan import Plan as Plan
     from daskal.runs.plan import plan as plan
     from daskal.runs.result import Run as Run
     from daskal.runs.run import run as run
+    from daskal.runs.votes import run_aggregate as run_aggregate
     from daskal.version import __version__ as __version__
 
 # Where each public name lives; a module is imported when its name is first used.
 _HOMES = {
+    "Aggregate": "api.aggregation",
     "DaskalError": "errors",
     "DataWarning": "errors",
     "Estimate": "method.estimate",
     "ImportSummary": "importing.summary",
+    "Panel": "method.panels",
     "Plan": "runs.plan",
     "Progress": "engine.progress",
     "Run": "runs.result",
     "Table": "inputs.opened",
     "__version__": "version",
+    "aggregate": "api.aggregation",
     "annotator_stats": "api.quality",
     "detailed_quality": "api.quality",
     "estimate": "api.estimation",
@@ -48,9 +56,11 @@ _HOMES = {
     "import_votes": "importing.importer",
     "label_quality": "api.quality",
     "next_batch": "api.selection",
+    "panel": "api.panel",
     "plan": "runs.plan",
     "read_batch": "api.export",
     "run": "runs.run",
+    "run_aggregate": "runs.votes",
     "score_labeled": "api.scoring",
     "score_unlabeled": "api.scoring",
 }

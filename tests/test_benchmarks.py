@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import realdata
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -48,3 +50,26 @@ def test_the_profile_names_functions():
     printed = "\n".join(run_small("profile"))
     # Compiled kernels are one function to Python's profiler.
     assert "compiling.__call__" in printed
+
+
+def test_votes_print_two_tables():
+    printed = run_small("votes")
+    at = printed.index("", 2)
+    assert [line.partition(",")[0] for line in printed[4:at]] == ["| dawid_skene", "| one_coin"]
+    assert [line.split()[1] for line in printed[at + 3 :]] == ["10,000", "100,000"]
+
+
+@pytest.mark.skipif(
+    not (realdata.DATA / "rte" / "truth.parquet").exists(),
+    reason="no real data under DASKAL_TEST_DATA or ../shared/data",
+)
+def test_the_truth_is_compared_set_by_set():
+    header, _, *rows = run_small("truth")
+    names = [name.strip() for name in header.strip("|").split("|")]
+    assert names[5:] == ["majority vote", "one coin", "Dawid-Skene", "CROWDLAB"]
+    found = {row.split("|")[1].strip(): row.split("|") for row in rows}
+    assert set(found) >= set(realdata.PROBS_OF)
+    assert found["rte"][2].strip() == "8,000"
+    # On bluebird a bias that most share misleads the majority, but not Dawid and Skene.
+    majority, skene = (float(found["bluebird"][at].strip(" %")) for at in (6, 8))
+    assert majority < 80 < skene

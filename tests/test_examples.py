@@ -125,11 +125,20 @@ def test_s3() -> None:
 
 def test_llm_judges() -> None:
     printed = run_short("llm_judges")
-    judges = re.findall(r"(?m)^([\w-]+) +0\.\d+", printed)
-    assert judges[0] == "lenient"
-    assert set(judges) == {"lenient", "large", "medium", "medium-b", "medium-copy"}
-    whole, first = (float(share) for share in re.findall(r": (\d+\.\d)%", printed))
-    assert first < whole
+    habits = dict(re.findall(r"(?m)^([\w-]+) +0\.\d.* (True|False)$", printed))
+    assert habits == {
+        "large": "False",
+        "medium": "False",
+        "medium-b": "False",
+        "medium-copy": "False",
+        "lenient": "True",
+    }
+    effective = float(re.findall(r"5 judges count as (\d\.\d)", printed)[0])
+    assert effective < 4.5
+    shares = [float(share) for share in re.findall(r"(\d+\.\d)%", printed)]
+    _, fooled, apart, with_model, first = shares
+    assert fooled < apart
+    assert first < with_model
 
 
 def test_billion() -> None:

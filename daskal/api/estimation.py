@@ -117,6 +117,19 @@ class Following:
         kept = None if self.records is None else self.records(stage)
         return reduction.reduce_blocks(blocks, stage, function, self.progress, kept, **options)
 
+    def reduce_once(
+        self, stage: str, blocks: RowBlocks, function: Callable[..., Any], **options: Any
+    ) -> Any:
+        """Return the state of one of many rounds; it is kept in place of those of its blocks."""
+        kept = None if self.records is None else self.records(f"{stage} total")
+        if kept is not None and kept.finished():
+            return kept.get(0)
+        state = self.reduce(stage, blocks, function, **options)
+        if kept is not None and self.records is not None:
+            kept.put(0, state)
+            self.records(stage).clear()
+        return state
+
 
 NOBODY = Following()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.api import frames
+from daskal.api.votes_alone import only_votes, votes_annotators, votes_quality
 from daskal.engine import reduction
 from daskal.engine.graph import as_frame
 from daskal.inputs.data import (
@@ -16,11 +17,15 @@ from daskal.inputs.data import (
     annotator_index,
     open_labeled,
 )
+from daskal.inputs.gold import open_gold, with_gold
 from daskal.inputs.ids import RowIds
 from daskal.inputs.matching import check_labeled_fits, match_annotators
+from daskal.kernels.gold import answer_with_gold
 from daskal.kernels.quality import answer_block
+from daskal.method.aggregates import VoteModel
 from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
+from daskal.method.expectation import JudgedVotes
 from daskal.method.findings import raise_invalid
 from daskal.method.tallies import BlockColumns
 from daskal.method.values import Question, Scorer, quality_meta, votes_meta
@@ -65,7 +70,7 @@ def inquire(
 def label_quality(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate,
+    estimate: Estimate | VoteModel,
     *,
     method: str = "self_confidence",
     on_invalid: str = "raise",
@@ -82,8 +87,9 @@ def label_quality(
     ----------
     labels : array_like of shape (N, M)
         As for :func:`daskal.estimate`.
-    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
-    estimate : Estimate
+    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K), or None
+        None with an aggregate: the posterior is then the aggregate's.
+    estimate : Estimate or Aggregate
         It decides ``consensus_method`` and ``quality_method``. Made with ``temperature=None``, it
         takes probabilities as they are, as CROWDLAB's paper does.
     method : {"self_confidence", "normalized_margin", "confidence_weighted_entropy"}
@@ -121,6 +127,10 @@ def label_quality(
     >>> quality["annotator_agreement"].tolist()
     [1.0, 1.0, 0.5, 1.0]
     """
+    aggregate = only_votes(pred_probs, estimate)
+    if aggregate is not None:
+        return votes_quality(labels, aggregate, method, on_invalid, storage_options)
+    assert isinstance(estimate, Estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(method), on_invalid, storage_options)
     return lazy_quality(inquiry)
 
@@ -220,8 +230,9 @@ def detailed_quality(
 def annotator_stats(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate,
+    estimate: Estimate | VoteModel,
     *,
+    gold: Any = None,
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> pd.DataFrame:
@@ -235,6 +246,8 @@ def annotator_stats(
     ----------
     labels, pred_probs, estimate, storage_options
         As for :func:`daskal.label_quality`.
+    gold : array_like of shape (N,), DataFrame or Series, optional
+        Known classes of some examples, as for :func:`daskal.aggregate`.
     on_invalid : {"raise", "nan"}
         Whether rows at fault, all of which are named, are an error or are left out.
 
@@ -244,6 +257,9 @@ def annotator_stats(
         Columns ``annotator_quality`` (NaN for one who shares no example with another, sorted last),
         ``agreement_with_consensus`` over all its votes, ``worst_class``, the class it gave that
         agrees least, and ``num_examples_labeled``; indexed by annotator, sorted by the first two.
+        With ``gold`` also ``gold_accuracy``, the share of its votes on examples of known class that
+        are right, ``gold_low`` and ``gold_high``, Wilson's 95 % interval, and ``num_gold``. Under
+        an aggregate the quality is the mean posterior of the classes an annotator gave.
 
     Raises
     ------
@@ -262,16 +278,39 @@ def annotator_stats(
     >>> stats["num_examples_labeled"].to_dict()
     {1: 3, 0: 3, 2: 2}
     """
+    aggregate = only_votes(pred_probs, estimate)
+    if aggregate is not None:
+        return votes_annotators(labels, aggregate, gold, on_invalid, storage_options)
+    assert isinstance(estimate, Estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(), on_invalid, storage_options)
     # Faults of all blocks are merged before they are raised.
     inquiry = replace(inquiry, question=inquiry.question._replace(on_invalid="nan"))
-    found = answer(inquiry, quality=False, votes=False)
+    found: BlockColumns | JudgedVotes
+    if gold is None:
+        found = answer(inquiry, quality=False, votes=False)
+    else:
+        found = answer_gold(inquiry, gold, storage_options)
     if on_invalid == "raise":
         raise_invalid(found.findings)
     assert found.annotators is not None
-    table = annotator_table(found.annotators, estimate, inquiry.annotator_ids)
+    table = annotator_table(
+        found.annotators, estimate, inquiry.annotator_ids, getattr(found, "gold", None)
+    )
     worst = frames.named(table["worst_class"].to_numpy(), inquiry.class_names)
     return table.assign(worst_class=worst)
+
+
+def answer_gold(inquiry: Inquiry, gold: Any, storage_options: Storage) -> JudgedVotes:
+    """Return how votes stand to the consensus and to known classes, from one read (runs now)."""
+    given = inquiry.given
+    state: JudgedVotes = reduction.tree(
+        with_gold(given.blocks, open_gold(gold, given.labels, storage_options)),
+        "quality columns",
+        answer_with_gold,
+        question=inquiry.question,
+        num_annotators=given.labels.num_annotators,
+    ).compute()
+    return state
 
 
 def answer(inquiry: Inquiry, *, quality: bool, votes: bool) -> BlockColumns:

@@ -7,6 +7,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from daskal.api.votes_alone import only_votes, score_votes
 from daskal.engine.graph import as_array
 from daskal.inputs.data import (
     LabeledData,
@@ -19,6 +20,7 @@ from daskal.inputs.data import (
 )
 from daskal.inputs.matching import check_labeled_fits, match_annotators
 from daskal.kernels import second_pass
+from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
 from daskal.method.values import Rule
 from daskal.options import ON_INVALID, Storage, check_choice
@@ -27,7 +29,7 @@ from daskal.options import ON_INVALID, Storage, check_choice
 def score_labeled(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate,
+    estimate: Estimate | VoteModel,
     *,
     on_invalid: str = "raise",
     storage_options: Storage = None,
@@ -43,8 +45,9 @@ def score_labeled(
     labels : array_like of shape (N, M)
         As for :func:`daskal.estimate`. Annotators match the estimate's by id where both sides have
         ids, else by position.
-    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
-    estimate : Estimate
+    pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K), or None
+        None with an aggregate: the score is then the posterior of the consensus label.
+    estimate : Estimate or Aggregate
     on_invalid : {"raise", "nan"}
         Whether a row at fault raises when its block is computed, or scores NaN.
     storage_options : mapping, optional
@@ -72,6 +75,10 @@ def score_labeled(
     2
     """
     check_choice("on_invalid", on_invalid, ON_INVALID)
+    aggregate = only_votes(pred_probs, estimate)
+    if aggregate is not None:
+        return score_votes(labels, aggregate, on_invalid, storage_options)
+    assert isinstance(estimate, Estimate)
     given = open_labeled(labels, pred_probs, storage_options)
     check_labeled_fits(estimate, given.probs, given.classes)
     scores = labeled_scores(

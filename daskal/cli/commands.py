@@ -12,6 +12,7 @@ import click
 
 import daskal
 from daskal.cli import console
+from daskal.cli.aggregating import aggregate, gold_option, panel
 from daskal.cli.inputs import check_inputs, choose_scheduler, split_names, table_options
 from daskal.cli.options import (
     batch_size_option,
@@ -215,6 +216,7 @@ def demo(
 @click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool.")
 @click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
+@gold_option
 @storage_option
 @reports_errors
 def score(
@@ -237,6 +239,7 @@ def score(
     labeled_ids: str | None,
     unlabeled_ids: str | None,
     report: str | None,
+    gold: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -267,6 +270,7 @@ def score(
             convention=convention,
             labeled_ids=labeled_ids,
             unlabeled_ids=unlabeled_ids,
+            gold=gold,
             on_invalid=on_invalid,
             overwrite=overwrite,
             resume=resume,
@@ -409,6 +413,8 @@ def import_votes(
     console.show_import(console.open_console(), made)
 
 
+main.add_command(aggregate)
+main.add_command(panel)
 main.add_command(batch)
 main.add_command(labels)
 main.add_command(report)

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     from daskal.demo import Judgement
     from daskal.importing.summary import ImportSummary
+    from daskal.method.panels import Panel
     from daskal.runs.result import Run
 
 # Width of text where output is no terminal: enough for one line per row of every table.
 PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
+SHOWN_JUDGES = 20
 SHOWN_CLASSES = 10
 SHOWN_LABELS = 25
 # No table is wider.
@@ -93,7 +95,7 @@ def show_run(output: Console, run: Run, *, accuracies: Any | None = None) -> Non
 
     ``accuracies`` are the annotators' true ones, where they are known.
     """
-    if run.estimate is not None:
+    if run.estimate is not None or run.aggregate is not None:
         show_estimate(output, run)
     if run.annotator_stats is not None:
         show_annotators(output, run, accuracies)
@@ -120,12 +122,12 @@ def show_estimate(output: Console, run: Run) -> None:
     """Print the estimate in a few lines."""
     from rich.markup import escape
 
-    assert run.estimate is not None
+    known: Any = run.aggregate if run.estimate is None else run.estimate
     table = make_table("", "", left=("",))
     table.box, table.show_header = None, False
-    for name, value in run.estimate.summary():
+    for name, value in known.summary():
         table.add_row(name, escape(value))
-    print_section(output, "Estimate", table)
+    print_section(output, "Estimate" if run.aggregate is None else "Aggregate", table)
     output.print()
 
 
@@ -135,9 +137,10 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
 
     stats, estimate = run.annotator_stats, run.estimate
     assert stats is not None
-    assert estimate is not None
-    weights = estimate.annotator_weight
-    columns = ["annotator", "quality", "weight", "agreement", "worst class", "labels"]
+    weights = None if estimate is None else estimate.annotator_weight
+    columns = ["annotator", "quality", "agreement", "worst class", "labels"]
+    if weights is not None:
+        columns.insert(2, "weight")
     if accuracies is not None:
         columns.append("truly right")
     table = make_table(*columns)
@@ -152,15 +155,38 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
         cells = [
             escape(str(name)),
             f"{row['annotator_quality']:.3f}",
-            f"{weights[name]:.3f}",
             f"{row['agreement_with_consensus']:.3f}",
             str(best_first["worst_class"].iloc[at]),
             f"{int(row['num_examples_labeled']):,}",
         ]
+        if weights is not None:
+            cells.insert(2, f"{weights[name]:.3f}")
         if accuracies is not None:
             cells.append(f"{accuracies[int(name)]:.3f}")
         table.add_row(*cells, end_section=cut and place == SHOWN_ANNOTATORS)
     print_section(output, title, table, whole=True)
+
+
+def show_panel(output: Console, panel: Panel) -> None:
+    """Print what a panel is worth, and its annotators, the worst first."""
+    from rich.markup import escape
+
+    table = make_table("", "", left=("",))
+    table.box, table.show_header = None, False
+    for name, value in panel.summary():
+        table.add_row(name, escape(value))
+    print_section(output, "Panel", table)
+    output.print()
+    people = panel.annotators
+    people = people[people["num_judged"] > 0].sort_values("accuracy", kind="stable")
+    table = make_table("annotator", "right", "at least", "at most", "habit", "judged")
+    for annotator, row in people.head(SHOWN_JUDGES).iterrows():
+        shares = (row[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "spam_score"))
+        cells = (f"{share:.3f}" for share in shares)
+        table.add_row(escape(str(annotator)), *cells, f"{int(row['num_judged']):,}")
+    more = len(people) - SHOWN_JUDGES
+    title = "Annotators, the worst first" + (f"; {more:,} more" if more > 0 else "")
+    print_section(output, title, table)
 
 
 def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMPLES) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import dask.array as da
 import numpy as np
 import pandas as pd
-from dask._task_spec import DataNode, List, Task, TaskRef
+from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -196,6 +196,20 @@ def as_array(
     calls = call_blocks(blocks, new_name(stage), function, **options)
     meta = np.empty(0, dtype=dtype)
     return da.Array(calls.graph, calls.name, chunks=(blocks.row_chunks,), meta=meta)
+
+
+def as_matrix(
+    blocks: RowBlocks, stage: str, function: Callable[..., Any], num_columns: int, **options: Any
+) -> da.Array:
+    """Return a lazy (N, k) array of float64 of which each task computes the rows of one block."""
+    calls = call_blocks(blocks, new_name(stage), function, **options)
+    name = new_name(f"{stage} matrix")
+    places = {(name, i, 0): Alias((name, i, 0), key) for i, key in enumerate(calls.keys)}
+    layers = {**calls.graph.layers, name: MaterializedLayer(places)}
+    needs = {**calls.graph.dependencies, name: {calls.name}}
+    meta = np.empty((0, 0))
+    chunks = (blocks.row_chunks, (num_columns,))
+    return da.Array(HighLevelGraph(layers, needs), name, chunks=chunks, meta=meta)
 
 
 # --- tables -----------------------------------------------------------------------------------

@@ -62,6 +62,9 @@ class BlockRecords(Protocol):
     def finished(self) -> frozenset[int]:
         """Return the finished blocks."""
 
+    def clear(self) -> None:
+        """Remove all states."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockJob(Job):

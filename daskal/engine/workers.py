@@ -109,6 +109,18 @@ def worker_threads() -> int:
     return int(workers or CPU_COUNT)
 
 
+def least_memory() -> int | None:
+    """Return the memory of the smallest worker in bytes, the machine's without a cluster."""
+    client = active_client()
+    if client is None:
+        from distributed.system import MEMORY_LIMIT
+
+        return int(MEMORY_LIMIT)
+    with cluster_errors():
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return min((worker["memory_limit"] for worker in workers), default=None) or None
+
+
 # --- versions ---------------------------------------------------------------------------------
 
 # Processes that do not answer in time are checked by the first task that runs on them.

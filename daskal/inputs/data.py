@@ -152,3 +152,12 @@ def like_template(array: da.Array, template: Any, name: str) -> Any:
     others = [key for key, coord in template.coords.items() if not set(coord.dims) <= {rows}]
     coords = template.drop_vars(others).coords
     return type(template)(array, dims=(rows,), coords=coords, name=name)
+
+
+def like_rows(array: da.Array, template: Any, name: str, columns: str) -> Any:
+    """Return values of rows and columns as a DataArray if the input was one."""
+    if template is None:
+        return array
+    rows = row_dim(template)
+    coords = {key: coord for key, coord in template.coords.items() if set(coord.dims) <= {rows}}
+    return type(template)(array, dims=(rows, columns), coords=coords, name=name)

@@ -13,6 +13,7 @@ from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import Labels
 from daskal.inputs.probabilities import Probs
 from daskal.inputs.sources import take_columns, take_rows
+from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
 from daskal.names import columns
 from daskal.names.columns import Found, match_classes, same_classes
@@ -211,7 +212,7 @@ def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
 # --- annotators -------------------------------------------------------------------------------
 
 
-def find_annotators(estimate: Estimate, labels: Labels) -> Found:
+def find_annotators(estimate: Estimate | VoteModel, labels: Labels) -> Found:
     """Return where the labels' annotators are in an estimate, -1 for an unknown one."""
     ids = estimate.annotator_ids
     known = None if ids is None else as_index(list(ids))
@@ -220,7 +221,7 @@ def find_annotators(estimate: Estimate, labels: Labels) -> Found:
     )
 
 
-def match_annotators(estimate: Estimate, labels: Labels) -> list[int] | None:
+def match_annotators(estimate: Estimate | VoteModel, labels: Labels) -> list[int] | None:
     """Return the place of each column of the labels in the estimate; None where they are the same.
 
     Warn of annotators that the estimate does not know: they get the mean weight.

@@ -67,7 +67,8 @@ def sparse_memory_source(name: str, matrix: Any) -> Source:
 
 def cut_rows_of(rows: Rows, edges: Sequence[int]) -> Cut:
     """Return views of the compressed rows of each block."""
-    return Cut([list(rows.cut(*part)) for part in pairwise(edges)])
+    # No list: a block with no other source would be taken for its own list of sources.
+    return Cut([tuple(rows.cut(*part)) for part in pairwise(edges)])
 
 
 # --- stored -----------------------------------------------------------------------------------

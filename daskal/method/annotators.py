@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.method.estimate import Estimate
-from daskal.method.tallies import AnnotatorStatistics
+from daskal.method.tallies import AnnotatorStatistics, GoldCounts
 from daskal.method.values import Floats, Ints
 from daskal.method.weights import ratio
 
@@ -55,7 +55,10 @@ def annotator_quality(state: AnnotatorStatistics, estimate: Estimate) -> Floats:
 
 
 def annotator_table(
-    state: AnnotatorStatistics, estimate: Estimate, ids: pd.Index | None
+    state: AnnotatorStatistics,
+    estimate: Estimate,
+    ids: pd.Index | None,
+    gold: GoldCounts | None = None,
 ) -> pd.DataFrame:
     """Return one row per annotator with labels, the worst first."""
     table = pd.DataFrame(
@@ -67,5 +70,66 @@ def annotator_table(
         },
         index=ids,
     )
+    if gold is not None:
+        table = table.assign(**gold_columns(gold))
     table = table[state.num > 0]
     return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
+
+
+def vote_table(
+    state: AnnotatorStatistics,
+    accuracy: Floats,
+    num_classes: int,
+    ids: pd.Index | None,
+    gold: GoldCounts | None = None,
+) -> pd.DataFrame:
+    """Return one row per annotator with labels, from votes alone, the worst first.
+
+    ``accuracy`` is how often each annotator is right, by the aggregate.
+    """
+    table = pd.DataFrame(
+        {
+            "annotator_quality": accuracy,
+            "agreement_with_consensus": ratio(state.agreeing, state.num),
+            "worst_class": worst_classes(state, num_classes),
+            "num_examples_labeled": state.num,
+        },
+        index=ids,
+    )
+    if gold is not None:
+        table = table.assign(**gold_columns(gold))
+    table = table[state.num > 0]
+    return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
+
+
+# --- known classes ----------------------------------------------------------------------------
+
+GOLD_COLUMNS = ["gold_accuracy", "gold_low", "gold_high", "num_gold"]
+# The 97.5 % point of the normal distribution.
+Z = 1.959963984540054
+
+
+def gold_columns(gold: GoldCounts) -> dict[str, Floats | Ints]:
+    """Return each annotator's accuracy on examples of known class, NaN without such votes.
+
+    With a 95 % interval, Wilson's (1927).
+    """
+    low, high = wilson_interval(gold.right, gold.votes)
+    return dict(
+        zip(
+            GOLD_COLUMNS,
+            (ratio(gold.right, gold.votes), low, high, gold.votes),
+            strict=True,
+        )
+    )
+
+
+def wilson_interval(right: Ints, num: Ints) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of Wilson (1927) for shares of trials that were right."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share, spread = right / num, Z * Z / num
+        center = (share + spread / 2) / (1 + spread)
+        half = np.sqrt(spread * share * (1 - share) + spread * spread / 4) / (1 + spread)
+    low = np.where(right == 0, 0.0, np.maximum(center - half, 0.0))
+    high = np.where(right == num, 1.0, np.minimum(center + half, 1.0))
+    return np.where(num > 0, low, np.nan), np.where(num > 0, high, np.nan)

@@ -1,4 +1,4 @@
-"""The estimate as JSON: canonical text, and the refusal of text that is none."""
+"""Estimates and aggregates as JSON: canonical text, and the refusal of text that is none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -21,6 +21,16 @@ DIGEST = "sha256"
 MAX_CHARACTERS = 2**30
 
 Plain = Mapping[str, Any]
+
+
+class Kind(NamedTuple):
+    """What a text holds: its schema, what it is called, its class, and how to make it anew."""
+
+    schema: str
+    noun: str
+    title: str
+    again: str
+    check: Callable[[Plain], None]
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -56,9 +66,9 @@ def digest(content: Plain) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
-def write(fields: Mapping[str, Any]) -> str:
+def write(fields: Mapping[str, Any], schema: str = SCHEMA) -> str:
     """Return the canonical text of an estimate's fields, with its checksum."""
-    content = {"schema": SCHEMA, **{name: as_plain(value) for name, value in fields.items()}}
+    content = {"schema": schema, **{name: as_plain(value) for name, value in fields.items()}}
     return canonical({**content, DIGEST: digest(content)})
 
 
@@ -78,12 +88,13 @@ def finite_float(text: str) -> float:
     return number
 
 
-def read(text: Any) -> Plain:
-    """Return the content of an estimate's text, every part of it checked."""
+def read(text: Any, kind: Kind | None = None) -> Plain:
+    """Return the content of an estimate's text, or another kind's, every part of it checked."""
+    kind = ESTIMATE if kind is None else kind
     if not isinstance(text, str | bytes) or len(text) > MAX_CHARACTERS:
         got = f"{len(text):,} characters" if isinstance(text, str | bytes) else type(text).__name__
         raise EstimateError(
-            f"expected the JSON text of an estimate, got {got}. Pass what Estimate.to_json() "
+            f"expected the JSON text of {kind.noun}, got {got}. Pass what {kind.title}.to_json() "
             "returned."
         )
     try:
@@ -92,24 +103,24 @@ def read(text: Any) -> Plain:
         path = "Of a file, pass what is in it: pathlib.Path(path).read_text()."
         hint = path if len(text) < 1000 else "It may have been cut."
         raise EstimateError(
-            f"expected the JSON text of an estimate, got {shown(text)}, which is none ({error}). "
+            f"expected the JSON text of {kind.noun}, got {shown(text)}, which is none ({error}). "
             f"{hint}"
         ) from error
-    if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
+    if not isinstance(content, Mapping) or content.get("schema") != kind.schema:
         seen = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
         raise EstimateError(
-            f"expected an estimate of schema {SCHEMA!r}, got {shown(seen)}. "
-            "Estimate again with this version of daskal."
+            f"expected {kind.noun} of schema {kind.schema!r}, got {shown(seen)}. "
+            f"{kind.again[:1].upper()}{kind.again[1:]} with this version of daskal."
         )
     parts = {name: part for name, part in content.items() if name != DIGEST}
     if content.get(DIGEST) != digest(parts):
         raise EstimateError(
-            "expected an estimate as it was written, got one that was cut or changed since: its "
-            "checksum is another. Pass the whole text that Estimate.to_json() returned, or "
-            "estimate again."
+            f"expected {kind.noun} as it was written, got one that was cut or changed since: its "
+            f"checksum is another. Pass the whole text that {kind.title}.to_json() returned, or "
+            f"{kind.again}."
         )
     try:
-        check(parts)
+        kind.check(parts)
     except (ArithmeticError, AttributeError, LookupError, TypeError, InputError) as error:
         refuse(f"a part is missing or of another kind ({error!r})")
     return parts
@@ -230,3 +241,6 @@ def check_names(content: Plain, num_annotators: int, num_classes: int) -> None:
     if names is not None:
         check_list("class_names", names, num_classes, lambda found: isinstance(found, str))
     check_list("flags", flags, len(flags), lambda found: isinstance(found, str))
+
+
+ESTIMATE = Kind(SCHEMA, "an estimate", "Estimate", "estimate again", check)

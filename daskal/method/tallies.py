@@ -59,6 +59,27 @@ class AnnotatorStatistics(Merging):
 
 
 @dataclass(frozen=True)
+class GoldCounts(Merging):
+    """How votes and consensus stand to known classes, over rows with votes.
+
+    Attributes
+    ----------
+    votes, right : (m,) int64
+        Votes of each annotator on such rows, and those for the known class.
+    examples, consensus_right : int
+        Such rows, and those whose consensus is the known class.
+    model_right : (p,) int64, or None
+        Those whose known class is the most probable one of each model, None without a model.
+    """
+
+    votes: Ints
+    right: Ints
+    examples: int
+    consensus_right: int
+    model_right: Ints | None = None
+
+
+@dataclass(frozen=True)
 class ConfidenceSums(Merging):
     """Posterior of the consensus labels and of the votes, by class.
 
@@ -190,6 +211,8 @@ class LabeledTally(Merging):
     annotators : AnnotatorStatistics
     doubtful : DoubtfulLabels
         Found in the columns of a whole block, not by the kernels.
+    gold : GoldCounts, optional
+        Where some classes are known.
     """
 
     scores: PoolTally
@@ -198,6 +221,7 @@ class LabeledTally(Merging):
     classes: Cells
     annotators: AnnotatorStatistics
     doubtful: DoubtfulLabels = field(default_factory=DoubtfulLabels.zero)
+    gold: GoldCounts | None = None
 
     @classmethod
     def zero(cls, size: int, num_annotators: int) -> LabeledTally:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
+from daskal.method.panels import Panel
 from daskal.report.charts import Counts
 
 # The page holds at most this much, so that it stays small enough to be sent by mail.
@@ -37,6 +39,13 @@ class Contents:
     batch: pd.DataFrame
     doubtful: pd.DataFrame | None = None
     right_by_quality: Counts | None = None
+    aggregate: VoteModel | None = None
+    panel: Panel | None = None
+
+    @property
+    def known(self) -> Estimate | VoteModel | None:
+        """The estimate, or the aggregate of votes without a model."""
+        return self.aggregate if self.estimate is None else self.estimate
 
     @property
     def num_labeled(self) -> int:
@@ -55,7 +64,7 @@ class Contents:
 
     def class_name(self, code: int) -> str:
         """Return the name of a class."""
-        names = None if self.estimate is None else self.estimate.named_classes
+        names = None if self.known is None else self.known.named_classes
         return str(code) if names is None else names[code]
 
 

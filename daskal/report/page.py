@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from daskal.errors import InputError, StorageError
-from daskal.report import charts, plots, sections
+from daskal.report import charts, panel, plots, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.report.glossary import GLOSSARY
 
@@ -73,6 +73,7 @@ def render(contents: Contents, csv: str | None = None) -> str:
             "labels": sections.doubtful_labels(contents),
             "scores": plots.scores(contents),
             "annotators": sections.annotators(contents, csv),
+            "panel": panel.panel_part(contents),
             "consensus": plots.consensus(contents),
             "truth": plots.how_often_right(contents.right_by_quality),
             "classes": sections.classes(contents),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from daskal.method.aggregates import VoteModel
 from daskal.report.contents import (
     MATRIX_CLASSES,
     MOST_ANNOTATORS,
@@ -59,7 +60,7 @@ def run_in_a_line(contents: Contents) -> str:
     if contents.num_pool:
         what.append(f"a pool of {contents.num_pool:,}")
     line = f"{' and '.join(what) or 'Nothing'} scored"
-    estimate = contents.estimate
+    estimate = contents.known
     if estimate is None:
         return f"{line} without an estimate: temperature 1, both weights 1."
     return (
@@ -79,6 +80,8 @@ def tiles(contents: Contents) -> list[Tile]:
             f"{counts.get('labeled', 0):,} labeled, {counts.get('unlabeled', 0):,} of the pool",
         )
     ]
+    if contents.aggregate is not None:
+        return [*shown, *votes_tiles(contents, contents.aggregate)]
     estimate = contents.estimate
     if estimate is None:
         return shown
@@ -97,7 +100,48 @@ def tiles(contents: Contents) -> list[Tile]:
             in_words("real", weights.consensus_likelihood),
             f"over {plural(estimate.num_multiple, 'example')} with several labels",
         ),
+        *gold_tiles(contents),
     ]
+
+
+METHOD_NAMES = {
+    "dawid_skene": "Dawid and Skene",
+    "one_coin": "one coin",
+    "majority_vote": "majority vote",
+}
+
+
+def votes_tiles(contents: Contents, aggregate: VoteModel) -> list[Tile]:
+    """Return the few numbers that matter most of votes without a model."""
+    accuracy = aggregate.annotator_accuracy.dropna()
+    rounds = f"after {plural(aggregate.iterations, 'iteration')}"
+    tiles = [
+        Tile(
+            "Method",
+            METHOD_NAMES[aggregate.method],
+            rounds if aggregate.iterations else "shares of the votes",
+        ),
+        Tile(
+            "Annotators are right",
+            in_words("real", float(accuracy.mean())),
+            f"on average, as estimated; from {accuracy.min():.2f} to {accuracy.max():.2f}",
+        ),
+    ]
+    return [*tiles, *gold_tiles(contents)]
+
+
+def gold_tiles(contents: Contents) -> list[Tile]:
+    """Return how often consensus and models are right on examples of known class."""
+    num = contents.attrs.get("num_gold")
+    if not num:
+        return []
+    where = f"on {plural(num, 'example')} of known class"
+    consensus = contents.attrs["num_gold_consensus_right"] / num
+    tiles = [Tile("Consensus is right", in_words("real", consensus), where)]
+    models = contents.attrs["num_gold_model_right"]
+    if models:
+        tiles.append(Tile("Model is right", side_by_side([right / num for right in models]), where))
+    return tiles
 
 
 def temperature_means(temperatures: Sequence[float]) -> str:
@@ -113,7 +157,7 @@ def temperature_means(temperatures: Sequence[float]) -> str:
 
 def quality_flags(contents: Contents) -> dict[str, Any]:
     """Return what is unusual in the data."""
-    flags = [] if contents.estimate is None else list(contents.estimate.flags)
+    flags = [] if contents.known is None else list(contents.known.flags)
     invalid = int(contents.attrs["num_invalid_rows"])
     if invalid:
         flags.append(f"{plural(invalid, 'row')} with values that are no probabilities or labels")
@@ -199,6 +243,10 @@ ANNOTATOR_HEADINGS = {
     ),
     "agreement_with_annotators": ("Agreement with others", "share", "Others' labels that agree"),
     "num_examples_labeled": ("Labels", "integer", "Examples labeled"),
+    "gold_accuracy": ("Right", "share", "Of the labels on examples of known class"),
+    "gold_low": ("at least", "real", "Lower end of the 95 % interval (Wilson's)"),
+    "gold_high": ("at most", "real", "Upper end of the 95 % interval (Wilson's)"),
+    "num_gold": ("Known", "integer", "Labels on examples of known class"),
 }
 
 
@@ -241,9 +289,9 @@ def rounded(values: pd.Series[Any]) -> list[Any]:
 
 def classes(contents: Contents) -> dict[str, Any] | None:
     """Return agreement class by class."""
-    if contents.classes is None or contents.estimate is None or not len(contents.classes):
+    if contents.classes is None or contents.known is None or not len(contents.classes):
         return None
-    num_classes = contents.estimate.num_classes
+    num_classes = contents.known.num_classes
     table = class_agreement(contents.classes, num_classes)
     shown = table.head(MOST_CLASSES)
     columns = [
@@ -295,6 +343,16 @@ OPTION_DEFAULTS = {
     "on_invalid": "raise",
     "batch_size": 1000,
 }
+VOTES_DEFAULTS = {
+    "method": "dawid_skene",
+    "max_iterations": 100,
+    "tolerance": 1e-5,
+    "random_state": 0,
+    "use_gold": False,
+    "num_classes": None,
+    "on_invalid": "raise",
+    "batch_size": 1000,
+}
 # The command line's names of inputs, and of options it can change.
 INPUT_FLAGS = {
     "labels": "--labels",
@@ -302,11 +360,17 @@ INPUT_FLAGS = {
     "pred_probs_unlabeled": "--unlabeled",
     "labeled_ids": "--labeled-ids",
     "unlabeled_ids": "--unlabeled-ids",
+    "gold": "--gold",
 }
 OPTION_FLAGS = {
     "convention": "--convention",
     "batch_size": "--batch-size",
     "on_invalid": "--on-invalid",
+    "method": "--method",
+    "max_iterations": "--max-iterations",
+    "tolerance": "--tolerance",
+    "num_classes": "--num-classes",
+    "use_gold": "--use-gold",
 }
 # How a store describes an input that was an object in memory.
 IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
@@ -327,7 +391,8 @@ def repeat(contents: Contents) -> dict[str, Any]:
 def changed_options(contents: Contents) -> dict[str, Any]:
     """Return the options that differ from the defaults."""
     options = contents.attrs["options"]
-    return {name: value for name, value in options.items() if value != OPTION_DEFAULTS.get(name)}
+    defaults = OPTION_DEFAULTS if contents.aggregate is None else VOTES_DEFAULTS
+    return {name: value for name, value in options.items() if value != defaults.get(name)}
 
 
 def python_code(contents: Contents) -> str:
@@ -338,7 +403,11 @@ def python_code(contents: Contents) -> str:
         lines.append("    estimate=estimate,  # estimate.json in the store")
     lines += [f"    {name}={value!r}," for name, value in changed_options(contents).items()]
     lines.append(f"    out={contents.path!r},")
-    head, tail = ["import daskal", "", "run = daskal.run("], [")", "run.batch  # the next batch"]
+    verb = "run" if contents.aggregate is None else "run_aggregate"
+    head, tail = (
+        ["import daskal", "", f"run = daskal.{verb}("],
+        [")", "run.batch  # the next batch"],
+    )
     return "\n".join([*head, *lines, *tail])
 
 
@@ -359,10 +428,13 @@ def command_line(contents: Contents) -> str | None:
     if in_memory or not set(changed) <= set(OPTION_FLAGS):
         return None
     words = ["daskal", "score"]
+    if contents.aggregate is not None:
+        words = ["daskal", "aggregate", inputs["labels"]]
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
     for name, value in inputs.items():
         words += [INPUT_FLAGS[name], value]
     if contents.estimate_given:
         words += ["--estimate", contents.path]
     for name, value in changed.items():
-        words += [OPTION_FLAGS[name], str(value)]
+        words += [OPTION_FLAGS[name]] if value is True else [OPTION_FLAGS[name], str(value)]
     return shlex.join([*words, "--out", contents.path])

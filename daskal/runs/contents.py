@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from daskal.api.aggregation import Aggregate
 from daskal.errors import StorageError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS
 from daskal.method.estimate import Estimate
+from daskal.method.panels import Panel
 from daskal.report.contents import Contents
 from daskal.runs import store
 from daskal.runs.tables import stored_batch, stored_doubtful
@@ -28,10 +30,13 @@ def read_contents(path: str, root: Any) -> Contents:
     histograms = tables.read_table(root, "histograms")
     assert histograms is not None
     estimate = None if text is None else Estimate.from_json(text)
+    text = store.read_aggregate(root)
+    aggregate = None if text is None else Aggregate.from_json(text)
+    known = aggregate if estimate is None else estimate
     classes = tables.read_table(root, "classes", ("given", "consensus", "num_votes"))
-    if classes is not None and estimate is not None:
+    if classes is not None and known is not None:
         codes = classes[["given", "consensus"]].to_numpy()
-        if not ((codes >= 0) & (codes < estimate.num_classes)).all():
+        if not ((codes >= 0) & (codes < known.num_classes)).all():
             raise StorageError(
                 f"the table 'classes' in {path!r} is damaged: it names classes there are not.",
                 advice="Run it again with {overwrite=True}.",
@@ -45,4 +50,12 @@ def read_contents(path: str, root: Any) -> Contents:
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
         doubtful=stored_doubtful(root),
+        aggregate=aggregate,
+        panel=read_panel(root),
     )
+
+
+def read_panel(root: Any) -> Panel | None:
+    """Return the panel of a store, None where it has none."""
+    text = store.read_panel(root)
+    return None if text is None else Panel.from_json(text)

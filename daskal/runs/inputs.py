@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,11 @@ from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, PoolData, fit_pool, open_labeled, open_pool
+from daskal.inputs.gold import open_gold
 from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
 from daskal.inputs.matching import check_labeled_fits, check_same_model
 from daskal.inputs.opened import Table
+from daskal.inputs.sources import Source
 from daskal.method import findings
 from daskal.method.estimate import Estimate
 from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
@@ -26,6 +28,24 @@ from daskal.names.naming import check_names
 from daskal.options import Storage
 from daskal.runs.store import Section
 from daskal.storage.redaction import redacted
+
+
+class Given(Protocol):
+    """The inputs of a run, with a model or without."""
+
+    @property
+    def ids(self) -> Mapping[str, RowIds]:
+        """The ids of the rows of each section, where they are known."""
+
+    @property
+    def table_rows(self) -> Mapping[str, NDArray[np.int64]]:
+        """The rows that examples have in the one table that they came from, if they did."""
+
+    def sections(self) -> list[Section]:
+        """Return the sections of the store."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the inputs."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,7 @@ class RunInputs:
     pool: PoolData | None
     ids: Mapping[str, RowIds]
     table_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    gold: Source | None = None
 
     @classmethod
     def joined(
@@ -99,8 +120,18 @@ class RunInputs:
                 storage_options,
             )
         return cls(
-            labeled, opened_pool, {name: known for name, known in ids.items() if known is not None}
+            labeled,
+            opened_pool,
+            {name: known for name, known in ids.items() if known is not None},
         )
+
+    def with_gold(self, gold: Any, storage_options: Storage) -> RunInputs:
+        """Return the inputs with known classes of labeled examples, if any are given."""
+        if gold is None:
+            return self
+        if self.labeled is None:
+            raise InputError("gold: expected labels and pred_probs beside it, got none.")
+        return replace(self, gold=open_gold(gold, self.labeled.labels, storage_options))
 
     def fit(self, estimate: Estimate | None) -> RunInputs:
         """Return the inputs in the order of an estimate's classes; refuse other classes."""
@@ -114,7 +145,12 @@ class RunInputs:
     @property
     def names(self) -> findings.Names:
         """The ids of rows, by the name of their array."""
-        arrays = {"labels": "labeled", "pred_probs": "labeled", "pred_probs_unlabeled": "unlabeled"}
+        arrays = {
+            "labels": "labeled",
+            "pred_probs": "labeled",
+            "gold": "labeled",
+            "pred_probs_unlabeled": "unlabeled",
+        }
         return {
             array: functools.partial(take_ids, self.ids[section])
             for array, section in arrays.items()
@@ -148,6 +184,8 @@ class RunInputs:
             # Ids of the one table are as long as it; its columns are known already.
             if section not in self.table_rows:
                 described[section]["ids"] = ids_identity(ids)
+        if self.gold is not None:
+            described["labeled"]["sources"][self.gold.name] = self.gold.identity()
         if self.labeled is not None:
             described["labeled"]["annotator_ids"] = fingerprint.names_identity(
                 self.labeled.labels.annotator_ids

@@ -16,7 +16,9 @@ from daskal.engine.progress import ProgressCallback
 from daskal.errors import ChangedInputError, DataWarning
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, pool_rule
+from daskal.inputs.gold import with_gold
 from daskal.inputs.matching import match_annotators
+from daskal.kernels.gold import labeled_columns_with_gold
 from daskal.kernels.second_pass import labeled_columns, unlabeled_scores
 from daskal.method import findings
 from daskal.method.doubtful import DoubtfulLabels
@@ -86,7 +88,10 @@ class Passes:
             return None
         assert estimate is not None
         rule = estimate.rule(match_annotators(estimate, labeled.labels))
-        tally: LabeledTally = self.score("labeled", labeled.blocks, store_labeled_block, rule)
+        blocks, function = labeled.blocks, store_labeled_block
+        if self.given.gold is not None:
+            blocks, function = with_gold(blocks, self.given.gold), store_gold_block
+        tally: LabeledTally = self.score("labeled", blocks, function, rule)
         if not np.array_equal(tally.annotators.num, estimate.votes):
             # A given estimate has counted the votes of other data.
             self.compare_reads(labeled, SCORE_STAGES["labeled"])
@@ -130,6 +135,17 @@ def store_labeled_block(
 ) -> LabeledTally:
     """Score a labeled block, write its columns, and return its tally."""
     columns, tally = labeled_columns(block, rule=rule, on_invalid=on_invalid, size=batch_size)
+    write_block(writer, block, columns)
+    return replace(tally, doubtful=DoubtfulLabels.from_columns(columns, block.first_row))
+
+
+def store_gold_block(
+    block: Block, *, rule: Rule, on_invalid: str, writer: Writer, batch_size: int
+) -> LabeledTally:
+    """Score a labeled block whose last array are known classes, and write its columns."""
+    columns, tally = labeled_columns_with_gold(
+        block, rule=rule, on_invalid=on_invalid, size=batch_size
+    )
     write_block(writer, block, columns)
     return replace(tally, doubtful=DoubtfulLabels.from_columns(columns, block.first_row))
 

@@ -15,27 +15,47 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import StorageError
-from daskal.method import doubtful, findings, merging, states, tallies, temperature
+from daskal.method import (
+    doubtful,
+    expectation,
+    findings,
+    merging,
+    panels,
+    states,
+    tallies,
+    temperature,
+)
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.tallies import LabeledTally
 from daskal.runs.store import RECORDS, Claim
-from daskal.storage.objects import get_bytes, join_key, list_keys, put_bytes, remove_key
+from daskal.storage.objects import (
+    get_bytes,
+    join_key,
+    list_keys,
+    put_bytes,
+    remove,
+    remove_key,
+)
 from daskal.storage.redaction import explain, redacted
 from daskal.text import listed
 
 KINDS = {
     kind.__name__: kind
     for kind in (
+        expectation.ExpectationSums,
+        expectation.VoteCounts,
         temperature.LossSums,
         doubtful.DoubtfulLabels,
         findings.Finding,
         findings.Findings,
+        panels.PanelCounts,
         states.ConsensusStatistics,
         states.LabelStatistics,
         states.PendingRows,
         merging.Cells,
         merging.FixedSums,
         tallies.AnnotatorStatistics,
+        tallies.GoldCounts,
         tallies.LabeledTally,
         tallies.PoolTally,
         tallies.Smallest,
@@ -153,6 +173,10 @@ class Records:
     def forget(self, block: int) -> None:
         """Mark a block as unfinished."""
         remove_key(self.store, self.key(block))
+
+    def clear(self) -> None:
+        """Remove the records of all blocks."""
+        remove(self.store, self.prefix)
 
     def finished(self) -> frozenset[int]:
         """Return the blocks that have a record."""

@@ -13,15 +13,17 @@ import numpy as np
 import pandas as pd
 
 from daskal.api import selection
+from daskal.api.aggregation import Aggregate
 from daskal.api.frames import named
 from daskal.errors import InputError, UnfinishedStoreError
-from daskal.method.annotators import ANNOTATOR_COLUMNS
+from daskal.method.annotators import ANNOTATOR_COLUMNS, GOLD_COLUMNS
 from daskal.method.doubtful import NUM_DOUBTFUL
 from daskal.method.estimate import Estimate
+from daskal.method.panels import Panel
 from daskal.options import check_size
 from daskal.report.page import Page, make_page
 from daskal.runs import store
-from daskal.runs.contents import read_contents
+from daskal.runs.contents import read_contents, read_panel
 from daskal.runs.labels import (
     WRITERS,
     LabelTable,
@@ -52,7 +54,11 @@ class Run(Summarized):
     path : str
         Where the store is.
     estimate : Estimate or None
-        None where a pool was scored without one.
+        None where a pool was scored without one, or votes without a model.
+    aggregate : Aggregate or None
+        Of votes without a model.
+    panel : Panel or None
+        Of votes without a model, unless its confusion matrices have over a million cells.
     scores, pool : dask.array.Array of shape (N,) and (U,), float64, or None
         ActiveLab scores of the labeled examples and of the pool.
     annotator_stats : pandas.DataFrame or None
@@ -137,6 +143,23 @@ class Run(Summarized):
         return [(block * step, min((block + 1) * step, num_rows)) for block in blocks]
 
     @cached_property
+    def aggregate(self) -> Aggregate | None:
+        """The aggregate of votes without a model."""
+        text = store.read_aggregate(self.root)
+        return None if text is None else Aggregate.from_json(text)
+
+    @cached_property
+    def panel(self) -> Panel | None:
+        """What the annotators are worth as a panel, of votes without a model."""
+        return read_panel(self.root)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes, where they have any."""
+        known = self.aggregate if self.estimate is None else self.estimate
+        return None if known is None else known.named_classes
+
+    @cached_property
     def estimate(self) -> Estimate | None:
         """The estimate the scores were made with."""
         text = store.read_estimate(self.root)
@@ -163,6 +186,9 @@ class Run(Summarized):
             lines.append(("next batch", f"{len(self.batch):,} ({parts})"))
             invalid = self.attrs["num_invalid_rows"]
             lines += [("rows at fault", f"{invalid:,}")] if invalid else []
+        if self.aggregate is not None:
+            left_out = ("examples", "note")
+            lines += [line for line in self.aggregate.summary() if line[0] not in left_out]
         if self.estimate is not None:
             wanted = (
                 "annotators, classes",
@@ -191,6 +217,17 @@ class Run(Summarized):
         """Scores of the pool."""
         return self._scores("unlabeled")
 
+    @property
+    def gold_accuracy(self) -> dict[str, float | list[float]]:
+        """Share of examples of known class on which the consensus and each model are right."""
+        num, attrs = self.attrs.get("num_gold"), self.attrs
+        if not num:
+            return {}
+        found: dict[str, Any] = {"consensus": attrs["num_gold_consensus_right"] / num}
+        if attrs["num_gold_model_right"] is not None:
+            found["model"] = [right / num for right in attrs["num_gold_model_right"]]
+        return found
+
     def ids(self, section: str) -> Any | None:
         """Return the stored ids of a section's examples."""
         return section_ids(self.root)[section]
@@ -201,17 +238,18 @@ class Run(Summarized):
         table = tables.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
         if table is None:
             return None
-        table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
-        names = None if self.estimate is None else self.estimate.named_classes
-        table = table.assign(worst_class=named(table["worst_class"].to_numpy(), names))
+        table = table.set_index("annotator").rename_axis(None)
+        gold = [name for name in GOLD_COLUMNS if name in table]
+        table = table[[*ANNOTATOR_COLUMNS, *gold]]
+        worst = named(table["worst_class"].to_numpy(), self.class_names)
+        table = table.assign(worst_class=worst)
         return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 
     def _label_table(self) -> LabelTable | None:
         group = tables.member(self.root, "labeled")
         if group is None:
             return None
-        names = None if self.estimate is None else self.estimate.named_classes
-        return LabelTable(group, self.ids("labeled"), names)
+        return LabelTable(group, self.ids("labeled"), self.class_names)
 
     @property
     def labels(self) -> Any | None:

@@ -16,7 +16,7 @@ from daskal.method.estimate import Estimate
 from daskal.method.tallies import LabeledTally, PoolTally
 from daskal.options import Options, Storage, check_options, check_size
 from daskal.runs import plan, store
-from daskal.runs.inputs import RunInputs, describe_input
+from daskal.runs.inputs import Given, describe_input
 from daskal.runs.long_votes import VoteColumns
 from daskal.runs.passes import Passes, report_findings
 from daskal.runs.result import Run
@@ -52,6 +52,7 @@ def run(
     label: str = "label",
     unknown_tasks: str = "raise",
     on_duplicate: str = "error",
+    gold: Any = None,
     overwrite: bool = False,
     resume: bool = False,
     memory_limit: int | str | None = None,
@@ -97,6 +98,9 @@ def run(
         Whether votes on tasks that are no ids of ``pred_probs`` are an error, or are left out.
     on_duplicate : {"error", "last"}
         Whether several votes of an annotator on a task are an error, or the last one counts.
+    gold : array_like of shape (N,), DataFrame or Series, optional
+        Known classes of some labeled examples, as for :func:`daskal.aggregate`: the store and the
+        report then say how often annotators, consensus and model are right.
     overwrite : bool
         Replace the result store under ``out``; nothing but a result store is ever replaced.
     resume : bool
@@ -157,6 +161,7 @@ def run(
         VoteColumns(task, annotator, label),
         unknown_tasks,
         on_duplicate,
+        gold,
     )
     given, long_votes = wanted.open(storage_options, progress)
     given = given.fit(estimate)
@@ -198,7 +203,7 @@ def run(
     write_ids(root, given)
     write_tables(root, given, estimate, labeled, unlabeled, batch_size)
     claim.check()
-    store.finish(root, scalars(labeled, unlabeled))
+    store.finish(root, {**scalars(labeled, unlabeled), **gold_scalars(labeled)})
     return Run.open(path, storage_options=storage_options)
 
 
@@ -206,7 +211,7 @@ def run(
 
 
 def describe_run(
-    given: RunInputs,
+    given: Given,
     arguments: Mapping[str, Any],
     options: Mapping[str, Any],
     estimate: Estimate | None,
@@ -258,7 +263,7 @@ def refuse_other_version(path: str, found: Mapping[str, Any]) -> None:
 
 def begin(
     path: str,
-    given: RunInputs,
+    given: Given,
     attrs: Mapping[str, Any],
     overwrite: bool,
     resume: bool,
@@ -278,6 +283,19 @@ def begin(
         root = store.open_group(path, "r+", storage_options)
         return root, store.claim(root)
     return store.create(path, given.sections(), attrs, storage_options)
+
+
+def gold_scalars(tally: LabeledTally | None) -> dict[str, Any]:
+    """Return what is known of examples of known class, for the store's attributes."""
+    gold = None if tally is None else tally.gold
+    if gold is None:
+        return {}
+    models = gold.model_right
+    return {
+        "num_gold": gold.examples,
+        "num_gold_consensus_right": gold.consensus_right,
+        "num_gold_model_right": None if models is None else models.tolist(),
+    }
 
 
 def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[str, Any]:

@@ -48,6 +48,8 @@ SCORE_STAGES = {"labeled": "score labeled", "unlabeled": "score unlabeled"}
 
 ROOT_KEY = "zarr.json"
 ESTIMATE_KEY = "estimate.json"
+AGGREGATE_KEY = "aggregate.json"
+PANEL_KEY = "panel.json"
 RECORDS = "records"
 ATTRS = "daskal"
 # All that a run makes directly under the root.
@@ -55,6 +57,8 @@ MEMBERS = frozenset(
     {
         ROOT_KEY,
         ESTIMATE_KEY,
+        AGGREGATE_KEY,
+        PANEL_KEY,
         RECORDS,
         "labeled",
         "unlabeled",
@@ -294,12 +298,37 @@ def tidy(root: Any) -> None:
     remove_partial(root.store)
 
 
+def read_text(root: Any, key: str) -> str | None:
+    """Text of an object beside the root's metadata."""
+    content = get_bytes(root.store, join_key(root, key))
+    return None if content is None else content.decode(errors="replace")
+
+
 def read_estimate(root: Any) -> str | None:
     """Text of the estimate a store holds."""
-    content = get_bytes(root.store, join_key(root, ESTIMATE_KEY))
-    return None if content is None else content.decode(errors="replace")
+    return read_text(root, ESTIMATE_KEY)
 
 
 def write_estimate(root: Any, text: str) -> None:
     """Store the estimate."""
     put_bytes(root.store, join_key(root, ESTIMATE_KEY), text.encode())
+
+
+def read_aggregate(root: Any) -> str | None:
+    """Text of the aggregate a store holds."""
+    return read_text(root, AGGREGATE_KEY)
+
+
+def write_aggregate(root: Any, text: str) -> None:
+    """Store the aggregate."""
+    put_bytes(root.store, join_key(root, AGGREGATE_KEY), text.encode())
+
+
+def read_panel(root: Any) -> str | None:
+    """Text of the panel a store holds."""
+    return read_text(root, PANEL_KEY)
+
+
+def write_panel(root: Any, text: str) -> None:
+    """Store the panel."""
+    put_bytes(root.store, join_key(root, PANEL_KEY), text.encode())

@@ -20,14 +20,15 @@ from daskal.inputs.data import annotator_index
 from daskal.inputs.ids import StorableIds, StoredIds, from_texts, take_ids
 from daskal.inputs.labels import Labels
 from daskal.inputs.matching import find_annotators
-from daskal.method.annotators import annotator_table
+from daskal.method.aggregates import VoteModel
+from daskal.method.annotators import annotator_table, vote_table
 from daskal.method.doubtful import DOUBTFUL_COLUMNS, DoubtfulLabels
 from daskal.method.estimate import Estimate
-from daskal.method.tallies import AnnotatorStatistics, LabeledTally, PoolTally
+from daskal.method.tallies import AnnotatorStatistics, GoldCounts, LabeledTally, PoolTally
 from daskal.method.values import Floats
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
-from daskal.runs.inputs import RunInputs
+from daskal.runs.inputs import Given, RunInputs
 from daskal.storage.stores import update_attributes
 from daskal.storage.tables import member, read_table, reading, write_column, write_table
 
@@ -124,7 +125,7 @@ def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
     return from_texts(values, known.kind)
 
 
-def write_ids(root: Any, given: RunInputs) -> None:
+def write_ids(root: Any, given: Given) -> None:
     """Store the examples' known ids, and the kind of value that their texts stand for."""
     for section, ids in given.ids.items():
         storable = StorableIds(ids)
@@ -137,11 +138,11 @@ def write_ids(root: Any, given: RunInputs) -> None:
 
 
 def annotator_columns(
-    state: AnnotatorStatistics, labels: Labels, estimate: Estimate
+    state: AnnotatorStatistics, labels: Labels, estimate: Estimate, gold: GoldCounts | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return the annotators with labels, in the order of their columns."""
     column = pd.RangeIndex(labels.num_annotators)
-    table = annotator_table(state, estimate, column).sort_index()
+    table = annotator_table(state, estimate, column, gold).sort_index()
     ids = annotator_index(labels, estimate.annotator_ids)
     places = find_annotators(estimate, labels).places[table.index]
 
@@ -156,12 +157,12 @@ def annotator_columns(
     }
 
 
-def name_codes(root: Any, estimate: Estimate) -> None:
+def name_codes(root: Any, known: Estimate | VoteModel) -> None:
     """Put the classes' names beside every column of their codes, for readers of the store."""
-    if estimate.named_classes is None:
+    if known.named_classes is None:
         return
     for column in CODE_COLUMNS:
-        update_attributes(root[column], {"classes": list(estimate.named_classes)})
+        update_attributes(root[column], {"classes": list(known.named_classes)})
 
 
 def write_tables(
@@ -176,17 +177,49 @@ def write_tables(
     if labeled is not None:
         assert estimate is not None
         assert given.labeled is not None
-        columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
-        write_table(root, "annotators", columns, "annotator")
-        given_class, consensus = np.divmod(labeled.classes.keys, estimate.num_classes)
-        write_table(
-            root,
-            "classes",
-            {"given": given_class, "consensus": consensus, "num_votes": labeled.classes.counts[0]},
-            "cell",
+        columns = annotator_columns(
+            labeled.annotators, given.labeled.labels, estimate, labeled.gold
         )
+        write_table(root, "annotators", columns, "annotator")
+        write_classes(root, labeled, estimate.num_classes)
         write_doubtful(root, labeled.doubtful)
         name_codes(root, estimate)
+    write_histograms(root, labeled, unlabeled)
+    write_smallest(root, labeled, unlabeled, batch_size)
+
+
+def write_votes_tables(
+    root: Any,
+    labels: Labels,
+    aggregate: VoteModel,
+    accuracy: Floats,
+    tally: LabeledTally,
+    batch_size: int,
+) -> None:
+    """Write annotators, histograms and the next batch of votes without a model."""
+    columns = pd.RangeIndex(labels.num_annotators)
+    table = vote_table(
+        tally.annotators, accuracy, aggregate.num_classes, columns, tally.gold
+    ).sort_index()
+    ids = annotator_index(labels, aggregate.annotator_ids).take(table.index.to_numpy())
+    values = {str(name): table[name].to_numpy() for name in table}
+    write_table(root, "annotators", {"annotator": ids.to_numpy(), **values}, "annotator")
+    write_classes(root, tally, aggregate.num_classes)
+    write_doubtful(root, tally.doubtful)
+    name_codes(root, aggregate)
+    write_histograms(root, tally, None)
+    write_smallest(root, tally, None, batch_size)
+
+
+def write_classes(root: Any, tally: LabeledTally, num_classes: int) -> None:
+    """Write the votes by the class given and the consensus."""
+    given, consensus = np.divmod(tally.classes.keys, num_classes)
+    columns = {"given": given, "consensus": consensus, "num_votes": tally.classes.counts[0]}
+    write_table(root, "classes", columns, "cell")
+
+
+def write_histograms(root: Any, labeled: LabeledTally | None, unlabeled: PoolTally | None) -> None:
+    """Write the histograms of scores and of consensus quality."""
     histograms = {}
     if labeled is not None:
         histograms["labeled_score"] = labeled.scores.histogram
@@ -194,6 +227,12 @@ def write_tables(
     if unlabeled is not None:
         histograms["unlabeled_score"] = unlabeled.histogram
     write_table(root, "histograms", histograms, "bin")
+
+
+def write_smallest(
+    root: Any, labeled: LabeledTally | None, unlabeled: PoolTally | None, batch_size: int
+) -> None:
+    """Write the next batch."""
     batch = selection.rank(
         batch_size,
         None if labeled is None else labeled.scores.smallest,

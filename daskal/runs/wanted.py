@@ -21,6 +21,7 @@ SOURCES = (
     "votes",
     "labeled_ids",
     "unlabeled_ids",
+    "gold",
 )
 
 
@@ -38,6 +39,7 @@ class Wanted(NamedTuple):
     vote_columns: VoteColumns = VoteColumns()
     unknown_tasks: str = "raise"
     on_duplicate: str = "error"
+    gold: Any = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what data is read from, by the name of its argument."""
@@ -50,14 +52,15 @@ class Wanted(NamedTuple):
         check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
         if self.votes is None:
             ids, classes = self.id_column, self.class_columns
-            return RunInputs.open(
+            given = RunInputs.open(
                 with_columns(self.labels, ids),
                 with_columns(self.pred_probs, ids, classes),
                 with_columns(self.pred_probs_unlabeled, ids, classes),
                 storage_options,
                 ids_of_path(self.labeled_ids, ids),
                 ids_of_path(self.unlabeled_ids, ids),
-            ), None
+            )
+            return given.with_gold(self.gold, storage_options), None
         self.check_votes_alone()
         found = open_long_votes(
             self.votes,
@@ -69,7 +72,7 @@ class Wanted(NamedTuple):
             unknown=self.unknown_tasks,
             progress=progress,
         )
-        return found.planned(), found
+        return found.planned().with_gold(self.gold, storage_options), found
 
     def check_votes_alone(self) -> None:
         """Refuse what does not go together with votes in long format."""
@@ -81,7 +84,7 @@ class Wanted(NamedTuple):
         others = [
             name
             for name in SOURCES
-            if name not in ("votes", "pred_probs") and getattr(self, name) is not None
+            if name not in ("votes", "pred_probs", "gold") and getattr(self, name) is not None
         ]
         if others:
             raise InputError(

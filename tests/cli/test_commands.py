@@ -28,7 +28,7 @@ from daskal.cli.options import TYPED
 from daskal.errors import ARGUMENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COMMANDS = ("batch", "demo", "import", "labels", "plan", "report", "score")
+COMMANDS = ("aggregate", "batch", "demo", "import", "labels", "panel", "plan", "report", "score")
 
 
 def invoke(*arguments: str | Path) -> Result:

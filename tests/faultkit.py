@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import signal
 import socket
 import subprocess
@@ -287,14 +286,11 @@ def command_cluster(
 # ---------------------------------------------------------------------------------- stores
 
 
-FINISHED_AT = re.compile(rb"\"finished_at\": \"[^\"]+\"")
-
-
 def contents(store: Path | str) -> dict[str, bytes]:
-    """Return every file of a store, without the date in it."""
+    """Return every file of a store."""
     root = Path(store)
     return {
-        str(path.relative_to(root)): FINISHED_AT.sub(b"", path.read_bytes())
+        str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }

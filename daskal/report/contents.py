@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Contents:
     histograms: Mapping[str, Counts]
     batch: pd.DataFrame
     doubtful: pd.DataFrame | None = None
+    finished_at: datetime | None = None
     right_by_quality: Counts | None = None
     aggregate: VoteModel | None = None
     panel: Panel | None = None

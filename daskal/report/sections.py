@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -38,18 +39,13 @@ class Tile(NamedTuple):
 
 def overview(contents: Contents) -> dict[str, Any]:
     """Return a summary of the run in one line and a few numbers, and what to beware of."""
-    date = contents.attrs.get("finished_at")
+    date = contents.finished_at
     return {
         "line": run_in_a_line(contents),
-        "date": None if date is None else in_a_minute(date),
+        "date": None if date is None else f"{date.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "tiles": tiles(contents),
         "warnings": [] if contents.estimate is None else list(contents.estimate.warnings),
     }
-
-
-def in_a_minute(date: str) -> str:
-    """Return a moment, as a store records it, to the minute."""
-    return f"{date[:16].replace('T', ' ')} UTC"
 
 
 def run_in_a_line(contents: Contents) -> str:

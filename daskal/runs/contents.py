@@ -50,6 +50,7 @@ def read_contents(path: str, root: Any) -> Contents:
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
         doubtful=stored_doubtful(root),
+        finished_at=store.finished_at(root),
         aggregate=aggregate,
         panel=read_panel(root),
     )

@@ -14,7 +14,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from daskal.storage.objects import (
     get_bytes,
     join_key,
     list_keys,
+    modified_at,
     put_bytes,
     remove,
     remove_key,
@@ -80,8 +81,6 @@ ATTR_KINDS: dict[str, type] = {
     "num_unlabeled_rows": int,
     "num_invalid_rows": int,
 }
-# When a run finished, in UTC.
-FINISHED_AT = "finished_at"
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 
 
@@ -284,12 +283,16 @@ class SectionWriter:
 
 def finish(root: Any, attrs: Mapping[str, Any]) -> None:
     """Say in one step that the store is whole, its metadata consolidated for readers."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    described = {**(describe(root) or {}), **attrs, "status": FINISHED, FINISHED_AT: now}
+    described = {**(describe(root) or {}), **attrs, "status": FINISHED}
     described.pop("claim", None)
     # This group knows the consolidated metadata, so that both are written in one object.
     describe_as(consolidate(root), described)
     tidy(root)
+
+
+def finished_at(root: Any) -> datetime | None:
+    """Return when a store was finished, as storage knows it: stores of equal runs are equal."""
+    return modified_at(root.store, join_key(root, ROOT_KEY))
 
 
 def tidy(root: Any) -> None:

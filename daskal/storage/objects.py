@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from daskal.storage.loops import run_in_zarr
@@ -51,6 +53,23 @@ def get_bytes(store: Any, key: str) -> bytes | None:
         f"{key} of {store} cannot be read",
     )
     return None if found is None else found.to_bytes()
+
+
+def modified_at(store: Any, key: str) -> datetime | None:
+    """Return when an object of the store was last written, None where storage does not say."""
+    root, file_system = getattr(store, "root", None), getattr(store, "fs", None)
+    if isinstance(root, Path):
+        return datetime.fromtimestamp((root / key).stat().st_mtime, UTC)
+    if file_system is None:
+        return None
+    path = f"{store.path.rstrip('/')}/{key}"
+    found = attempt_on(
+        store,
+        lambda: run_in_zarr(file_system._info(path)),
+        f"{key} of {store} cannot be found",
+    )
+    date = found.get("LastModified", found.get("mtime"))
+    return datetime.fromtimestamp(date, UTC) if isinstance(date, float) else date
 
 
 def forget_listings(store: Any) -> None:

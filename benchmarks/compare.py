@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -30,7 +33,7 @@ from daskal.storage import transfers
 
 
 class Sizes(NamedTuple):
-    """Numbers of rows."""
+    """Numbers of rows, and of probabilities where classes are many."""
 
     labeled: int = 100_000
     pool: int = 2_000_000
@@ -38,9 +41,10 @@ class Sizes(NamedTuple):
     stored_labeled: int = 1_000_000
     made: int = 20_000_000
     growth: int = 2_000_000
+    values: int = 20_000_000
 
 
-SMALL = Sizes(600, 20_000, 20_000, 5_000, 40_000, 20_000)
+SMALL = Sizes(1_000, 20_000, 20_000, 5_000, 40_000, 20_000, 200_000)
 
 
 class Row(NamedTuple):
@@ -120,8 +124,8 @@ def labeled_rows(sizes: Sizes, repeats: int) -> list[Row]:
     """Measure labeled data in memory."""
     rows = []
     for num_annotators, num_rows, cleanlab_repeats, target in (
-        (50, sizes.labeled, 3, 300),
-        (500, sizes.labeled, 1, 500),
+        (50, sizes.labeled, 3, 1000),
+        (500, sizes.labeled * 3 // 5, 1, 1500),
     ):
         labels, probs = data.make_labeled(0, num_rows, num_annotators, 10)
 
@@ -143,7 +147,16 @@ def labeled_rows(sizes: Sizes, repeats: int) -> list[Row]:
             faster(f"{work}, {way}", times, way, "cleanlab", target)
             for way in ("all cores", "one core")
         ]
+        if num_annotators == 50:
+            rows.append(two_threads(f"{work}, two threads", times))
     return rows
+
+
+def two_threads(work: str, times: timing.Times) -> Row:
+    """Return a line for what a second core brings."""
+    ours, other = (timing.show_seconds(times.median(way)) for way in ("all cores", "one core"))
+    ratio = times.ratio("one core", "all cores")
+    return Row(work, ours, f"one: {other}", ratio.wall, None, 1.7, at_least=True)
 
 
 def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
@@ -170,8 +183,9 @@ def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
     times = timing.Times({**times.runs, "cleanlab": alone})
     work = f"pool, U = {sizes.pool:,}, K = 10, in memory"
     rows = [
-        faster(f"{work}, {way}", times, way, "cleanlab", 10) for way in ("all cores", "one core")
+        faster(f"{work}, {way}", times, way, "cleanlab", 30) for way in ("all cores", "one core")
     ]
+    rows.append(two_threads(f"{work}, two threads", times))
     ours = timing.extra_memory(lazy.compute)
     theirs = timing.extra_memory(lambda: cleanlab_scores(labels, probs, pool))
     show = timing.show_bytes
@@ -187,6 +201,65 @@ def pool_rows(sizes: Sizes, repeats: int) -> list[Row]:
         )
     )
     return rows
+
+
+def many_classes_rows(sizes: Sizes, repeats: int) -> list[Row]:
+    """Measure what a value of a pool costs where there are many classes."""
+    works = {}
+    for num_classes in (100, 1_000, 10_000):
+        labels, probs = data.make_labeled(0, 500, 5, num_classes)
+        estimate = daskal.estimate(labels, probs)
+        num_rows = sizes.values // num_classes
+        pool = data.make_probs(np.random.default_rng(1), num_rows, num_classes)
+        works[f"K = {num_classes:,}"] = daskal.score_unlabeled(pool, estimate).compute
+    times = timing.interleave(works, repeats)
+    few = "K = 100"
+    return [
+        slower(f"pool of {sizes.values:,} values, {many}, in memory", times, many, few, few, 1.2)
+        for many in works
+        if many != few
+    ]
+
+
+# --- the first call of a process --------------------------------------------------------------
+
+# Scores next to nothing, twice: the difference is what the first call takes to load the kernels.
+FIRST_CALL = """
+import time, numpy as np, daskal
+def score():
+    start = time.perf_counter()
+    estimate = daskal.estimate(np.array([[0, 1], [1, 1]]), np.full((2, 2), 0.5))
+    daskal.score_unlabeled(np.full((2, 2), 0.5), estimate).compute()
+    return time.perf_counter() - start
+first = score()
+print(first - score())
+"""
+WARM_UP = """
+import time
+from daskal.kernels.warming import warm_up
+start = time.perf_counter()
+warm_up()
+print(time.perf_counter() - start)
+"""
+
+
+def compiling_rows(sizes: Sizes, repeats: int) -> list[Row]:
+    """Measure compiling every kernel on a new machine, and what a later process waits."""
+    with tempfile.TemporaryDirectory() as cache:
+
+        def seconds(code: str) -> float:
+            command = [sys.executable, "-W", "ignore", "-c", code]
+            # A trial does not compile again what this machine has compiled.
+            env = dict(os.environ) if sizes is SMALL else {**os.environ, "NUMBA_CACHE_DIR": cache}
+            done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+            return float(done.stdout)
+
+        compiling = seconds(WARM_UP)
+        later = statistics.median(seconds(FIRST_CALL) for _ in range(repeats))
+    return [
+        Row("first command: compile (s)", f"{compiling:.3g} s", "", compiling, None, 30, False),
+        Row("later process: load kernels (s)", f"{later:.3g} s", "", later, None, 1, False),
+    ]
 
 
 # --- compared with only reading or making -----------------------------------------------------
@@ -238,7 +311,7 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
         )
         work = f"pool from Zarr, U = {sizes.stored_pool:,}, K = 100, float32"
         rows.append(slower(work, times, "daskal", "read", "reading", 1.4))
-    for kind in ("float64", "int8"):
+    for kind, most in (("float64", 1.5), ("int8", 2.0)):
         with tempfile.TemporaryDirectory() as folder:
             labels, probs = data.make_labeled(0, sizes.stored_labeled, 50, 10)
             values = labels if kind == "float64" else data.as_codes(labels)
@@ -265,7 +338,7 @@ def stored_rows(sizes: Sizes, repeats: int) -> list[Row]:
                 f"labeled from Zarr, both passes, N = {sizes.stored_labeled:,}, M = 50, K = 10, "
                 f"labels {kind}, probabilities float32"
             )
-            rows.append(slower(work, times, "daskal", "read", "reading three times", 1.5))
+            rows.append(slower(work, times, "daskal", "read", "reading three times", most))
     return rows
 
 
@@ -289,7 +362,7 @@ def made_rows(sizes: Sizes, repeats: int) -> list[Row]:
         {"daskal": lambda: score(sizes.made), "making": lambda: make(sizes.made)}, min(repeats, 3)
     )
     work = f"pool made on the fly and ranked, U = {sizes.made:,}, K = 10"
-    rows = [slower(work, times, "daskal", "making", "making it", 1.5)]
+    rows = [slower(work, times, "daskal", "making", "making it", 1.3)]
     few, many = sizes.growth, 10 * sizes.growth
     times = timing.interleave({"few": lambda: score(few), "many": lambda: score(many)}, repeats)
     rows.append(
@@ -304,7 +377,14 @@ def main(argv: list[str] | None = None) -> int:
     sizes = SMALL if options.small else Sizes()
     repeats = 1 if options.small else options.repeats
     rows = []
-    for measure in (labeled_rows, pool_rows, stored_rows, made_rows):
+    for measure in (
+        labeled_rows,
+        pool_rows,
+        many_classes_rows,
+        stored_rows,
+        made_rows,
+        compiling_rows,
+    ):
         for row in measure(sizes, repeats):
             sys.stderr.write(" | ".join(row.cells()) + "\n")
             rows.append(row)

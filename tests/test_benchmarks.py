@@ -27,7 +27,14 @@ def run_small(name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "num_rows"),
-    [("compare", 12), ("scheduler", 3), ("growth", 3), ("scaling", 4), ("batch", 8), ("powers", 2)],
+    [
+        ("compare", 18),
+        ("overlap", 1),
+        ("scheduler", 3),
+        ("growth", 3),
+        ("scaling", 4),
+        ("batch", 8),
+    ],
 )
 def test_a_measurement_prints_its_table(name, num_rows):
     _, empty, header, rule, *rows = run_small(name)
@@ -39,5 +46,5 @@ def test_a_measurement_prints_its_table(name, num_rows):
 
 def test_the_profile_names_functions():
     printed = "\n".join(run_small("profile"))
-    assert "log_totals" in printed
-    assert "tiles.load_probs" in printed
+    # Compiled kernels are one function to Python's profiler.
+    assert "compiling.__call__" in printed

@@ -507,9 +507,8 @@ def estimate_and_pool(case: Case) -> None:
     """Classes of an estimate and columns of a pool."""
     known = daskal.estimate(case.base.labels, case.probs(case.classes))
     order, names = case.changed(case.classes)
-    if case.change == "renamed" and known.class_names is None:
-        case.must_refuse = False
-        return  # called by their codes, classes have no names in an estimate
+    if case.pick(True, False):
+        known = daskal.Estimate.from_json(known.to_json())
     pool = [
         probs_in(
             case.pick(*NAMED),
@@ -545,10 +544,7 @@ def estimate_and_labeled(case: Case) -> None:
         return
     known = daskal.estimate(case.base.labels, case.probs(case.classes))
     order, names = case.changed(case.classes)
-    codes = known.class_names is None
-    if codes and case.change == "renamed":
-        case.must_refuse = False
-        return  # called by their codes, classes have no names in an estimate
+    codes = known.named_classes is None  # columns called by them are put in their order
     case.must_refuse = case.must_refuse or not (codes or order == sorted(order))
     probs = [
         probs_in(case.pick(*NAMED), values[:, order], None, names.index(case.rng), case.chunk)

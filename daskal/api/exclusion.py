@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -9,15 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from daskal.errors import InputError
+from daskal.errors import DataWarning, InputError
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.sources import Source
 from daskal.method.tallies import Smallest
 from daskal.names.naming import check_names, kind_of, listed, plain_texts, slices_of
 from daskal.names.normal import as_index
-from daskal.names.rows import find
+from daskal.names.rows import find, unknown_names
 
 NO_IDS = as_index([])
+# How batches before 0.2 may spell the sources of scores.
+OLD_SPELLING = {"labelled": "labeled", "unlabelled": "unlabeled"}
 
 
 class ScoreSource(NamedTuple):
@@ -89,11 +92,16 @@ class Excluded:
         """Return the examples that an earlier batch excludes; from a file, ids may be text."""
         missing = {"pool", "row"} - set(batch.columns)
         if missing:
+            advice = ""
+            if {"From", "Row"} <= set(batch.columns):
+                advice = " Read the CSV that a report saved with daskal.read_batch(path)."
             raise InputError(
                 "exclude: expected ids, or a batch with the columns 'pool' and 'row', got a "
-                f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}."
+                f"DataFrame without {' and '.join(repr(name) for name in sorted(missing))}.{advice}"
             )
-        foreign = sorted(set(map(str, batch["pool"])) - set(names))
+        pools = [OLD_SPELLING.get(str(pool), str(pool)) for pool in batch["pool"]]
+        batch = batch.assign(pool=pools)
+        foreign = sorted(set(pools) - set(names))
         if foreign:
             raise InputError(
                 f"exclude: expected {' or '.join(map(repr, names))} in the column 'pool', got "
@@ -117,9 +125,12 @@ class Excluded:
         return Exclusion(self.ids, self.batch_ids.get(source.name, NO_IDS), unnamed)
 
     def check(self, sources: Sequence[ScoreSource]) -> None:
-        """Refuse an exclusion that excludes no example at all."""
+        """Refuse an exclusion that excludes no example at all, and warn of ids that are unknown."""
         asked = len(self.ids) + sum(map(len, self.batch_rows.values()))
-        if not asked or any(self.of_source(source).matches(source) for source in sources):
+        if not asked:
+            return
+        if any(self.of_source(source).matches(source) for source in sources):
+            self.warn_of_unknown(sources)
             return
         if len(self.ids) and all(source.ids is None for source in sources):
             raise InputError(
@@ -142,6 +153,18 @@ class Excluded:
             f"exclude: expected examples of these scores, got {shown}, none of which is one. Check "
             "that ids and batch belong to them."
         )
+
+    def warn_of_unknown(self, sources: Sequence[ScoreSource]) -> None:
+        """Warn of ids that no example has: of a batch, some may well be gone."""
+        known = [source.ids for source in sources if source.ids is not None]
+        unknown = unknown_names(self.ids.tolist(), *known) if len(self.ids) else NO_IDS
+        if len(unknown):
+            warnings.warn(
+                f"exclude: {len(unknown):,} of its {len(self.ids):,} ids are no example of these "
+                f"scores: {listed(unknown)}. Check how they are written.",
+                DataWarning,
+                stacklevel=4,
+            )
 
 
 class Exclusion(NamedTuple):

@@ -24,6 +24,7 @@ from daskal.method.estimate import Estimate
 from daskal.method.findings import raise_invalid
 from daskal.method.tallies import BlockColumns
 from daskal.method.values import Question, Scorer, quality_meta, votes_meta
+from daskal.names.columns import names_beside_codes
 from daskal.options import ON_INVALID, SCORE_METHODS, Storage, check_choice
 
 
@@ -57,7 +58,7 @@ def inquire(
         Question((rule,), ("",), (scorer,), scorer, on_invalid),
         given.row_ids,
         annotator_index(given.labels, estimate.annotator_ids),
-        estimate.class_names or given.class_names,
+        names_beside_codes(estimate.class_names or given.class_names),
     )
 
 

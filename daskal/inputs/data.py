@@ -18,6 +18,7 @@ from daskal.inputs.probabilities import Probs, open_probs
 from daskal.method.estimate import Estimate
 from daskal.method.findings import Names
 from daskal.method.values import PoolRule
+from daskal.names.columns import names_beside_codes
 from daskal.names.normal import as_index
 from daskal.names.rows import Side
 from daskal.options import Storage
@@ -44,8 +45,8 @@ class LabeledData:
     @property
     def classes(self) -> Side:
         """The classes as one side of a match."""
-        # Classes called by their codes have no names of their own, but were named for all that.
-        texts = self.class_names or self.labels.class_names
+        # Numbers of columns are kept as numbers: they may be codes of classes with other names.
+        texts = names_beside_codes(self.class_names) or self.labels.class_names
         names = self.probs.column_ids if texts is None else as_index(list(texts))
         return Side("pred_probs", self.probs.num_classes, names, moved=self.probs.moved)
 

@@ -15,8 +15,8 @@ from daskal.inputs.probabilities import Probs
 from daskal.inputs.sources import take_columns, take_rows
 from daskal.method.estimate import Estimate
 from daskal.names import columns
-from daskal.names.columns import Found, match_classes
-from daskal.names.naming import class_texts, codes_in, kind_of
+from daskal.names.columns import Found, match_classes, same_classes
+from daskal.names.naming import class_texts, codes_in, kind_of, spelled_as_codes
 from daskal.names.normal import WHOLE, as_index
 from daskal.names.rows import Match, Side, match_rows
 from daskal.options import shown
@@ -196,10 +196,13 @@ def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
         return
     index = as_index(classes.names)
     names = class_texts("labels", index)
+    known = estimate.class_names
+    if spelled_as_codes(names) == spelled_as_codes(known):
+        return
     called_by_codes = kind_of(index) == WHOLE and codes_in(names) is not None
-    if names != estimate.class_names and not called_by_codes:
+    if same_classes(names, known) or not called_by_codes:
         raise EstimateError(
-            f"labels: expected the classes in the estimate's order, {estimate.class_names!r}, got "
+            f"labels: expected the classes in the estimate's order, {known!r}, got "
             f"{names!r}. Import the votes with classes= in that order, or put the columns "
             "of pred_probs into it."
         )

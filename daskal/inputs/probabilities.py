@@ -13,7 +13,7 @@ from daskal.inputs.ids import RowIds
 from daskal.inputs.opened import Opened
 from daskal.inputs.sources import Source, make_source, take_columns, take_rows
 from daskal.inputs.sparse import is_sparse_kind
-from daskal.names.columns import match_classes, names_of_classes
+from daskal.names.columns import match_classes
 from daskal.names.naming import class_texts
 from daskal.names.rows import Side, match_rows
 from daskal.options import Storage
@@ -158,5 +158,5 @@ def check_probs_shape(
         template=first.template,
         column_ids=names,
         numbered=first.numbered,
-        class_names=None if names is None else names_of_classes(class_texts(name, names)),
+        class_names=None if names is None else class_texts(name, names),
     )

@@ -86,6 +86,8 @@ class Source:
         Whether blocks are compressed rows of votes.
     is_compressed : bool
         Whether chunks are compressed in storage.
+    is_late : bool
+        Whether storage may take long to answer.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Source:
     idle_bytes: int = 0
     is_sparse: bool = False
     is_compressed: bool = False
+    is_late: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -164,6 +167,7 @@ def stored_source(name: str, array: Any, row_axis: int, *, holds_labels: bool = 
         chunk_bytes=math.prod(array.shards or array.chunks) * dtype.itemsize,
         in_flight_bytes=transfers.most_at_once(array, row_axis),
         is_compressed=bool(array.compressors),
+        is_late=transfers.is_late(array),
     )
 
 

@@ -1,39 +1,50 @@
-"""Pass 1 over a block: statistics of labels, and of a consensus."""
+"""Pass 1 over a block: statistics of labels, and of a consensus.
+
+Axes: p models, n rows, k classes, m annotators, v votes, t temperatures.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from daskal.kernels import calibration
-from daskal.kernels.consensus import clear_leader, take_consensus
+from daskal.kernels.compiling import read_only
+from daskal.kernels.consensus import prepare_rule
+from daskal.kernels.label_counts import (
+    AGREEING_PAIRS,
+    PAIRS,
+    UNTIED,
+    UNTIED_AGREEING,
+    VOTES,
+    ConsensusCounts,
+    add_consensus,
+    add_labels,
+    make_counts,
+)
+from daskal.kernels.temperature_curve import LIMB_BITS, add_losses
 from daskal.kernels.tiles import (
-    CheckedTile,
+    NO_ROWS,
     Tile,
-    at_class,
-    checked_tiles,
-    count_true,
-    first_largest,
-    first_true,
-    make_tile,
-    miscounted_cells,
+    counted_classes,
+    freeze,
+    labeled_tiles,
     tile_rows,
 )
+from daskal.method.findings import Findings
 from daskal.method.states import ConsensusStatistics, LabelStatistics, PendingRows
-from daskal.method.temperature import PLACES, LossSums, likely_places
+from daskal.method.temperature import (
+    COARSE_PLACES,
+    PLACES,
+    TEMPERATURE_GRID,
+    LossSums,
+    likely_places,
+)
 from daskal.method.values import Block, Floats, Ints, Rule
 
-# Rows of a tile from which the best temperature of its block is guessed, and how many of them must
-# have votes.
+# Rows of a block from which its best temperature is guessed, and how many of them must have votes.
 SAMPLE_ROWS = 512
 LEAST_SAMPLE = 128
-
-# Bits of a float64's exact integers.
-EXACT_BITS = 53
 
 # --- the first read ---------------------------------------------------------------------------
 
@@ -53,222 +64,179 @@ def label_statistics(
     wanted at all, and ``guess`` whether temperatures may be left out that look far from the best by
     the first ``SAMPLE_ROWS`` rows.
     """
+    num_models, num_classes = len(block.probs), block.probs[0].shape[1]
+    if not len(block.probs[0]):
+        return LabelStatistics.zero(num_models, num_annotators, num_classes)
+    counts = make_counts(num_models, num_classes, num_annotators)
+    by_annotator = np.zeros((num_annotators, UNTIED + 1), dtype=np.int64)
+    class_counts = np.zeros(num_classes, dtype=np.int64)
+    num = np.zeros(3, dtype=np.int64)  # rows, those with a vote, those with several
+    pending = PendingRows.zero(num_models, num_classes)
+    findings = Findings()
     places = PLACES if fit else ()
-    state = None
-    for checked in checked_tiles(block, on_invalid=on_invalid):
-        likely = guess_places(checked, miscount) if fit and guess else ()
-        if likely:
-            places, guess = likely, False
-        found = label_statistics_of_tile(
-            checked, num_annotators=num_annotators, miscount=miscount, places=places
-        )
-        state = found if state is None else state.merge(found)
-    if state is None:
-        return LabelStatistics.zero(len(block.probs), num_annotators, block.probs[0].shape[1])
-    return state
-
-
-def label_statistics_of_tile(
-    checked: CheckedTile, *, num_annotators: int, miscount: bool, places: Sequence[int]
-) -> LabelStatistics:
-    """Return the statistics of one tile; the temperature's at ``places`` of the grid."""
-    tile = checked.tile
-    num, rows, counts = tile.num_annotations, tile.rows, tile.counts
-    tied = counts == counts.max(axis=0)
-    num_tied = count_true(tied)
-    majority = first_true(tied)
-    untied = num_tied == 1
-    # An annotator has at most one vote a row.
-    untied_agreeing, untied_votes, votes = sum_together(
-        tile.annotators,
-        [
-            tile.classes == np.where(untied, majority, -1).take(rows),
-            untied.take(rows),
-            np.ones(len(rows)),
-        ],
-        len(num),
-        num_annotators,
-    )
-    agreeing_pairs, pairs = sum_together(
-        tile.annotators,
-        [counts.reshape(-1).take(tile.cells) - 1, (num - 1).take(rows)],
-        len(num) * int(num.max(initial=0)),
-        num_annotators,
-    )
-    # A row with one vote is never tied, so every pending row has several.
-    left = np.flatnonzero((num_tied > 1) & (num > 0))
-    if len(left):
-        clear = clear_leader(tied.take(left, axis=1), tile.probs.take(left, axis=2))
-        majority[left] = clear.argmax(axis=0)
-        left = left[clear.sum(axis=0) > 1]
-    num_labeled = int(np.count_nonzero(num))
-    losses, undefined = tile_losses(checked, miscount, places)
+    curve: Curve | None = None
+    for tile in labeled_tiles(block, on_invalid=on_invalid):
+        if curve is None:
+            if fit and guess:
+                places = guess_places(tile, miscount) or places
+            curve = Curve(num_models, places, miscount)
+        curve.add(tile, len(tile))
+        left = np.zeros(len(tile), dtype=np.uint8)
+        add_labels(tile.probs, tile.votes, tile.odd, by_annotator, class_counts, left, counts)
+        votes = tile.num_annotations
+        num += np.array([len(votes), np.count_nonzero(votes), np.count_nonzero(votes > 1)])
+        pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
+        findings = findings.merge(tile.findings)
+    assert curve is not None
+    num_labeled = int(num[1])
     return LabelStatistics(
-        num_examples=len(num),
+        num_examples=int(num[0]),
         num_labeled=num_labeled,
-        num_multiple=int(np.count_nonzero(num > 1)),
-        votes=votes,
-        agreeing_pairs=agreeing_pairs,
-        pairs=pairs,
-        untied_agreeing=untied_agreeing,
-        untied=untied_votes,
-        class_counts=counts.sum(axis=1),
-        losses=losses,
+        num_multiple=int(num[2]),
+        votes=by_annotator[:, VOTES].copy(),
+        agreeing_pairs=by_annotator[:, AGREEING_PAIRS].copy(),
+        pairs=by_annotator[:, PAIRS].copy(),
+        untied_agreeing=by_annotator[:, UNTIED_AGREEING].copy(),
+        untied=by_annotator[:, UNTIED].copy(),
+        class_counts=class_counts,
+        losses=curve.losses(),
         fitted=tuple(num_labeled if place in places else 0 for place in PLACES),
-        undefined=undefined,
-        consensus=consensus_statistics_of_tile(tile, majority, tile.probs, left),
-        pending=pending_rows(tile, left),
-        findings=checked.findings,
+        undefined=curve.undefined,
+        consensus=consensus_of(counts),
+        pending=pending,
+        findings=findings,
     )
 
 
-def sum_together(
-    groups: NDArray[np.integer], counts: Sequence[NDArray[Any]], most: int, num_groups: int
-) -> list[Ints]:
-    """Sums by group of several counts, none of which sums to more than ``most``, in a single run.
+class Curve:
+    """The losses of each model at some places of the grid, as they are summed."""
 
-    They share the exact integers of a float64, if they fit.
+    def __init__(self, num_models: int, places: Sequence[int], miscount: bool) -> None:
+        """Begin with no rows."""
+        self.places, self.miscount = places, miscount
+        self.temperatures = read_only(TEMPERATURE_GRID[list(places)])
+        self.sums = np.zeros((num_models, len(places), 2), dtype=np.int64)
+        self.ratios = np.zeros((num_models, 1, 2), dtype=np.int64)
+        self.undefined = np.zeros(num_models, dtype=np.int64)
+
+    def add(self, tile: Tile, num_rows: int) -> None:
+        """Add the first rows of a tile."""
+        if not self.places:
+            return
+        votes = tile.votes._replace(offsets=tile.votes.offsets[: num_rows + 1])
+        counted = counted_classes(votes, tile.probs.shape[2], miscount=self.miscount)
+        for p, probs in enumerate(tile.probs):
+            self.undefined[p] += add_losses(
+                probs[:num_rows], votes, counted, tile.odd, self.temperatures,
+                self.sums[p], self.ratios[p],
+            )  # fmt: skip
+
+    def losses(self) -> tuple[LossSums, ...]:
+        """Return the sums of each model."""
+        found = []
+        for limbs, (ratio,) in zip(self.sums.tolist(), self.ratios.tolist(), strict=True):
+            totals = [0] * len(PLACES)
+            for place, pair in zip(self.places, limbs, strict=True):
+                totals[place] = joined(*pair)
+            found.append(LossSums(tuple(totals), joined(*ratio)))
+        return tuple(found)
+
+
+def joined(high: int, low: int) -> int:
+    """Return a number of two limbs."""
+    return (high << LIMB_BITS) + low
+
+
+def guess_places(tile: Tile, miscount: bool) -> tuple[int, ...]:
+    """Return places of the grid that the search will compare, judging by a tile's first rows.
+
+    None where too few of them have votes, or one of them is at fault.
     """
-    bits = EXACT_BITS // len(counts)
-    if most >> bits:
-        return [np.bincount(groups, values, num_groups).astype(np.int64) for values in counts]
-    *rest, last = counts
-    packed = last.astype(np.float64)
-    for values in reversed(rest):
-        packed *= 2**bits
-        packed += values
-    sums = np.bincount(groups, packed, num_groups).astype(np.int64)
-    return [sums >> (bits * place) & (2**bits - 1) for place in range(len(counts))]
-
-
-def guess_places(checked: CheckedTile, miscount: bool) -> tuple[int, ...]:
-    """Places of the grid that the search will compare, judging by a tile's first rows.
-
-    Empty where too few of them have votes, or one of them is at fault.
-    """
-    tile = checked.tile
-    num_rows = min(SAMPLE_ROWS, len(tile.num_annotations))
-    num_votes = int(np.searchsorted(tile.rows, num_rows))
-    sample = make_tile(
-        tile.probs[:, :, :num_rows],
-        tile.rows[:num_votes],
-        tile.annotators[:num_votes],
-        tile.classes[:num_votes],
-        tile.global_rows[:num_rows],
-    )
-    if np.count_nonzero(sample.num_annotations) < LEAST_SAMPLE or (checked.faulty < num_rows).any():
+    num_rows = min(SAMPLE_ROWS, len(tile))
+    num_labeled = np.count_nonzero(tile.num_annotations[:num_rows])
+    if num_labeled < LEAST_SAMPLE or (tile.faulty < num_rows).any():
         return ()
-    cells = miscounted_cells(sample) if miscount else sample.cells
-    ratios = [calibration.ratios_to_largest(probs) for probs in sample.probs]
-    return likely_places([calibration.rough_losses(model, sample, cells) for model in ratios])
-
-
-def tile_losses(
-    checked: CheckedTile, miscount: bool, places: Sequence[int]
-) -> tuple[tuple[LossSums, ...], Ints]:
-    """Losses of each model at ``places`` of the grid, and the rows of each that have none."""
-    tile = checked.tile
-    undefined = np.zeros(len(tile.probs), dtype=np.int64)
-    if not places:
-        return (LossSums(),) * len(tile.probs), undefined
-    losses = []
-    for model, probs in enumerate(tile.probs):
-        # A NaN that is kept counts as zero here.
-        ratios = calibration.ratios_to_largest(np.fmax(probs, 0) if len(checked.faulty) else probs)
-        fitted = tile
-        if len(checked.faulty):
-            unfit = np.logical_or.reduce(np.isnan(ratios), axis=0)
-            undefined[model] = np.count_nonzero(unfit & (tile.num_annotations > 0))
-            fitted = tile.without_votes(unfit)
-        cells = miscounted_cells(fitted) if miscount else fitted.cells
-        losses.append(calibration.loss_sums(ratios, fitted, cells, places))
-    return tuple(losses), undefined
+    curve = Curve(len(tile.probs), COARSE_PLACES, miscount)
+    curve.add(tile, num_rows)
+    return likely_places([model.losses for model in curve.losses()])
 
 
 # --- a consensus ------------------------------------------------------------------------------
+
+
+def consensus_of(counts: ConsensusCounts) -> ConsensusStatistics:
+    """Return what was counted as a state."""
+    agreeing = counts.agreeing[: int(counts.most_votes[0]) + 1].copy()
+    return ConsensusStatistics(agreeing, counts.labels, counts.model_errors, counts.model_choices)
 
 
 def consensus_statistics(
     block: Block, *, rule: Rule, on_invalid: str = "raise"
 ) -> ConsensusStatistics:
     """Return the statistics of a block under the rule's consensus."""
-    zero = ConsensusStatistics.zero(len(block.probs), block.probs[0].shape[1])
-    tiles = (checked.tile for checked in checked_tiles(block, on_invalid=on_invalid))
-    return merge_tiles(tiles, rule, zero)
+    num_models, num_classes = len(block.probs), block.probs[0].shape[1]
+    return count_tiles(labeled_tiles(block, on_invalid=on_invalid), rule, num_models, num_classes)
 
 
 def statistics_of_pending(pending: PendingRows, rule: Rule) -> ConsensusStatistics:
     """Return the consensus statistics of pending rows, now that the rule can decide them."""
-    zero = ConsensusStatistics.zero(*pending.probs.shape[1:])
-    return merge_tiles(pending_tiles(pending), rule, zero)
+    return count_tiles(pending_tiles(pending), rule, *pending.probs.shape[1:])
 
 
-def merge_tiles(
-    tiles: Iterator[Tile], rule: Rule, zero: ConsensusStatistics
+def count_tiles(
+    tiles: Iterator[Tile], rule: Rule, num_models: int, num_classes: int
 ) -> ConsensusStatistics:
     """Return the statistics of several tiles under the rule's consensus."""
-    none = np.empty(0, dtype=np.int64)
-    parts = (
-        consensus_statistics_of_tile(tile, *take_consensus(tile, rule), none) for tile in tiles
-    )
-    return functools.reduce(ConsensusStatistics.merge, parts, zero)
-
-
-def consensus_statistics_of_tile(
-    tile: Tile, labels: Ints, scaled: Floats, left_out: Ints
-) -> ConsensusStatistics:
-    """Return the statistics of a tile whose consensus is known but for the rows ``left_out``."""
-    multiple = tile.num_annotations >= 2
-    multiple[left_out] = False
-    agreeing = at_class(tile.counts, labels) * multiple
-    chosen = np.stack([first_largest(model)[multiple] for model in scaled])
-    return ConsensusStatistics(
-        agreeing=np.bincount(tile.num_annotations, agreeing).astype(np.int64),
-        consensus_counts=np.bincount(labels[multiple], minlength=len(tile.counts)),
-        model_errors=np.count_nonzero(chosen != labels[multiple], axis=1),
-        model_choices=np.stack(
-            [np.bincount(choice, minlength=len(tile.counts)) for choice in chosen]
-        ),
-    )
+    counts = make_counts(num_models, num_classes, len(rule.tie_break.agreement))
+    prepared = prepare_rule(rule, num_models)
+    any_rows = False
+    for tile in tiles:
+        any_rows = True
+        counted = counted_classes(tile.votes, num_classes, miscount=rule.miscount)
+        add_consensus(tile.probs, tile.votes, counted, tile.odd, prepared, tile.global_rows, counts)
+    return consensus_of(counts) if any_rows else ConsensusStatistics.zero(num_models, num_classes)
 
 
 # --- pending rows -----------------------------------------------------------------------------
 
 
-def pending_rows(tile: Tile, columns: Ints) -> PendingRows:
-    """Return the given columns of a tile."""
-    if not len(columns):
-        return PendingRows.zero(*tile.probs.shape[:2])
-    chosen = np.zeros(len(tile.num_annotations), dtype=bool)
-    chosen[columns] = True
-    at = np.flatnonzero(chosen[tile.rows])
-    offsets = np.concatenate([[0], np.cumsum(tile.num_annotations[columns])])
-    probs = np.ascontiguousarray(tile.probs[:, :, columns].transpose(2, 0, 1))
-    size = probs.size + 2 * len(at)
-    annotators = tile.annotators[at].astype(np.int64)
+def pending_rows(tile: Tile, rows: Ints) -> PendingRows:
+    """Return some rows of a tile, by their numbers within it."""
+    num_models, _, num_classes = tile.probs.shape
+    if not len(rows):
+        return PendingRows.zero(num_models, num_classes)
+    votes = tile.num_annotations
+    chosen = np.zeros(len(tile), dtype=bool)
+    chosen[rows] = True
+    at = np.flatnonzero(np.repeat(chosen, votes))
+    probs: Floats = np.ascontiguousarray(tile.probs[:, rows].transpose(1, 0, 2))
     return PendingRows(
-        count=len(columns),
-        size=size,
-        index=tile.global_rows[columns],
-        offsets=offsets,
-        annotators=annotators,
-        classes=tile.classes[at],
+        count=len(rows),
+        size=probs.size + 2 * len(at),
+        index=tile.global_rows[rows],
+        offsets=np.concatenate([[0], np.cumsum(votes[rows])]),
+        annotators=tile.votes.annotators[at].astype(np.int64),
+        classes=tile.votes.classes[at].astype(np.int64),
         probs=probs,
     )
 
 
 def pending_tiles(pending: PendingRows) -> Iterator[Tile]:
-    """Yield pending rows as tiles again."""
+    """Yield pending rows as tiles again, of consecutive rows each."""
     num_models, num_classes = pending.probs.shape[1:]
     step = tile_rows(num_models, num_classes)
     for start in range(0, len(pending.index), step):
-        stop = min(start + step, len(pending.index))
-        first, last = pending.offsets[start], pending.offsets[stop]
-        num = np.diff(pending.offsets[start : stop + 1])
-        yield make_tile(
-            np.ascontiguousarray(pending.probs[start:stop].transpose(1, 2, 0)),
-            np.repeat(np.arange(stop - start), num),
-            pending.annotators[first:last],
-            pending.classes[first:last],
-            pending.index[start:stop],
+        rows = slice(start, min(start + step, len(pending.index)))
+        offsets = pending.offsets[rows.start : rows.stop + 1]
+        given = slice(offsets[0], offsets[-1])
+        annotators, classes = pending.annotators[given], pending.classes[given]
+        # A row whose probabilities are at fault is pending where it is kept: all are looked at.
+        odd = np.ones(rows.stop - rows.start, dtype=np.uint8)
+        yield Tile(
+            read_only(pending.probs[rows].transpose(1, 0, 2)),
+            freeze(offsets - offsets[0], annotators, classes),
+            read_only(odd, np.uint8),
+            read_only(pending.index[rows], np.int64),
+            Findings(),
+            NO_ROWS,
         )

@@ -1,171 +1,159 @@
-"""Powers x^a of many numbers at once, without a logarithm and an exponential for each.
+"""Logarithms and powers of two in a few instructions that processors do on vectors.
 
-NumPy's ``log`` and ``exp`` of float64 are vectorised for AVX-512 alone; elsewhere they cost some 5
-ns a number each, where a product costs 0.2. There, a number is taken as ``c (1 + r)``, c being the
-nearest of 256 steps from one power of two to the next: c^a comes from a table and (1 + r)^a from a
-polynomial. That takes half the time, and errs by one unit in the last place where a logarithm's
-last bit is multiplied to dozens (measured: ``tests/test_powers.py``).
+A float64 is 2^e m: its bits give e, and a polynomial the logarithm of m. Integers turn into floats
+and back by adding a large number, for no processor below AVX-512 converts vectors of 64-bit
+integers; exponents are shifted as unsigned ones, for AVX2 shifts no others.
+
+Errors (measured: ``tests/kernels/test_powers.py``): two units in the last place of the logarithm,
+three of the power.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from typing import NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
-from daskal.method.values import Floats
+from daskal.kernels.compiling import compiled, intrinsic
 
-# SIMD levels, as NumPy names them in its releases, for which its log and exp are vectorised.
-VECTORISED_LEVELS = frozenset({"AVX512F", "AVX512_SKX", "X86_V4"})
-
-# A float64 is a sign, 11 bits of exponent (less the bias), and 52 bits of fraction.
-FRACTION_BITS, BIAS = 52, 1023
-STEP_BITS = 8
-SHIFT = FRACTION_BITS - STEP_BITS
-# Half a step, and what keeps sign, exponent and step of a number: added and cut off, they round.
-HALF_STEP, KEPT = np.int64(1 << (SHIFT - 1)), np.int64(-1 << SHIFT)
-# Numbers the table holds: 2**-100 is just below the floor of probabilities.
-LEAST_EXPONENT, BEYOND_EXPONENT = -100, 1
-LEAST, BEYOND = 2.0**LEAST_EXPONENT, 2.0**BEYOND_EXPONENT
-FIRST_CELL = np.int64((BIAS + LEAST_EXPONENT) << STEP_BITS)
-# No r is further from 0 than half of the first step.
-FARTHEST = 2.0 ** -(STEP_BITS + 1)
-# The polynomial serves exponents up to this one. Others are halved before and squared after.
-MOST_EXPONENT = 2.0
-# One a temperature of the grid: 200 KiB each.
-NUM_TABLES = 33
+# --- one instruction each ---------------------------------------------------------------------
 
 
-class Powers(Protocol):
-    """Powers of the same numbers, one exponent after the other."""
+@intrinsic
+def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a b + c``, rounded once, on every processor."""
+    from numba.core.types import float64
 
-    def raise_to(self, exponent: float) -> Floats:
-        """Each number raised to a positive exponent: an array that the next call overwrites."""
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
 
-
-@functools.cache
-def simd_levels() -> tuple[str, ...]:
-    """SIMD levels at which NumPy runs here."""
-    # NumPy leaves out lists that are empty.
-    found = np.show_config(mode="dicts").get("SIMD Extensions", {})
-    return (*found.get("baseline", ()), *found.get("found", ()))
+    return float64(float64, float64, float64), build
 
 
-@functools.cache
-def log_is_vectorised() -> bool:
-    """Whether NumPy's logarithm and exponential of float64 use this processor's vectors."""
-    return not VECTORISED_LEVELS.isdisjoint(simd_levels())
+@intrinsic
+def bits_of(context: Any, x: Any) -> Any:
+    """Return the bits of a float64 as a uint64."""
+    from llvmlite import ir
+    from numba.core.types import float64, uint64
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return uint64(float64), build
 
 
-class PowersByLog:
-    """``exp(a log x)`` of numbers from 0 on."""
+@intrinsic
+def float_of(context: Any, bits: Any) -> Any:
+    """Return the float64 of some bits."""
+    from llvmlite import ir
+    from numba.core.types import float64, uint64
 
-    def __init__(self, x: Floats) -> None:
-        """Take the numbers' logarithms."""
-        with np.errstate(divide="ignore"):
-            self.logs = np.log(x)
-        self.powers = np.empty_like(self.logs)
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.DoubleType())
 
-    def raise_to(self, exponent: float) -> Floats:
-        """Each number raised to a positive exponent: an array that the next call overwrites."""
-        np.multiply(self.logs, exponent, out=self.powers)
-        return np.exp(self.powers, out=self.powers)
+    return float64(uint64), build
 
 
-class PowersByTable:
-    """``c^a (1 + r)^a`` of numbers from 0 on."""
+@intrinsic
+def trailing_zeros(context: Any, word: Any) -> Any:
+    """Return the number of zero bits below the lowest bit set of a uint64 that is not 0."""
+    from llvmlite import ir
+    from numba.core.types import int64, uint64
 
-    def __init__(self, x: Floats, out: Floats | None = None, *, inside: bool = False) -> None:
-        """Find each number's place in the tables, and its r, into ``out`` where it is given.
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
-        All numbers are ``inside`` where they are known to be in the tables.
-        """
-        # Bits are looked at, and places counted, in C order.
-        assert x.flags.c_contiguous
-        assert out is None or out.flags.c_contiguous
-        self.outside = NO_PLACES
-        if x.size and not inside and not (x.min() >= LEAST and x.max() < BEYOND):
-            self.outside = np.flatnonzero(~((x >= LEAST) & (x < BEYOND)))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                self.outside_logs = np.log(x.reshape(-1).take(self.outside))
-            x = x.copy() if out is None else np.positive(x, out=out)
-            x.reshape(-1)[self.outside] = 1.0
-        steps = x.view(np.int64) + HALF_STEP
-        self.cells = np.right_shift(steps, SHIFT)
-        self.cells -= FIRST_CELL
-        steps &= KEPT
-        self.powers = steps.view(np.float64)
-        self.rests = np.subtract(x, self.powers, out=out)
-        self.rests /= self.powers
-
-    def raise_to(self, exponent: float) -> Floats:
-        """Each number raised to a positive exponent: an array that the next call overwrites."""
-        squarings = max(0, math.ceil(math.log2(exponent / MOST_EXPONENT)))
-        table = power_table(exponent / 2**squarings)
-        of_steps = table.powers.take(self.cells)
-        first, *others = table.coefficients
-        powers = np.multiply(self.rests, first, out=self.powers)
-        for coefficient in others:
-            powers += coefficient
-            powers *= self.rests
-        powers *= of_steps
-        powers += of_steps
-        for _ in range(squarings):
-            np.multiply(powers, powers, out=powers)
-        if len(self.outside):
-            powers.reshape(-1)[self.outside] = np.exp(self.outside_logs * exponent)
-        return powers
+    return int64(uint64), build
 
 
-NO_PLACES = np.empty(0, dtype=np.int64)
+# --- logarithms and powers --------------------------------------------------------------------
+
+LN2 = float(np.log(2.0))
+
+FRACTION_BITS = np.uint64(52)
+FRACTION = np.uint64(2**52 - 1)
+# The bits of sqrt(1/2), from which m is counted, and how far it is from 1 in bits.
+ROOT = np.uint64(0x3FE6A09E667F3BCD)
+TO_ONE = np.uint64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+# A whole number put into the last bits of 2^52 is added to it.
+WHOLE = np.uint64(0x4330000000000000)
+WHOLE_BIAS = 2.0**52 + 1023
+# Added to a number of less than 2^51 and taken off again, it rounds to a whole one, and the sum's
+# last bits hold that.
+ROUNDING = 1.5 * 2.0**52
+# The least normal number, taken instead of those below it, and the least power of two given back.
+LEAST_NORMAL = 2.0**-1022
+LEAST_POWER = -1022.0
+
+# log2((1 + s) / (1 - s)) / s in s^2, to 2e-16 of it up to the s of sqrt(2).
+A0, A1, A2, A3, A4, A5, A6 = LOG_SERIES = (
+    2.885390081777927,
+    0.9617966939243334,
+    0.5770780172467823,
+    0.4121984019742357,
+    0.3206163935263423,
+    0.26144407006393944,
+    0.2429183013526297,
+)
+# (2^f - 1) / f in f, to 6e-16 of 2^f up to an f of 1/2.
+B0, B1, B2, B3, B4, B5, B6, B7, B8, B9 = POWER_SERIES = (
+    0.6931471805599462,
+    0.24022650695910075,
+    0.05550410866465167,
+    0.009618129107618665,
+    0.0013333558200794592,
+    0.00015403530424776529,
+    1.5252672924850737e-05,
+    1.3215451633221434e-06,
+    1.0205905413765595e-07,
+    7.070977866508138e-09,
+)
 
 
-class PowerTable(NamedTuple):
-    """What powers of one exponent a are made of."""
-
-    powers: Floats  # c^a of each cell
-    coefficients: tuple[float, ...]  # of r^4, r^3, r^2, r in (1 + r)^a
-
-
-@functools.lru_cache(maxsize=NUM_TABLES)
-def power_table(exponent: float) -> PowerTable:
-    """The table of one exponent.
-
-    The polynomial is the binomial series up to r^5, whose last term gives way to the polynomial of
-    degree 3 that is nearest to it (Chebyshev): what is left is below 2**-54.
-    """
-    # Extended precision, where the platform has it, and no SIMD: the same on all its processors.
-    num_steps = 2**STEP_BITS
-    steps = np.arange(num_steps, 2 * num_steps, dtype=np.longdouble) / num_steps
-    octaves = np.longdouble(2) ** np.arange(LEAST_EXPONENT, BEYOND_EXPONENT + 1)
-    series = [1.0]
-    for power in range(1, 6):
-        series.append(series[-1] * (exponent - power + 1) / power)
-    _, linear, square, cube, fourth, fifth = series
-    cube += fifth * 5 / 4 * FARTHEST**2
-    linear -= fifth * 5 / 16 * FARTHEST**4
-    powers = np.multiply.outer(octaves**exponent, steps**exponent).astype(np.float64).reshape(-1)
-    return PowerTable(powers, (fourth, cube, square, linear))
+@compiled
+def log2(x: float) -> float:
+    """Return the logarithm of a number from 0 on, of at least the least normal one."""
+    bits = bits_of(max(x, LEAST_NORMAL)) + TO_ONE
+    exponent = float_of((bits >> FRACTION_BITS) | WHOLE) - WHOLE_BIAS
+    m = float_of((bits & FRACTION) + ROOT)
+    s = (m - 1.0) / (m + 1.0)
+    return fma(s, quotient_series(s), exponent)
 
 
-def prepare_powers(x: Floats) -> Powers:
-    """Powers of numbers from 0 on, to be taken in turn."""
-    return PowersByLog(x) if log_is_vectorised() else PowersByTable(x)
+@compiled
+def log1p(x: float) -> float:
+    """Return the natural logarithm of 1 + x, x from 0 on."""
+    s = x / (2.0 + x)
+    # Up to the s of sqrt(2) the series holds.
+    return s * quotient_series(s) * LN2 if x < 0.4 else log2(1.0 + x) * LN2
 
 
-def power(x: Floats, exponent: float, out: Floats | None = None, *, inside: bool = False) -> Floats:
-    """x^a of numbers from 0 on, a > 0; ``out``, perhaps ``x`` itself, is lost.
+@compiled
+def quotient_series(s: float) -> float:
+    """Return log2((1 + s) / (1 - s)) / s up to the s of sqrt(2)."""
+    square = s * s
+    series = fma(A6, square, A5)
+    series = fma(series, square, A4)
+    series = fma(series, square, A3)
+    series = fma(series, square, A2)
+    series = fma(series, square, A1)
+    return fma(series, square, A0)
 
-    All numbers are ``inside`` where they are known to be neither below ``LEAST`` nor NaN, and below
-    ``BEYOND``: they need not be looked through.
-    """
-    if exponent == 0.5:
-        return np.sqrt(x, out=out)
-    if log_is_vectorised():
-        with np.errstate(divide="ignore"):
-            logs = np.log(x, out=out)
-        logs *= exponent
-        return np.exp(logs, out=logs)
-    return PowersByTable(x, out, inside=inside).raise_to(exponent)
+
+@compiled
+def exp2(y: float) -> float:
+    """Return two to a power below 1024, taken as at least the least normal number's."""
+    y = max(y, LEAST_POWER)
+    rounded = y + ROUNDING
+    f = y - (rounded - ROUNDING)
+    series = fma(B9, f, B8)
+    series = fma(series, f, B7)
+    series = fma(series, f, B6)
+    series = fma(series, f, B5)
+    series = fma(series, f, B4)
+    series = fma(series, f, B3)
+    series = fma(series, f, B2)
+    series = fma(series, f, B1)
+    series = fma(series, f, B0)
+    power = fma(series, f, 1.0)
+    return float_of(bits_of(power) + (bits_of(rounded) << FRACTION_BITS))

@@ -1,91 +1,53 @@
-"""Pass 2: the per-block map that scores labeled rows and the pool, smallest k included."""
+"""Pass 2: the per-block map that scores labeled rows and the pool, smallest k included.
+
+Axes: p models, n rows, k classes, m annotators, v votes.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import InvalidDataError
-from daskal.kernels import consensus, tiles
-from daskal.kernels.powers import simd_levels
+from daskal.kernels.compiling import read_only
+from daskal.kernels.consensus import (
+    LaneRule,
+    prepare_rule,
+    prepare_temperature,
+    prepare_tie_break,
+)
+from daskal.kernels.pool import score_ensemble, score_pool, vote_majority
+from daskal.kernels.scoring import ScoredRows, make_scored, score_labeled
+from daskal.kernels.tallying import AnnotatorCounts, Table, add_pairs, histogram
 from daskal.kernels.tiles import (
-    LOW_TOLERANCE,
-    CheckedTile,
+    CheckedProbs,
+    Loader,
     Tile,
-    checked_pool,
-    checked_tiles,
-    row_bounds,
+    check_tile,
+    counted_classes,
+    freeze,
+    labeled_tiles,
 )
+from daskal.kernels.votes import Votes
 from daskal.method.findings import FIRST_ROWS, Findings, raise_invalid
-from daskal.method.merging import QUALITY_BITS, Cells, FixedSums, merge_in_pairs
-from daskal.method.tallies import (
-    HISTOGRAM_BINS,
-    AnnotatorStatistics,
-    Candidates,
-    LabeledTally,
-    PoolTally,
-    Smallest,
-)
+from daskal.method.tallies import Candidates, LabeledTally, PoolTally, Smallest
 from daskal.method.values import (
     LABELED_COLUMNS,
     Block,
-    Bools,
     Columns,
     Floats,
     Ints,
-    LabeledScores,
     PoolRule,
     Rule,
 )
 
-
-def model_votes(probs: Floats, temperature: Floats | None, first_row: int) -> Tile:
-    """The models of a (p, k, n) tile of the pool as the annotators of its rows."""
-    with np.errstate(invalid="ignore"):
-        scaled = consensus.scale_probs(probs, temperature)
-    num_models, _, num_rows = scaled.shape
-    return tiles.make_tile(
-        scaled,
-        np.repeat(np.arange(num_rows), num_models),
-        np.tile(np.arange(num_models), num_rows),
-        scaled.argmax(axis=1).T.ravel(),
-        np.arange(first_row, first_row + num_rows),
-    )
-
-
-def score_pool(probs: Floats, rule: PoolRule, first_row: int) -> Floats:
-    """ActiveLab score of each row of a (p, k, n) tile of the pool.
-
-    Of several models, it is that of the class most of them are surest of, ties decided as those of
-    annotators are.
-    """
-    if rule.tie_break is None:
-        return consensus.score_unlabeled(probs, rule)
-    tile = model_votes(probs, rule.temperature, first_row)
-    labels, _ = consensus.majority_vote(tile, tile.probs.mean(axis=0), rule.tie_break)
-    every = np.arange(len(labels))
-    confidence = np.zeros(len(labels))
-    for model, weight in zip(tile.probs, rule.model_weight, strict=True):
-        confidence += model[labels, every] * weight
-    total = rule.model_weight.sum() + rule.mean_weight
-    return (confidence + rule.mean_weight / len(tile.counts)) / total
-
+# --- the smallest scores ----------------------------------------------------------------------
 
 # Scores compared at once: they and their mask stay in the cache.
 SCAN_ROWS = 2**16
-
-
-def fixed_sums(groups: NDArray[np.integer], values: Floats, num_groups: int) -> FixedSums:
-    """Return the sums of values by group, of a tile's values at most; NaN counts as zero.
-
-    The sums of at most ``MAX_TILE_ROWS`` values of size 1 are exact.
-    """
-    units = np.rint(np.ldexp(np.nan_to_num(values), QUALITY_BITS))
-    low = np.bincount(groups, units, num_groups).astype(np.int64)
-    return FixedSums.from_limbs(np.zeros_like(low), low)
 
 
 def smallest_of(scores: Floats, rows: Ints, size: int) -> Smallest:
@@ -128,177 +90,55 @@ def first_smallest(scores: Floats, size: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def histogram(values: Floats) -> Ints:
-    """Counts of values between 0 and 1 in bins of equal width; NaN is in none."""
-    counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
-    # By parts: a few arrays as long as a block of two classes would outweigh the block.
-    for start in range(0, len(values), SCAN_ROWS):
-        part = values[start : start + SCAN_ROWS]
-        kept = part[~np.isnan(part)]
-        bins = np.clip((kept * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
-        counts += np.bincount(bins, minlength=HISTOGRAM_BINS)
-    return counts
+# --- labeled rows -----------------------------------------------------------------------------
 
 
-@functools.cache
-def cpu_level() -> str:
-    """SIMD level NumPy runs at: log and exp of other levels differ in the last bit."""
-    return " ".join(simd_levels())
+def score_tiles(
+    block: Block, rule: Rule, on_invalid: str, *, detail: bool = False
+) -> Iterator[tuple[Tile, ScoredRows]]:
+    """Yield the tiles of a labeled block and their scores, rows at fault as ``on_invalid`` says.
+
+    With ``detail`` the posterior of every class is kept.
+    """
+    prepared = prepare_rule(rule, len(block.probs))
+    for tile in labeled_tiles(block, on_invalid=on_invalid):
+        yield tile, score_tile(tile, rule, prepared, on_invalid, detail=detail)
 
 
-# --- tallies ----------------------------------------------------------------------------------
+def score_tile(
+    tile: Tile, rule: Rule, prepared: LaneRule, on_invalid: str, *, detail: bool = False
+) -> ScoredRows:
+    """Return the scores of a tile."""
+    num_classes = tile.probs.shape[2]
+    scored = make_scored(len(tile), len(tile.votes.classes), num_classes, detail=detail)
+    counted = counted_classes(tile.votes, num_classes, miscount=rule.miscount)
+    score_labeled(tile.probs, tile.votes, counted, tile.odd, prepared, tile.global_rows, scored)
+    if len(tile.faulty) and on_invalid == "nan":
+        scored.score[tile.faulty] = np.nan
+        scored.quality[tile.faulty] = np.nan
+    if scored.off.any():
+        raise_off(tile.global_rows[scored.off != 0])
+    return scored
 
 
-def annotator_statistics(
-    tile: Tile, labels: Ints, quality: Floats, vote_quality: Floats, num_annotators: int
-) -> AnnotatorStatistics:
-    """Return how a tile's votes stand to its consensus, given its quality and each vote's."""
-    agrees = tile.classes == labels[tile.rows]
-    several = tile.num_annotations[tile.rows] >= 2
-
-    def count(chosen: Bools) -> Ints:
-        return np.bincount(tile.annotators[chosen], minlength=num_annotators)
-
-    cells, inverse = np.unique(
-        tile.annotators.astype(np.int64) * tile.probs.shape[1] + tile.classes, return_inverse=True
-    )
-    return AnnotatorStatistics(
-        num=np.bincount(tile.annotators, minlength=num_annotators),
-        agreeing=count(agrees),
-        num_multiple=count(several),
-        agreeing_multiple=count(several & agrees),
-        quality=fixed_sums(tile.annotators, vote_quality, num_annotators),
-        scored=count(~np.isnan(vote_quality)),
-        by_class=Cells(
-            cells,
-            np.stack(
-                [
-                    np.bincount(inverse, minlength=len(cells)),
-                    np.bincount(inverse, agrees, len(cells)).astype(np.int64),
-                ]
-            ),
-            fixed_sums(inverse, quality[tile.rows], len(cells)),
-        ),
-    )
-
-
-def class_cells(tile: Tile, labels: Ints) -> Cells:
-    """Return a tile's votes by the class given and the consensus label of the row."""
-    keys, num = np.unique(
-        tile.classes * tile.probs.shape[1] + labels[tile.rows], return_counts=True
-    )
-    return Cells(keys, num[np.newaxis], FixedSums.zero(len(keys)))
-
-
-def pool_tally(scores: Floats, first_row: int, size: int, findings: Findings) -> PoolTally:
-    """Return the tally of the scores of consecutive rows."""
-    smallest = smallest_of_block(scores, first_row, size)
-    return PoolTally(len(scores), histogram(scores), smallest, findings, (cpu_level(),))
-
-
-def labeled_tally(
-    tile: Tile, scores: LabeledScores, findings: Findings, size: int, num_annotators: int
-) -> LabeledTally:
-    """Return the tally of one tile of labeled rows."""
-    voted = tile.num_annotations > 0
-    labels = scores.consensus_label
-    return LabeledTally(
-        scores=PoolTally(
-            num_rows=len(voted),
-            histogram=histogram(scores.score),
-            smallest=smallest_of(scores.score[voted], tile.global_rows[voted], size),
-            findings=findings,
-            cpu_levels=(cpu_level(),),
-        ),
-        without_votes=smallest_of(scores.score[~voted], tile.global_rows[~voted], size),
-        quality=histogram(scores.consensus_quality_score[voted]),
-        classes=class_cells(tile, labels),
-        annotators=annotator_statistics(
-            tile,
-            labels,
-            scores.consensus_quality_score,
-            scores.posterior[tile.classes, tile.rows],
-            num_annotators,
-        ),
-    )
-
-
-# --- blocks to scores -------------------------------------------------------------------------
-
-
-def score_tile(checked: CheckedTile, rule: Rule, on_invalid: str) -> LabeledScores:
-    """Scores of one labeled tile."""
-    tile, findings, faulty = checked
-    if on_invalid == "raise":
-        raise_invalid(findings)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        scores = consensus.score_labeled(tile, rule)
-    if len(faulty) and on_invalid == "nan":
-        scores.score[faulty] = np.nan
-        scores.consensus_quality_score[faulty] = np.nan
-    if len(faulty) and on_invalid == "keep":
-        check_posterior(scores.posterior, tile)
-    return scores
-
-
-def check_posterior(posterior: Floats, tile: Tile) -> None:
+def raise_off(rows: Ints) -> None:
     """Refuse rows whose probabilities are so far off that no posterior comes of them."""
-    with np.errstate(invalid="ignore"):
-        off = (posterior < LOW_TOLERANCE) | (posterior > 1 - LOW_TOLERANCE)
-    rows = tile.global_rows[off.any(axis=0)]
-    if len(rows):
-        raise InvalidDataError(
-            "pred_probs: expected probabilities that give each class between 0 and 1 once votes "
-            f"are taken in, got others in {len(rows):,} row(s) of a block: "
-            f"{rows[:FIRST_ROWS].tolist()}. Normalise these rows."
-        )
-
-
-def labeled_tiles(
-    block: Block, rule: Rule, on_invalid: str
-) -> Iterator[tuple[Tile, LabeledScores, Findings]]:
-    """Scores of a labeled block, tile by tile."""
-    for checked in checked_tiles(block, on_invalid=on_invalid):
-        yield checked.tile, score_tile(checked, rule, on_invalid), checked.findings
-
-
-def joined(parts: Iterable[Floats], block: Block) -> Floats:
-    """The scores of all tiles of a block, put in their place as they come."""
-    scores = np.empty(block.probs[0].shape[0])
-    start = 0
-    for part in parts:
-        scores[start : start + len(part)] = part
-        start += len(part)
-    return scores
+    raise InvalidDataError(
+        "pred_probs: expected probabilities that give each class between 0 and 1 once votes "
+        f"are taken in, got others in {len(rows):,} row(s) of a block: "
+        f"{rows[:FIRST_ROWS].tolist()}. Normalise these rows."
+    )
 
 
 def score_labeled_block(block: Block, *, rule: Rule, on_invalid: str) -> Floats:
-    """ActiveLab scores of a labeled block, (n,)."""
-    tiles = labeled_tiles(block, rule, on_invalid)
-    return joined((scores.score for _, scores, _ in tiles), block)
-
-
-def unlabeled_tiles(
-    block: Block, rule: PoolRule, on_invalid: str
-) -> Iterator[tuple[Floats, Findings]]:
-    """Scores of a block of the pool, tile by tile."""
-    for start, stop in row_bounds(block):
-        probs, findings, faulty, plain = checked_pool(block, start, stop)
+    """Return the ActiveLab scores of a labeled block, (n,)."""
+    scores = np.empty(len(block.probs[0]))
+    for tile, scored in score_tiles(block, rule, on_invalid):
         if on_invalid == "raise":
-            raise_invalid(findings)
-        if len(faulty) and on_invalid == "nan":
-            probs[:, :, faulty] = 1 / probs.shape[1]
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            score = consensus.score_unlabeled(probs, rule, plain=plain)
-        if len(faulty) and on_invalid == "nan":
-            score[faulty] = np.nan
-        yield score, findings
-
-
-def score_unlabeled_block(block: Block, *, rule: PoolRule, on_invalid: str) -> Floats:
-    """ActiveLab scores of a block of the pool, (n,)."""
-    tiles = unlabeled_tiles(block, rule, on_invalid)
-    return joined((score for score, _ in tiles), block)
+            raise_invalid(tile.findings)
+        start = int(tile.global_rows[0]) - block.first_row
+        scores[start : start + len(tile)] = scored.score
+    return scores
 
 
 def labeled_columns(
@@ -308,21 +148,136 @@ def labeled_columns(
 
     Rows at fault are left out under ``on_invalid="raise"`` too: the tally holds the findings.
     """
-    num_annotators = len(rule.tie_break.agreement)
-    columns: Columns = {
-        name: np.empty(len(block.probs[0]), dtype) for name, dtype in LABELED_COLUMNS.items()
-    }
+    num_rows, num_classes = block.probs[0].shape
+    columns: Columns = {name: np.empty(num_rows, dtype) for name, dtype in LABELED_COLUMNS.items()}
+    annotators = AnnotatorCounts(len(rule.tie_break.agreement), num_classes)
+    pairs = Table(num_classes**2)
+    findings = Findings()
+    left_out = "nan" if on_invalid == "raise" else on_invalid
+    for tile, scored in score_tiles(block, rule, left_out):
+        start = int(tile.global_rows[0]) - block.first_row
+        rows = slice(start, start + len(tile))
+        columns["score"][rows] = scored.score
+        columns["consensus_label"][rows] = scored.label
+        columns["consensus_quality_score"][rows] = scored.quality
+        columns["annotator_agreement"][rows] = scored.agreement
+        columns["num_annotations"][rows] = tile.num_annotations
+        annotators.add(tile.votes, scored.label, scored.quality, scored.vote_quality)
+        pairs.make_room(len(tile.votes.classes))
+        pairs.taken += add_pairs(
+            tile.votes, num_classes, read_only(scored.label, np.int64), pairs.keys, pairs.values
+        )
+        findings = findings.merge(tile.findings)
+    scores, voted = columns["score"], columns["num_annotations"] > 0
+    with_votes, without_votes = np.flatnonzero(voted), np.flatnonzero(~voted)
+    tally = LabeledTally(
+        scores=PoolTally(
+            num_rows=num_rows,
+            histogram=histogram(scores),
+            smallest=smallest_of(scores[with_votes], with_votes + block.first_row, size),
+            findings=findings,
+        ),
+        without_votes=smallest_of(scores[without_votes], without_votes + block.first_row, size),
+        quality=histogram(columns["consensus_quality_score"][with_votes]),
+        classes=pairs.cells(1),
+        annotators=annotators.statistics(),
+    )
+    return columns, tally
 
-    def tallies() -> Iterator[LabeledTally]:
-        left_out = "nan" if on_invalid == "raise" else on_invalid
-        for tile, scores, findings in labeled_tiles(block, rule, left_out):
-            found = {**scores._asdict(), "num_annotations": tile.num_annotations}
-            start = int(tile.global_rows[0]) - block.first_row
-            for name, column in columns.items():
-                column[start : start + len(scores.score)] = found[name]
-            yield labeled_tally(tile, scores, findings, size, num_annotators)
 
-    return columns, merge_in_pairs(tallies(), LabeledTally.zero(size, num_annotators))
+# --- the pool ---------------------------------------------------------------------------------
+
+
+class PoolScorer:
+    """A rule of the pool as kernels take it."""
+
+    def __init__(self, rule: PoolRule, num_models: int) -> None:
+        """Prepare a rule."""
+        self.inverses = prepare_temperature(rule.temperature, num_models)
+        self.model_weight = read_only(rule.model_weight)
+        self.total_weight = float(rule.model_weight.sum())
+        self.mean_weight = float(rule.mean_weight)
+        self.tie_break = None if rule.tie_break is None else prepare_tie_break(rule.tie_break)
+
+    def score(self, checked: CheckedProbs, first_row: int, scores: Floats) -> None:
+        """Write the scores of a tile."""
+        probs, odd = checked.probs, checked.odd
+        if self.tie_break is not None:
+            self.score_by_votes(checked, first_row, scores)
+        elif len(probs) == 1:
+            self.score_plain(probs, odd, scores)
+        else:
+            classes = np.empty(len(scores) * len(probs), dtype=np.int32)
+            score_ensemble(
+                probs, odd, self.inverses,
+                self.model_weight, self.total_weight, self.mean_weight, scores, classes,
+            )  # fmt: skip
+
+    def score_by_votes(self, checked: CheckedProbs, first_row: int, scores: Floats) -> None:
+        """Write the scores of a tile at the classes that most models vote for.
+
+        Ties are decided as those of annotators are.
+        """
+        assert self.tie_break is not None
+        probs, odd = checked.probs, checked.odd
+        global_rows = read_only(np.arange(first_row, first_row + len(scores)), np.int64)
+        labels, confidence = np.empty(len(scores), dtype=np.int64), np.empty(len(scores))
+        vote_majority(
+            probs, model_votes(probs, odd, self.inverses), odd, self.inverses,
+            self.tie_break, global_rows, self.model_weight, labels, confidence,
+        )  # fmt: skip
+        confidence += self.mean_weight / probs.shape[2]
+        np.divide(confidence, self.total_weight + self.mean_weight, out=scores)
+
+    def score_plain(self, probs: Floats, odd: NDArray[np.uint8], scores: Floats) -> bool:
+        """Write the scores of a tile of one model; return whether some row is suspect."""
+        suspect: bool = score_pool(
+            probs[0], odd, self.inverses[0], self.total_weight, self.mean_weight, scores
+        )
+        return suspect
+
+
+def model_votes(probs: Floats, odd: NDArray[np.uint8], inverses: Floats) -> Votes:
+    """Return the models of a (p, n, k) tile of the pool as the annotators of its rows."""
+    num_models, num_rows, _ = probs.shape
+    classes = np.empty(num_rows * num_models, dtype=np.int32)
+    even = read_only(np.ones(num_models))
+    score_ensemble(probs, odd, inverses, even, float(num_models), 1.0, np.empty(num_rows), classes)
+    offsets = np.arange(num_rows + 1) * num_models
+    return freeze(offsets, np.tile(np.arange(num_models), num_rows), classes)
+
+
+def score_pool_rows(block: Block, rule: PoolRule, on_invalid: str) -> tuple[Floats, Findings]:
+    """Return the scores of a block of the pool, (n,), and what is wrong with it.
+
+    Rows at fault get NaN, or with ``on_invalid="keep"`` what their probabilities give.
+    """
+    keep = on_invalid == "keep"
+    loader, scorer = Loader(block.probs), PoolScorer(rule, len(block.probs))
+    scores = np.empty(loader.num_rows)
+    findings = Findings()
+    none_odd = read_only(np.zeros(loader.step), np.uint8)
+    for start, stop in loader.bounds():
+        probs, part = loader.load(start, stop), scores[start:stop]
+        odd = none_odd[: stop - start]
+        # What one model gives is scored at once, and looked at closely where a row seems odd.
+        if len(probs) == 1 and rule.tie_break is None and not scorer.score_plain(probs, odd, part):
+            continue
+        first_row = block.first_row + start
+        checked = check_tile(probs, "pred_probs_unlabeled", first_row, keep=keep)
+        scorer.score(checked, first_row, part)
+        if not keep:
+            part[checked.faulty] = np.nan
+        findings = findings.merge(checked.findings)
+    return scores, findings
+
+
+def score_unlabeled_block(block: Block, *, rule: PoolRule, on_invalid: str) -> Floats:
+    """Return the ActiveLab scores of a block of the pool, (n,)."""
+    scores, findings = score_pool_rows(block, rule, on_invalid)
+    if on_invalid == "raise":
+        raise_invalid(findings)
+    return scores
 
 
 def unlabeled_scores(
@@ -332,17 +287,17 @@ def unlabeled_scores(
 
     Rows at fault are left out under ``on_invalid="raise"`` too: the tally holds the findings.
     """
-    left_out = "nan" if on_invalid == "raise" else on_invalid
-    found: list[Findings] = []
-
-    def tiles() -> Iterator[Floats]:
-        for score, findings in unlabeled_tiles(block, rule, left_out):
-            found.extend([findings] if findings else [])
-            yield score
-
-    scores = joined(tiles(), block)
-    findings = functools.reduce(Findings.merge, found, Findings())
+    scores, findings = score_pool_rows(block, rule, on_invalid)
     return scores, pool_tally(scores, block.first_row, size, findings)
+
+
+def pool_tally(scores: Floats, first_row: int, size: int, findings: Findings) -> PoolTally:
+    """Return the tally of the scores of consecutive rows."""
+    smallest = smallest_of_block(scores, first_row, size)
+    return PoolTally(len(scores), histogram(scores), smallest, findings)
+
+
+# --- beside the scores ------------------------------------------------------------------------
 
 
 def candidates_of_block(
@@ -368,10 +323,14 @@ def candidates_of_block(
 
 
 def findings_of_block(block: Block) -> Findings:
-    """What is wrong in a block, labeled or of the pool, and nothing else."""
+    """Return what is wrong in a block, labeled or of the pool, and nothing else."""
     if block.labels is not None:
-        return functools.reduce(
-            Findings.merge, (checked.findings for checked in checked_tiles(block)), Findings()
-        )
-    found = (checked_pool(block, *bounds).findings for bounds in row_bounds(block))
-    return functools.reduce(Findings.merge, found, Findings())
+        labeled = (tile.findings for tile in labeled_tiles(block))
+        return functools.reduce(Findings.merge, labeled, Findings())
+    loader = Loader(block.probs)
+    found = Findings()
+    for start, stop in loader.bounds():
+        probs = loader.load(start, stop)
+        checked = check_tile(probs, "pred_probs_unlabeled", block.first_row + start, keep=True)
+        found = found.merge(checked.findings)
+    return found

@@ -1,350 +1,220 @@
-"""Tiles of a block: loaded, checked, and ready for the other kernels."""
+"""Tiles of a block: some thousand rows, loaded, checked, and ready for the compiled kernels.
+
+Axes: p models, n rows, k classes, m annotators, v votes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.votes import votes_a_row, votes_of
-from daskal.method.findings import (
-    ABOVE_ONE,
-    ALL_ZERO,
-    BAD_SUM,
-    BELOW_ZERO,
-    NOT_FINITE,
-    Findings,
+from daskal.kernels.compiling import read_only
+from daskal.kernels.lanes import MANY_LANES, Marks, check_probs
+from daskal.kernels.votes import (
+    MOST_LABELS,
+    MOST_VOTES,
+    CheckedVotes,
+    Votes,
+    matrix_votes,
+    miscount_classes,
+    sparse_votes,
 )
-from daskal.method.values import Block, Bools, Floats, Ints
+from daskal.method.findings import Findings
+from daskal.method.values import Block, Floats, Ints, LabelBlock, SparseLabels
 from daskal.text import MIB
 
-Number = TypeVar("Number", bound=np.generic)
-
-# A tile of so many float64 is 1.25 MiB, a little more than the L2 of many cores. In smaller ones,
-# threads would hand Python's lock to and fro too often (measured). For many classes long rows count
-# for more: a reduction pays for each class of each tile.
-TILE_ELEMENTS = 10 * 2**14
-MIN_TILE_ROWS = 256
-# Sums over a tile of values of at most 2**39 are exact.
-MAX_TILE_ROWS = 2**14
-# About so many votes a tile at most, as the kernels make ten arrays of them; and labels, missing
-# ones counted too, as a matrix in Fortran order is copied tile by tile.
-TILE_VOTES = 2**17
-TILE_LABELS = 2**23
-# From so many classes on a tile of the pool keeps its rows together (measured: as fast from 20 on).
-ROW_CLASSES = 32
-# A row of more classes than NumPy's buffer holds is summed otherwise by einsum where it is alone.
-BUFFERED_CLASSES = 8192
-# Elements that are brought into classes-before-rows order in one go, 512 KiB of them (measured).
-STRIP_ELEMENTS = 2**16
-
-# Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
-PROB_FLOOR = 1e-30
-
-SUM_TOLERANCE = 1e-3
-LEAST_SUM, MOST_SUM = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
-LOW_TOLERANCE, HIGH_TOLERANCE = -1e-6, MOST_SUM
+# Probabilities of a tile as float64: 1 MiB of them, which several kernels find in the cache.
+TILE_ELEMENTS = 2**17
+MOST_TILE_ROWS = 2**12
+NO_ROWS: NDArray[np.intp] = np.empty(0, dtype=np.intp)
 
 
 class Tile(NamedTuple):
-    """One tile of labeled rows; :func:`make_tile` puts it together."""
+    """Rows of a block.
 
-    probs: Floats  # (p, k, n)
-    rows: Ints  # (v,) row of each vote within the tile, ascending
-    annotators: NDArray[np.integer]  # (v,)
-    classes: Ints  # (v,)
-    cells: Ints  # (v,) place of each vote's class and row in a flat (k, n) array
-    counts: Ints  # (k, n) votes for each class and row
-    num_annotations: Ints  # (n,)
+    A row at fault takes no part: it has lost its votes and its probabilities are uniform, or, where
+    such rows are kept as they are, it has a mark in ``odd``. (Labels that are no class never are.)
+    """
+
+    probs: Floats  # (p, n, k)
+    votes: Votes
+    odd: Marks  # (n,)
     global_rows: Ints  # (n,)
+    findings: Findings
+    faulty: NDArray[np.intp]  # numbers of rows at fault within the tile
 
-    def without_votes(self, emptied: Bools) -> Tile:
-        """Return the same rows, those of the (n,) mask without votes."""
-        kept = ~emptied.take(self.rows)
-        votes = (self.rows[kept], self.annotators[kept], self.classes[kept])
-        return make_tile(self.probs, *votes, self.global_rows)
+    def __len__(self) -> int:
+        """Rows of the tile."""
+        return self.probs.shape[1]
+
+    @property
+    def num_annotations(self) -> Ints:
+        """Votes of each row, (n,)."""
+        return np.diff(self.votes.offsets)
 
 
-# --- tiles ------------------------------------------------------------------------------------
+def tile_rows(num_models: int, num_classes: int) -> int:
+    """Return the rows of a tile: groups of lanes as whole as can be."""
+    fitting = TILE_ELEMENTS // (num_models * num_classes)
+    return max(MANY_LANES, min(MOST_TILE_ROWS, fitting - fitting % MANY_LANES))
 
 
-def tile_rows(
-    num_models: int, num_classes: int, num_annotators: int = 0, votes_a_row: float = 0.0
-) -> int:
-    """Rows of a tile, from the shapes of probabilities and labels and the votes of a row."""
-    fitting = min(
-        TILE_ELEMENTS // (num_models * num_classes),
-        TILE_LABELS // max(num_annotators, 1),
-        int(TILE_VOTES / max(votes_a_row, 1)),
+class Loader:
+    """Brings rows of a block into float64, tile by tile, into the same memory each time."""
+
+    def __init__(self, blocks: Sequence[NDArray[Any]]) -> None:
+        """Take one (n, k) array a model."""
+        self.blocks = blocks
+        self.num_rows, self.num_classes = blocks[0].shape
+        self.step = tile_rows(len(blocks), self.num_classes)
+        self.room: Floats = np.empty(0)
+
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """Yield where the tiles begin and end."""
+        for start in range(0, self.num_rows, self.step):
+            yield start, min(start + self.step, self.num_rows)
+
+    def load(self, start: int, stop: int) -> Floats:
+        """Return rows as (p, n, k): of the block itself, or until the next ones are loaded."""
+        parts = [block[start:stop] for block in self.blocks]
+        whole = parts[0].dtype == np.float64 and parts[0].dtype.isnative
+        if len(parts) == 1 and whole and parts[0].flags.c_contiguous and parts[0].flags.aligned:
+            return read_only(parts[0])[np.newaxis]
+        shape = (len(parts), stop - start, self.num_classes)
+        if not len(self.room):
+            self.room = np.empty(len(parts) * min(self.step, self.num_rows) * self.num_classes)
+        probs = self.room[: shape[0] * shape[1] * shape[2]].reshape(shape)
+        # What is beyond all float64 becomes infinite, and is refused.
+        with np.errstate(over="ignore"):
+            for out, part in zip(probs, parts, strict=True):
+                np.copyto(out, part, casting="unsafe")
+        return read_only(probs)
+
+
+def prob_findings(
+    name: str, faults: Marks, seen: Floats, first_row: int
+) -> tuple[Findings, NDArray[np.intp]]:
+    """Return what is wrong with some (p, n) rows of probabilities, and which rows are at fault."""
+    findings = Findings()
+    for model, (found, values) in enumerate(zip(faults, seen, strict=True)):
+        rows = np.flatnonzero(found)
+        array = name if len(faults) == 1 else f"{name}[{model}]"
+        findings = findings.merge(
+            Findings.from_rows(array, found[rows], rows + first_row, values[rows])
+        )
+    return findings, np.flatnonzero(faults.any(axis=0))
+
+
+class CheckedProbs(NamedTuple):
+    """Probabilities of a tile, and what is wrong with them."""
+
+    probs: Floats  # (p, n, k), uniform in rows at fault that are not kept
+    odd: Marks  # (n,)
+    findings: Findings
+    faulty: NDArray[np.intp]
+
+
+def check_tile(probs: Floats, name: str, first_row: int, *, keep: bool) -> CheckedProbs:
+    """Return (p, n, k) probabilities fit for the kernels, and what is wrong with them."""
+    num_models, num_rows, num_classes = probs.shape
+    faults, seen = np.zeros((num_models, num_rows), np.uint8), np.zeros((num_models, num_rows))
+    odd = np.zeros(num_rows, dtype=np.uint8)
+    if not check_probs(probs, faults, seen):
+        return CheckedProbs(probs, read_only(odd, np.uint8), Findings(), NO_ROWS)
+    findings, faulty = prob_findings(name, faults, seen, first_row)
+    if keep:
+        odd[faulty] = 1
+    else:
+        probs = probs.copy()
+        probs[:, faulty] = 1 / num_classes
+        probs = read_only(probs)
+    return CheckedProbs(probs, read_only(odd, np.uint8), findings, faulty)
+
+
+# --- labeled rows -----------------------------------------------------------------------------
+
+
+def votes_of(labels: LabelBlock, start: int, most_rows: int, num_classes: int) -> CheckedVotes:
+    """Return the votes of rows from ``start`` on, a matrix's or sparse ones."""
+    if isinstance(labels, SparseLabels):
+        return sparse_votes(labels, start, most_rows, num_classes)
+    return matrix_votes(labels, start, most_rows, num_classes)
+
+
+def drop_votes(votes: Votes, rows: NDArray[np.intp]) -> Votes:
+    """Return votes with those of some rows taken out."""
+    num = np.diff(votes.offsets)
+    kept = np.ones(len(num), dtype=bool)
+    kept[rows] = False
+    at = np.flatnonzero(np.repeat(kept, num))
+    offsets = np.concatenate([[0], np.cumsum(num * kept)])
+    return Votes(offsets, votes.annotators[at], votes.classes[at])
+
+
+def freeze(offsets: Ints, annotators: NDArray[np.integer], classes: NDArray[np.integer]) -> Votes:
+    """Return votes as kernels take them."""
+    return Votes(
+        read_only(offsets, np.int64),
+        read_only(annotators, np.int32),
+        read_only(classes, np.int32),
     )
-    return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, fitting))
 
 
-def make_tile(
-    probs: Floats,
-    rows: Ints,
-    annotators: NDArray[np.integer],
-    classes: Ints,
-    global_rows: Ints,
-) -> Tile:
-    """A tile of these (p, k, n) probabilities and votes, its votes counted."""
-    _, num_classes, num_rows = probs.shape
-    cells = classes * num_rows
-    cells += rows
-    counts = count_cells(cells, num_classes, num_rows)
-    return Tile(probs, rows, annotators, classes, cells, counts, counts.sum(axis=0), global_rows)
+def labeled_tiles(block: Block, *, on_invalid: str = "raise") -> Iterator[Tile]:
+    """Yield the tiles of a labeled block."""
+    assert block.labels is not None
+    loader = Loader(block.probs)
+    start = 0
+    while start < loader.num_rows:
+        votes, faults, seen = votes_of(block.labels, start, loader.step, loader.num_classes)
+        stop, first_row = start + len(faults), block.first_row + start
+        loaded = loader.load(start, stop)
+        probs, odd, findings, faulty = check_tile(
+            loaded, "pred_probs", first_row, keep=on_invalid == "keep"
+        )
+        rows = np.flatnonzero(faults)
+        if len(rows):
+            found = Findings.from_rows("labels", faults[rows], rows + first_row, seen[rows])
+            findings = findings.merge(found)
+        if len(faulty) and on_invalid != "keep":
+            votes = drop_votes(votes, faulty)
+        global_rows = read_only(np.arange(first_row, first_row + len(faults)), np.int64)
+        yield Tile(probs, freeze(*votes), odd, global_rows, findings, np.union1d(faulty, rows))
+        start = stop
 
 
-def least_prob(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> float:
-    """The least value of rows ``start:stop``, NaN if one is NaN; infinite for no rows.
-
-    Asked before the rows are loaded: this goes through memory in order, and the loading, which goes
-    across, then finds them in the cache.
-    """
-    if start == stop:
-        return np.inf
-    return float(np.min([block[start:stop].min() for block in blocks]))
+def counted_classes(votes: Votes, num_classes: int, *, miscount: bool) -> NDArray[np.int32]:
+    """Return as which class each vote counts for the temperature, (v,)."""
+    if not miscount:
+        return votes.classes
+    counted = np.empty(len(votes.classes), dtype=np.int32)
+    miscount_classes(votes, num_classes, counted)
+    return read_only(counted, np.int32)
 
 
-def keeps_rows(num_models: int, num_classes: int) -> bool:
-    """Whether a tile of the pool keeps its rows together."""
-    return num_models == 1 and num_classes >= ROW_CLASSES
+# --- memory -----------------------------------------------------------------------------------
 
-
-def load_rows(block: NDArray[np.generic], start: int, stop: int) -> Floats:
-    """Rows ``start:stop`` of an (n, k) block as a float64 (1, k, n) tile, kept together."""
-    with np.errstate(over="ignore"):
-        rows = block[start:stop].astype(np.float64, order="C")
-    return rows.T[np.newaxis]
-
-
-def load_probs(blocks: Sequence[NDArray[np.generic]], start: int, stop: int) -> Floats:
-    """Rows ``start:stop`` of one (n, k) block a model, as a class-major float64 (p, k, n) tile."""
-    num_classes = blocks[0].shape[1]
-    tile = np.empty((len(blocks), num_classes, stop - start))
-    step = max(STRIP_ELEMENTS // num_classes, 1)
-    # Of more than double precision, what is beyond all float64 becomes infinite, and is refused.
-    with np.errstate(over="ignore"):
-        for out, block in zip(tile, blocks, strict=True):
-            for at in range(0, stop - start, step):
-                part = block[start + at : min(start + at + step, stop)].T
-                np.copyto(out[:, at : at + step], part, casting="unsafe")
-    return tile
-
-
-def sum_classes(x: Floats) -> Floats:
-    """Sum over the classes of a (..., k, n) array, each row alike whatever n is."""
-    if x.shape[-1] == 1:
-        # NumPy sums a single column in another order than a column among many.
-        return np.add.reduce(np.repeat(x, 2, axis=-1), axis=-2)[..., :1]
-    return np.add.reduce(x, axis=-2)
-
-
-def sum_rows(rows: Floats) -> Floats:
-    """Sum of each row of an (n, k) array, each row alike whatever n is."""
-    if rows.shape[1] > BUFFERED_CLASSES:
-        return np.add.reduce(rows, axis=1)
-    sums: Floats = np.einsum("ij->i", rows)
-    return sums
-
-
-def largest_of_rows(rows: Floats) -> Floats:
-    """The largest of each row of an (n, k) array: unlike ``max``, ``argmax`` is fast along rows."""
-    first = rows.argmax(axis=1)
-    first += np.arange(0, rows.size, rows.shape[1])
-    return rows.reshape(-1).take(first)
-
-
-def largest_of_columns(x: Floats) -> Floats:
-    """The largest of each column of a (k, n) array."""
-    largest: Floats = x.max(axis=0)
-    return largest
-
-
-def first_true(mask: Bools) -> Ints:
-    """The first true class of each column of a (k, n) mask, k where there is none.
-
-    ``mask.argmax(axis=0)`` goes through columns one by one and takes four times as long.
-    """
-    num_classes = len(mask)
-    rank = np.arange(num_classes, 0, -1, dtype=np.min_scalar_type(num_classes))[:, np.newaxis]
-    first = (mask.view(np.uint8) * rank).max(axis=0).astype(np.int64)
-    return np.subtract(num_classes, first, out=first)
-
-
-def count_true(mask: Bools) -> NDArray[np.unsignedinteger]:
-    """True classes of each column of a (k, n) mask."""
-    return np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.min_scalar_type(len(mask)))
-
-
-def first_largest(x: Floats) -> Ints:
-    """As ``x.argmax(axis=0)`` of a (k, n) array."""
-    first = first_true(x == x.max(axis=0))
-    nowhere = np.flatnonzero(first == len(x))
-    if len(nowhere):
-        first[nowhere] = x[:, nowhere].argmax(axis=0)
-    return first
-
-
-def at_class(x: NDArray[Number], labels: Ints) -> NDArray[Number]:
-    """``x[label_i, i]`` of each column i of a (k, n) array."""
-    num_rows = x.shape[1]
-    return x.reshape(-1).take(labels * num_rows + np.arange(num_rows))
-
-
-def check_probs(probs: Floats, total: Floats, *, least: float) -> NDArray[np.uint8] | None:
-    """Kind of fault of each (p, n) row of probabilities, 0 for none; None where all are good.
-
-    ``total`` are their (p, n) sums, ``least`` is the least of them all.
-    """
-    # No term of a good sum is above it.
-    if probs.size == 0 or (
-        least >= 0 and bool(total.min() >= LEAST_SUM) and bool(total.max() <= MOST_SUM)
-    ):
-        return None
-    faults = np.zeros(total.shape, dtype=np.uint8)
-    with np.errstate(invalid="ignore"):
-        faults[(total < LEAST_SUM) | (total > MOST_SUM)] = BAD_SUM
-        faults[(probs == 0).all(axis=1)] = ALL_ZERO
-        faults[(probs > HIGH_TOLERANCE).any(axis=1)] = ABOVE_ONE
-        faults[(probs < LOW_TOLERANCE).any(axis=1)] = BELOW_ZERO
-    faults[~np.isfinite(probs).all(axis=1)] = NOT_FINITE
-    return faults if faults.any() else None
-
-
-# --- votes and consensus ----------------------------------------------------------------------
-
-
-def count_cells(cells: Ints, num_classes: int, num_rows: int) -> Ints:
-    """Votes for each class and row, (k, n), from their places in a flat (k, n) array."""
-    counts = np.bincount(cells, minlength=num_classes * num_rows)
-    return counts.reshape(num_classes, num_rows)
-
-
-def sum_by_class(tile: Tile, weights: Floats) -> Floats:
-    """Sum of the votes' weights for each class and row, (k, n)."""
-    sums = np.bincount(tile.cells, weights, minlength=tile.counts.size)
-    return sums.astype(np.float64, copy=False).reshape(tile.counts.shape)
-
-
-def miscounted_cells(tile: Tile) -> Ints:
-    """As ``cells``, but a row's distinct labels count as the classes 0, 1, 2, ..."""
-    position = np.cumsum(tile.counts > 0, axis=0) - 1
-    return position.reshape(-1).take(tile.cells) * tile.counts.shape[1] + tile.rows
-
-
-# Tiles, what the kernels make of them, and what the allocator keeps between blocks (measured).
+# What the kernels make of a block beside its results, rows that wait for the temperature included,
+# and what the allocator keeps.
 KERNEL_BYTES = 32 * MIB
-# Float64 arrays of a value a class and row that are alive at once, and more of them a model
-# (measured: 5 to 8 for one model, 12 for three).
-FLAT_ARRAYS, MODEL_ARRAYS = 6, 2
-# Of each vote of a tile (measured).
-VOTE_BYTES = 92
+# Float64 arrays of a tile's probabilities: as loaded, and once more where rows are at fault.
+TILE_ARRAYS = 2
+# Float64 arrays of a group of lanes, beside one for each model.
+LANE_ARRAYS = 2
+# Of each label of a tile that is copied, and of each vote (counted with its masks in NumPy).
+LABEL_BYTES, VOTE_BYTES = 8, 40
 
 
 def kernel_bytes(
     num_models: int, num_classes: int, block_rows: int, num_annotators: int = 0
 ) -> int:
-    """Most bytes that the kernels take: a tile of many classes does not fit a cache any more."""
+    """Return the most bytes that the kernels take beside a block and its results."""
     rows = min(tile_rows(num_models, num_classes), block_rows)
-    arrays = FLAT_ARRAYS + MODEL_ARRAYS * num_models
-    # The smallest tile may have all its labels given.
-    most_votes = max(TILE_VOTES, MIN_TILE_ROWS * num_annotators)
-    votes = min(rows * num_annotators, most_votes)
-    return max(KERNEL_BYTES, 8 * arrays * rows * num_classes) + VOTE_BYTES * votes
-
-
-def row_bounds(block: Block) -> Iterator[tuple[int, int]]:
-    """Bounds of the tiles of a block."""
-    num_rows, num_classes = block.probs[0].shape
-    num_annotators = block.labels.shape[1] if isinstance(block.labels, np.ndarray) else 0
-    given = 0.0 if block.labels is None else votes_a_row(block.labels)
-    step = tile_rows(len(block.probs), num_classes, num_annotators, given)
-    for start in range(0, num_rows, step):
-        yield start, min(start + step, num_rows)
-
-
-class CheckedProbs(NamedTuple):
-    """Probabilities of a tile, what is wrong with them, and the rows at fault.
-
-    ``plain`` ones are known to hold no value at fault or below the floor.
-    """
-
-    probs: Floats  # (p, k, n)
-    findings: Findings
-    faulty: NDArray[np.intp]
-    plain: bool
-
-
-def checked_pool(block: Block, start: int, stop: int) -> CheckedProbs:
-    """The probabilities of a tile of the pool."""
-    by_rows = keeps_rows(len(block.probs), block.probs[0].shape[1])
-    return checked_probs(block, start, stop, "pred_probs_unlabeled", by_rows=by_rows)
-
-
-def checked_probs(
-    block: Block, start: int, stop: int, name: str, *, by_rows: bool = False
-) -> CheckedProbs:
-    """The probabilities of a tile, which may keep its rows together."""
-    least = least_prob(block.probs, start, stop)
-    # Infinities of both signs in one row have no sum, huge numbers one beyond all numbers.
-    with np.errstate(invalid="ignore", over="ignore"):
-        if by_rows:
-            probs = load_rows(block.probs[0], start, stop)
-            totals = sum_rows(probs[0].T)[np.newaxis]
-        else:
-            probs = load_probs(block.probs, start, stop)
-            totals = sum_classes(probs)
-    faults = check_probs(probs, totals, least=least)
-    if faults is None:
-        plain = least >= PROB_FLOOR
-        return CheckedProbs(probs, Findings(), np.empty(0, dtype=np.intp), plain)
-    findings = Findings()
-    for model, (found, values, total) in enumerate(zip(faults, probs, totals, strict=True)):
-        rows = np.flatnonzero(found)
-        with np.errstate(invalid="ignore"):
-            low, high = values.min(0), values.max(0)
-        seen = np.where(found == BELOW_ZERO, low, total)
-        seen = np.where(found == ABOVE_ONE, high, seen)
-        array = name if len(probs) == 1 else f"{name}[{model}]"
-        findings = findings.merge(
-            Findings.from_rows(array, found[rows], rows + block.first_row + start, seen[rows])
-        )
-    return CheckedProbs(probs, findings, np.flatnonzero(faults.any(axis=0)), plain=False)
-
-
-class CheckedTile(NamedTuple):
-    """A tile ready for the kernels, what was found wrong in it, and the rows at fault."""
-
-    tile: Tile
-    findings: Findings
-    faulty: NDArray[np.intp]
-
-
-def checked_tiles(block: Block, *, on_invalid: str = "raise") -> Iterator[CheckedTile]:
-    """The tiles of a labeled block.
-
-    A row at fault takes no part: it loses its votes and its probabilities become uniform; with
-    ``on_invalid="keep"`` its probabilities stay as they are (labels that are no class never do).
-    """
-    assert block.labels is not None
-    num_classes = block.probs[0].shape[1]
-    for start, stop in row_bounds(block):
-        first = block.first_row + start
-        probs, findings, faulty, _ = checked_probs(block, start, stop, "pred_probs")
-        given = votes_of(block.labels, start, stop, num_classes)
-        if len(given.faulty_rows):
-            rows = given.faulty_rows + first
-            findings = findings.merge(
-                Findings.from_rows("labels", given.faults, rows, given.values)
-            )
-        if len(faulty) and on_invalid != "keep":
-            probs[:, :, faulty] = 1 / num_classes
-            given = given.drop_rows(faulty)
-        if len(given.faulty_rows):
-            faulty = np.union1d(faulty, given.faulty_rows)
-        index = np.arange(first, first + stop - start)
-        tile = make_tile(probs, given.rows, given.annotators, given.classes, index)
-        yield CheckedTile(tile, findings, faulty)
+    values = TILE_ARRAYS * num_models * rows + (num_models + LANE_ARRAYS) * MANY_LANES
+    labels = min(rows * num_annotators, max(MOST_LABELS, num_annotators))
+    votes = min(labels, max(MOST_VOTES, num_annotators))
+    arrays = max(KERNEL_BYTES, 8 * values * num_classes)
+    return arrays + LABEL_BYTES * labels + VOTE_BYTES * votes

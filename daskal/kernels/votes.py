@@ -1,13 +1,18 @@
-"""The sparse form of a block of labels: every matrix and every store turns into it at once."""
+"""Votes: found in a label matrix of any dtype, or taken from sparse ones, and checked.
+
+Axes: n rows, m annotators, v votes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daskal.kernels.compiling import Whole, compiled, read_only
+from daskal.kernels.lanes import Marks
+from daskal.kernels.powers import trailing_zeros
 from daskal.method.findings import (
     FRACTIONAL,
     INFINITE,
@@ -16,50 +21,34 @@ from daskal.method.findings import (
     REPEATED,
     UNKNOWN_ANNOTATOR,
 )
-from daskal.method.values import NO_FAULTS, LabelBlock, SparseLabels
+from daskal.method.values import NO_FAULTS, Floats, Ints, SparseLabels
 
-# Eight bools are one word of 64 bits.
-WORD_BITS = 3
-WORD = 1 << WORD_BITS
+# Labels compared in one go, eight to a word of their marks.
+PART = 1024
+WORD = 8
+# Votes of a tile of rows, so many or those of its one row.
+MOST_VOTES = 2**17
+# Labels of a tile, missing ones counted too, or those of its one row: a matrix in Fortran order, or
+# of a rare dtype, is copied tile by tile.
+MOST_LABELS = 2**20
+# Dtypes that the finder is compiled for. Others turn into the first of these that holds them.
+LABEL_DTYPES = ("i1", "i4", "i8", "f4", "f8")
 
-# Rows by which the votes of a row are judged.
-SAMPLE_ROWS = 64
-# Labels looked at in one go: fewer, and threads would hand Python's lock to and fro too often.
-MASK_SIZE = 2**21
+
+class Votes(NamedTuple):
+    """Votes of consecutive rows, those of row ``i`` from ``offsets[i]`` to ``offsets[i + 1]``."""
+
+    offsets: Ints  # (n + 1,)
+    annotators: NDArray[np.int32]  # (v,), ascending within a row
+    classes: NDArray[np.int32]  # (v,)
 
 
-@dataclass(frozen=True)
-class Votes:
-    """Votes of consecutive rows.
+class CheckedVotes(NamedTuple):
+    """Votes, and what is wrong with the labels of the rows that have lost theirs."""
 
-    Attributes
-    ----------
-    rows : numpy.ndarray of int64, (v,)
-        Ascending.
-    annotators : numpy.ndarray of integer, (v,)
-        Ascending within a row.
-    classes : numpy.ndarray of int64, (v,)
-    faulty_rows, faults, values : numpy.ndarray, (f,)
-        Rows with a label that is none of the classes, the kind of fault, and the label seen. Their
-        votes are left out.
-    """
-
-    rows: NDArray[np.int64]
-    annotators: NDArray[np.integer]
-    classes: NDArray[np.int64]
-    faulty_rows: NDArray[np.int64]
-    faults: NDArray[np.uint8]
-    values: NDArray[np.float64]
-
-    def drop_rows(self, rows: NDArray[np.integer]) -> Votes:
-        """Return the same rows with the votes of ``rows`` taken out."""
-        kept = np.isin(self.rows, rows, invert=True)
-        return replace(
-            self,
-            rows=self.rows[kept],
-            annotators=self.annotators[kept],
-            classes=self.classes[kept],
-        )
+    votes: Votes
+    faults: Marks  # (n,), 0 for nothing
+    seen: Floats  # (n,)
 
 
 def order_votes(
@@ -68,7 +57,7 @@ def order_votes(
     classes: NDArray[Any],
     num_annotators: int,
 ) -> SparseLabels:
-    """Votes as they are stored, with annotators put in ascending order within each row.
+    """Return votes as they are stored, annotators put in ascending order within each row.
 
     A row with an annotator there is not, or with the same one twice, is at fault.
     """
@@ -83,9 +72,6 @@ def order_votes(
     faults[(annotators < 0) | (annotators >= num_annotators)] = UNKNOWN_ANNOTATOR
     at = np.flatnonzero(faults)
     seen = annotators[at].astype(np.float64)
-    if annotators.dtype.kind == "u":
-        # Older releases of NumPy do not count unsigned integers of 64 bits.
-        annotators = annotators.astype(np.int64)
     if not len(at):
         return SparseLabels(offsets, annotators, classes, *NO_FAULTS)
     row_of = np.repeat(np.arange(len(num)), num)
@@ -98,117 +84,198 @@ def order_votes(
     )
 
 
-def votes_of(block: LabelBlock, start: int, stop: int, num_classes: int) -> Votes:
-    """Votes of rows ``start:stop`` of a block of labels, a matrix or sparse."""
-    if isinstance(block, SparseLabels):
-        return sparse_votes(block, start, stop, num_classes)
-    matrix = np.ascontiguousarray(block[start:stop])
-    num_annotators = matrix.shape[1]
-    places, labels = given_labels(matrix.reshape(-1))
-    rows = places // max(num_annotators, 1)
-    places -= rows * num_annotators
-    return check_classes(rows, places, labels, num_classes)
+def matrix_votes(
+    matrix: NDArray[Any], start: int, most_rows: int, num_classes: int
+) -> CheckedVotes:
+    """Return the votes of rows from ``start`` on of an (n, m) matrix.
 
-
-def given_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Places of the labels that are not missing, and these labels."""
-    if labels.dtype.kind in "ub":
-        return np.arange(len(labels)), labels
-    found = []
-    for start in range(0, max(len(labels), 1), MASK_SIZE):
-        part = labels[start : start + MASK_SIZE]
-        places = true_places(is_given(part))
-        found.append((places, part.take(places)))
-        places += start
-    if len(found) == 1:
-        return found[0]
-    all_places, given = zip(*found, strict=True)
-    return np.concatenate(all_places), np.concatenate(given)
-
-
-def is_given(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which labels are not missing."""
-    if labels.dtype.kind in "ub":
-        return np.ones(labels.shape, dtype=bool)
-    # NaN alone differs from itself.
-    return np.greater_equal(labels, 0) if labels.dtype.kind == "i" else np.equal(labels, labels)
-
-
-def votes_a_row(block: LabelBlock) -> float:
-    """About how many votes a row has, judging by some rows from all over a block."""
-    if isinstance(block, SparseLabels):
-        return len(block.classes) / max(len(block), 1)
-    sample = block[:: max(len(block) // SAMPLE_ROWS, 1)]
-    return np.count_nonzero(is_given(sample)) / max(len(sample), 1)
-
-
-def true_places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """As ``np.flatnonzero``, several times faster where few are true.
-
-    Words of eight without any are left out first, if they are more than half.
+    Of ``most_rows`` at most, and of fewer where these have too many labels or votes.
     """
-    num_words = len(mask) // WORD
-    if num_words < WORD:
-        return np.flatnonzero(mask)
-    words = mask[: num_words * WORD].view(np.uint64)
-    any_true = words != 0
-    if 2 * np.count_nonzero(any_true) > num_words:
-        return np.flatnonzero(mask)
-    kept = true_places(any_true)
-    inside = np.flatnonzero(words.take(kept).view(np.bool_))
-    kept *= WORD
-    places = kept.take(inside >> WORD_BITS)
-    places += inside & (WORD - 1)
-    rest = np.flatnonzero(mask[num_words * WORD :])
-    return np.concatenate([places, rest + num_words * WORD]) if len(rest) else places
+    most_rows = min(most_rows, max(MOST_LABELS // max(matrix.shape[1], 1), 1))
+    labels = known_labels(matrix[start : start + most_rows])
+    num_rows, num_annotators = labels.shape
+    size = min(max(MOST_VOTES, num_annotators), labels.size) + PART
+    offsets = np.zeros(num_rows + 1, dtype=np.int64)
+    annotators, classes = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+    faults, seen = np.zeros(num_rows, dtype=np.uint8), np.zeros(num_rows)
+    # Below this a label is missing, and NaN is not above it.
+    least = labels.dtype.type(-np.inf if labels.dtype.kind == "f" else 0)
+    done = find_votes(
+        labels.reshape(-1), num_annotators, least, num_classes,
+        offsets, annotators, classes, faults, seen,
+    )  # fmt: skip
+    num = int(offsets[done])
+    votes = Votes(offsets[: done + 1], annotators[:num], classes[:num])
+    return CheckedVotes(votes, faults[:done], seen[:done])
 
 
-def sparse_votes(block: SparseLabels, start: int, stop: int, num_classes: int) -> Votes:
-    """Votes of rows ``start:stop`` of a sparse block."""
-    offsets = block.offsets[start : stop + 1]
-    first, last = offsets[0], offsets[-1]
-    rows = np.repeat(np.arange(stop - start), np.diff(offsets))
-    votes = check_classes(
-        rows, block.annotators[first:last], block.classes[first:last], num_classes
-    )
-    low, high = np.searchsorted(block.faulty_rows, [start, stop])
-    if low == high:
-        return votes
-    # Votes at fault have been left out, so no row is in both lists.
-    faulty = np.concatenate([votes.faulty_rows, block.faulty_rows[low:high] - start])
-    order = np.argsort(faulty)
-    return replace(
-        votes,
-        faulty_rows=faulty[order],
-        faults=np.concatenate([votes.faults, block.faults[low:high]])[order],
-        values=np.concatenate([votes.values, block.values[low:high]])[order],
-    )
-
-
-def check_classes(
-    rows: NDArray[np.int64],
-    annotators: NDArray[np.integer],
-    labels: NDArray[np.generic],
-    num_classes: int,
-) -> Votes:
-    """Votes with labels as class codes; rows with a label that is no class lose their votes."""
-    with np.errstate(invalid="ignore"):
-        classes = labels.astype(np.int64)
-    # Compared in the labels' own type: one pass each where all is well.
-    if not len(classes) or (
-        (labels.dtype.kind != "f" or bool((np.trunc(labels) == labels).all()))
-        and classes.min() >= 0
-        and classes.max() < num_classes
-    ):
-        return Votes(rows, annotators, classes, *NO_FAULTS)
+def known_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels in C order, in a dtype that the finder is compiled for."""
+    for dtype in LABEL_DTYPES:
+        if np.can_cast(labels.dtype, dtype):
+            return read_only(labels, dtype)
+    # Numbers that no other type holds are no classes in any.
     with np.errstate(over="ignore"):
-        seen = labels.astype(np.float64)
-    faults = np.zeros(len(seen), dtype=np.uint8)
-    faults[seen >= num_classes] = OUT_OF_RANGE
-    faults[seen != np.floor(seen)] = FRACTIONAL
-    faults[seen < 0] = NEGATIVE
-    faults[~np.isfinite(seen)] = INFINITE
-    at = np.flatnonzero(faults)
-    faulty, first = np.unique(rows[at], return_index=True)
-    at = at[first]
-    return Votes(rows, annotators, classes, faulty, faults[at], seen[at]).drop_rows(faulty)
+        return read_only(labels.astype(np.float64))
+
+
+@compiled
+def find_votes(
+    labels: NDArray[Any],
+    num_annotators: int,
+    least: Any,
+    num_classes: int,
+    offsets: Ints,
+    annotators: NDArray[np.int32],
+    classes: NDArray[np.int32],
+    faults: Marks,
+    seen: Floats,
+) -> Whole:
+    """Write the votes of rows of m labels each; return how many rows there was room for.
+
+    A row with a label that is no class has no votes. There is room for those of one row, and of
+    ``PART`` labels more.
+    """
+    num_rows, num_labels = len(faults), len(labels)
+    words = np.empty(PART // WORD, dtype=np.uint64)
+    marks = words.view(np.uint8)
+    # Of one type from the start: what is compiled for a literal is compiled once more for others.
+    row: Whole = np.int64(0)
+    num: Whole = np.int64(0)
+    row_start, row_end = 0, num_annotators
+    for start in range(0, num_labels, PART):
+        if num + PART > len(classes):
+            return row
+        part = labels[start : start + PART]
+        if len(part) < PART:
+            words[:] = 0
+        for at in range(len(part)):
+            marks[at] = part[at] >= least
+        for word in range(len(words)):
+            bits = words[word]
+            while bits != 0:
+                at = start + word * WORD + (trailing_zeros(bits) >> 3)
+                bits &= bits - np.uint64(1)
+                while at >= row_end:
+                    num = close_row(row, num, faults, offsets)
+                    row += 1
+                    row_start, row_end = row_end, row_end + num_annotators
+                label = labels[at]
+                fault = check_label(np.float64(label), num_classes)
+                if fault != 0:
+                    if faults[row] == 0:
+                        faults[row], seen[row] = fault, label
+                    continue
+                annotators[num], classes[num] = at - row_start, label
+                num += 1
+    while row < num_rows:
+        num = close_row(row, num, faults, offsets)
+        row += 1
+    return num_rows
+
+
+@compiled
+def close_row(row: Whole, num: Whole, faults: Marks, offsets: Ints) -> Whole:
+    """Write where a row's votes end, and return it; a row at fault has none."""
+    if faults[row] != 0:
+        num = offsets[row]
+    offsets[row + 1] = num
+    return num
+
+
+@compiled
+def check_label(label: float, num_classes: int) -> int:
+    """Return what is wrong with a label, 0 if it is a class."""
+    if label - label != 0.0:
+        return INFINITE
+    if label < 0.0:
+        return NEGATIVE
+    if label != np.floor(label):
+        return FRACTIONAL
+    return OUT_OF_RANGE if label >= num_classes else 0
+
+
+# --- sparse votes -----------------------------------------------------------------------------
+
+
+def sparse_votes(
+    labels: SparseLabels, start: int, most_rows: int, num_classes: int
+) -> CheckedVotes:
+    """Return the votes of rows from ``start`` on of sparse labels, as of a matrix."""
+    stop = min(start + most_rows, len(labels))
+    first = int(labels.offsets[start])
+    fitting = int(np.searchsorted(labels.offsets, first + MOST_VOTES, side="right")) - 1
+    stop = max(min(stop, fitting), min(start + 1, stop))
+    given = slice(first, int(labels.offsets[stop]))
+    offsets = np.zeros(stop - start + 1, dtype=np.int64)
+    faults, seen = np.zeros(stop - start, dtype=np.uint8), np.zeros(stop - start)
+    low, high = np.searchsorted(labels.faulty_rows, [start, stop])
+    at = labels.faulty_rows[low:high] - start
+    faults[at], seen[at] = labels.faults[low:high], labels.values[low:high]
+    size = given.stop - given.start
+    annotators, classes = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+    with np.errstate(over="ignore"):
+        values = read_only(labels.classes[given].astype(np.float64))
+    take_votes(
+        read_only(labels.offsets[start : stop + 1], np.int64),
+        read_only(labels.annotators[given].astype(np.int64), np.int64),
+        values, num_classes, offsets, annotators, classes, faults, seen,
+    )  # fmt: skip
+    num = int(offsets[-1])
+    return CheckedVotes(Votes(offsets, annotators[:num], classes[:num]), faults, seen)
+
+
+@compiled
+def take_votes(
+    bounds: Ints,
+    given_annotators: Ints,
+    given_classes: Floats,
+    num_classes: int,
+    offsets: Ints,
+    annotators: NDArray[np.int32],
+    classes: NDArray[np.int32],
+    faults: Marks,
+    seen: Floats,
+) -> None:
+    """Write sparse votes; a row with a label that is no class has none."""
+    num: Whole = np.int64(0)
+    for row in range(len(faults)):
+        for v in range(bounds[row] - bounds[0], bounds[row + 1] - bounds[0]):
+            label = given_classes[v]
+            fault = check_label(label, num_classes)
+            if fault == 0:
+                annotators[num], classes[num] = given_annotators[v], label
+                num += 1
+            elif faults[row] == 0:
+                faults[row], seen[row] = fault, label
+        num = close_row(row, num, faults, offsets)
+
+
+# --- votes as cleanlab counts them ------------------------------------------------------------
+
+
+@compiled
+def miscount_classes(votes: Votes, num_classes: int, counted: NDArray[np.int32]) -> None:
+    """Write as which class each vote counts when a row's distinct labels count as 0, 1, 2, ..."""
+    rank, distinct = np.empty(num_classes, dtype=np.int64), np.empty(num_classes, dtype=np.int64)
+    for k in range(num_classes):
+        rank[k] = -1
+    for i in range(len(votes.offsets) - 1):
+        num = 0
+        for v in range(votes.offsets[i], votes.offsets[i + 1]):
+            k = votes.classes[v]
+            if rank[k] >= 0:
+                continue
+            rank[k] = 0
+            at = num
+            while at > 0 and distinct[at - 1] > k:
+                distinct[at] = distinct[at - 1]
+                at -= 1
+            distinct[at] = k
+            num += 1
+        for at in range(num):
+            rank[distinct[at]] = at
+        for v in range(votes.offsets[i], votes.offsets[i + 1]):
+            counted[v] = rank[votes.classes[v]]
+        for at in range(num):
+            rank[distinct[at]] = -1

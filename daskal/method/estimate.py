@@ -16,6 +16,7 @@ from daskal.method.states import ConsensusStatistics
 from daskal.method.temperature import PLACES, TEMPERATURE_GRID, compared_places
 from daskal.method.values import Floats, Ints, PoolRule, Rule, TieBreak
 from daskal.method.weights import ConsensusWeights, Draft, agreement_with_others, mean_of_known
+from daskal.names.columns import names_beside_codes
 from daskal.options import Options
 from daskal.text import Summarized
 
@@ -48,6 +49,8 @@ class Estimate(Summarized):
     temperature_curve : pandas.DataFrame
         Mean soft cross-entropy by temperature, one column per model, at the temperatures that were
         compared; empty where none was fitted.
+    class_names : tuple of str, or None
+        Names of the classes in the order of their codes, as text; None where they came without.
     flags : tuple of str
         What is unusual in the data, in words.
     warnings : tuple of str
@@ -124,6 +127,11 @@ class Estimate(Summarized):
         return tuple(flag for flag in self.flags if QUESTION in flag)
 
     # results by name
+
+    @property
+    def named_classes(self) -> tuple[str, ...] | None:
+        """The names of classes, None where each is called by its own code, as results show it."""
+        return names_beside_codes(self.class_names)
 
     def _per_model(self, values: Floats) -> float | Floats:
         return values if self.ensemble else float(values[0])
@@ -305,7 +313,13 @@ def make_estimate(
         tie_agreement=draft.tie_break.agreement,
         majority=majority,
         final=final,
-        flags=quality_flags(draft, final, consensus, ensemble=ensemble, class_names=class_names),
+        flags=quality_flags(
+            draft,
+            final,
+            consensus,
+            ensemble=ensemble,
+            class_names=names_beside_codes(class_names),
+        ),
         annotator_ids=annotator_ids,
         class_names=class_names,
     )

@@ -148,11 +148,6 @@ class Candidates(Merging):
     without_votes: Smallest
 
 
-def unite(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what either side holds, in order."""
-    return tuple(sorted({*a, *b}))
-
-
 @dataclass(frozen=True)
 class PoolTally(Merging):
     """Summary of scores in pass 2: histogram, smallest scores, faults.
@@ -163,21 +158,18 @@ class PoolTally(Merging):
     histogram : (HISTOGRAM_BINS,) int64
     smallest : Smallest
     findings : Findings
-    cpu_levels : tuple of str
-        The workers' SIMD levels: their last bits agree where these do.
     """
 
     num_rows: int
     histogram: Ints
     smallest: Smallest
     findings: Findings
-    cpu_levels: tuple[str, ...] = field(metadata={"merge": unite})
 
     @classmethod
     def zero(cls, size: int) -> PoolTally:
         """Return the tally of no rows."""
         none = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
-        return cls(0, none, Smallest.zero(size), Findings(), ())
+        return cls(0, none, Smallest.zero(size), Findings())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import InputError
-from daskal.names.naming import check_names, check_unique, class_texts, codes_in, kind_of, listed
+from daskal.names.naming import (
+    check_names,
+    check_unique,
+    class_texts,
+    codes_in,
+    kind_of,
+    listed,
+    spelled_as_codes,
+)
 from daskal.names.normal import WHOLE, as_index
 from daskal.names.rows import Match, Places, Side, find, only_in, shuffled_numbers
 
@@ -20,7 +28,7 @@ def match_classes(left: Side, right: Side) -> Match:
     """Return how columns of probabilities, the right side, fit the classes of the left.
 
     The left side (labels, an estimate, or probabilities that are in order already) has the order of
-    the class codes. ``names`` is a tuple of texts, None where classes have only their codes.
+    the class codes. ``names`` is a tuple of texts, None where neither side has names.
 
     Columns called 0 to K - 1 are class codes in any order (column 2 is class 2) if the classes of
     the other side have other names, or none. As text ("2") they are class codes only if it has
@@ -44,20 +52,27 @@ def match_classes(left: Side, right: Side) -> Match:
                 f"were put in the order of their names, got {right.count:,} without names. Name "
                 "them (a DataFrame), or put both in the order of the class codes."
             )
-        return Match(None, names_of_classes(ours))
-    if ours is not None and sorted(ours) == sorted(theirs):
-        order = find(as_index(list(theirs)), as_index(list(ours)))
-        return Match(unless_identity(order), names_of_classes(ours))
+        return Match(None, ours)
+    if ours is not None and same_classes(ours, theirs):
+        known, wanted = (as_index(spelled_as_codes(names)) for names in (theirs, ours))
+        return Match(unless_identity(find(known, wanted)), ours)
     codes = codes_in(theirs)
     assert right.names is not None
     if ours is not None and (codes is None or kind_of(as_index(right.names)) != WHOLE):
         raise different_classes(left, right, ours, theirs)
     if codes is None:
         return Match(None, theirs)
-    return Match(unless_identity(np.argsort(codes)), names_of_classes(ours))
+    order = np.argsort(codes)
+    names = tuple(theirs[at] for at in order.tolist()) if ours is None else ours
+    return Match(unless_identity(order), names)
 
 
-def names_of_classes(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Return whether names are those of the same classes, in whatever order."""
+    return sorted(spelled_as_codes(one)) == sorted(spelled_as_codes(other))
+
+
+def names_beside_codes(texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Return the names of classes, None where each name is the class's own code."""
     return None if texts is None or is_identity(codes_in(texts)) else texts
 

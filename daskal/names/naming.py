@@ -159,13 +159,19 @@ def class_texts(argument: str, index: pd.Index) -> tuple[str, ...]:
     return texts
 
 
+def spelled_as_codes(texts: Sequence[str]) -> list[str]:
+    """Return names of classes, ``False`` and ``True`` as the codes 0 and 1 of two classes."""
+    if sorted(texts) == ["False", "True"]:
+        return ["1" if text == "True" else "0" for text in texts]
+    return list(texts)
+
+
 def codes_in(texts: Sequence[str]) -> np.ndarray[Any, Any] | None:
     """Return names as class codes, None where they are not the codes 0 to K - 1.
 
     ``False`` and ``True`` are the codes 0 and 1 of two classes.
     """
-    if sorted(texts) == ["False", "True"]:
-        texts = ["1" if text == "True" else "0" for text in texts]
+    texts = spelled_as_codes(texts)
     if not all(PLAIN_CODE.fullmatch(text) and len(text) < 19 for text in texts):
         return None
     codes = np.array([int(text) for text in texts], dtype=np.int64)

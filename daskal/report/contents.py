@@ -52,7 +52,7 @@ class Contents:
 
     def class_name(self, code: int) -> str:
         """Return the name of a class."""
-        names = None if self.estimate is None else self.estimate.class_names
+        names = None if self.estimate is None else self.estimate.named_classes
         return str(code) if names is None else f"{code} {names[code]}"
 
 

@@ -109,8 +109,6 @@ def quality_flags(contents: Contents) -> dict[str, Any]:
     invalid = int(contents.attrs["num_invalid_rows"])
     if invalid:
         flags.append(f"{plural(invalid, 'row')} with values that are no probabilities or labels")
-    if len(contents.attrs["cpu_levels"]) > 1:
-        flags.append("workers of different CPUs took part: last bits may depend on which did what")
     return {"flags": [f"{flag[:1].upper()}{flag[1:]}." for flag in flags]}
 
 
@@ -267,14 +265,12 @@ IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
 
 def repeat(contents: Contents) -> dict[str, Any]:
     """Return how to make this result again, in Python and from a shell."""
-    version, cpu_levels = contents.attrs["version"], contents.attrs["cpu_levels"]
     return {
         "code": python_code(contents),
         "command": command_line(contents),
         "facts": [
             ("Store", contents.path),
-            ("daskal", version),
-            *(("CPU level", level) for level in cpu_levels),
+            ("daskal", contents.attrs["version"]),
         ],
     }
 

@@ -107,22 +107,14 @@ def report_findings(
     on_invalid: str,
     names: findings.Names,
 ) -> None:
-    """Raise an error or warn of rows at fault; warn of workers that round differently."""
+    """Raise an error for rows at fault, or warn of them."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
     found = findings.merge_all(tally.findings for tally in tallies)
-    levels = {level for tally in tallies for level in tally.cpu_levels}
     if on_invalid == "raise":
         findings.raise_invalid(found, names)
     elif found:
         warnings.warn(findings.left_out(found, names), DataWarning, stacklevel=3)
-    if len(levels) > 1:
-        warnings.warn(
-            f"the workers' CPUs differ ({'; '.join(sorted(levels))}): last bits of scores may "
-            "depend on which of them did a block.",
-            DataWarning,
-            stacklevel=3,
-        )
 
 
 class Writer(Protocol):

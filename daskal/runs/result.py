@@ -218,7 +218,7 @@ class Run(Summarized):
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]
-        names = None if self.estimate is None else self.estimate.class_names
+        names = None if self.estimate is None else self.estimate.named_classes
         table = table.assign(worst_class=named(table["worst_class"].to_numpy(), names))
         return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 

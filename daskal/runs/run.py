@@ -284,7 +284,6 @@ def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[s
     """Return the numbers of the run that go into the store's attributes."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
-    levels = {level for tally in tallies for level in tally.cpu_levels}
     found = findings.merge_all(tally.findings for tally in tallies)
     return {
         "num_labeled_rows": 0 if labeled is None else labeled.scores.num_rows,
@@ -292,5 +291,4 @@ def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[s
         # Counted by missing scores, as a row may have several faults.
         "num_invalid_rows": sum(tally.num_rows - int(tally.histogram.sum()) for tally in tallies),
         "invalid": findings.summarize(found),
-        "cpu_levels": sorted(levels),
     }

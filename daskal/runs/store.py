@@ -73,7 +73,6 @@ ATTR_KINDS: dict[str, type] = {
     "num_labeled_rows": int,
     "num_unlabeled_rows": int,
     "num_invalid_rows": int,
-    "cpu_levels": list,
 }
 CREATING, RUNNING, FINISHED = "creating", "running", "finished"
 

@@ -119,10 +119,10 @@ def write_tables(
     """Write annotators, histograms and the next batch."""
     if labeled is not None:
         assert estimate is not None
-        if estimate.class_names is not None:
+        if estimate.named_classes is not None:
             # The names of the class codes, for readers of the store.
             column = root["labeled/consensus_label"]
-            update_attributes(column, {"classes": list(estimate.class_names)})
+            update_attributes(column, {"classes": list(estimate.named_classes)})
         assert given.labeled is not None
         columns = annotator_columns(labeled.annotators, given.labeled.labels, estimate)
         write_table(root, "annotators", columns, "annotator")

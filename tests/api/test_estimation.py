@@ -423,6 +423,28 @@ def test_an_estimate_of_other_classes_or_models():
         daskal.score_unlabeled(np.stack([GOOD_PROBS] * 2), estimate)
 
 
+def test_an_estimate_keeps_class_names_that_are_codes():
+    bare = daskal.estimate(GOOD_LABELS, GOOD_PROBS)
+    assert '"class_names":null' in bare.to_json()
+    columns = list("012")
+    named = daskal.estimate(GOOD_LABELS, pd.DataFrame(GOOD_PROBS, columns=columns))
+    named = daskal.Estimate.from_json(named.to_json())
+    assert (named.class_names, named.named_classes) == (tuple(columns), None)
+    pool = pd.DataFrame(GOOD_PROBS, columns=columns)
+    scores = daskal.score_unlabeled(GOOD_PROBS, bare)
+    same_bits(daskal.score_unlabeled(pool, named), scores)
+    same_bits(daskal.score_unlabeled(pool[["2", "0", "1"]], named), scores)
+    same_bits(daskal.score_unlabeled(GOOD_PROBS, named), scores)
+    other = pool.set_axis(["0", "3", "1"], axis=1)
+    with pytest.raises(EstimateError, match="estimate alone has '2'; pred_probs_unlabeled alone"):
+        daskal.score_unlabeled(other, named)
+    for function in (daskal.score_labeled, daskal.label_quality, daskal.annotator_stats):
+        with pytest.raises(EstimateError, match="expected the classes in the estimate's order"):
+            function(GOOD_LABELS, other, named)
+    quality = daskal.label_quality(GOOD_LABELS, pool, named).compute()
+    assert quality["consensus_label"].dtype == np.int64
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal.errors import InputError
+from daskal.errors import DataWarning, InputError
 from daskal.kernels.second_pass import smallest_of, smallest_of_block
 from tests.problems import make_problem
 
@@ -83,9 +83,29 @@ def test_excluded_ids_leave_either_pool() -> None:
         size=3,
         labeled_ids=LABELED_IDS,
         unlabeled_ids=POOL_IDS,
-        exclude=["q", "b", "nobody"],
+        exclude=["q", "b"],
     )
     assert batch["id"].tolist() == ["e", "r", "c"]
+
+
+def test_unknown_ids_among_those_excluded_are_a_warning() -> None:
+    with pytest.warns(DataWarning, match=r"^exclude: 2 of its 3 ids .* 'nobody', 'none'\."):
+        batch = daskal.next_batch(
+            LABELED,
+            POOL,
+            size=1,
+            labeled_ids=LABELED_IDS,
+            unlabeled_ids=POOL_IDS,
+            exclude=["nobody", "e", "none"],
+        )
+    assert batch["id"].tolist() != ["e"]
+
+
+def test_a_batch_of_the_old_spelling_is_excluded() -> None:
+    first = daskal.next_batch(LABELED, POOL, size=2)
+    old = first.assign(pool=first["pool"].str.replace("labeled", "labelled"))
+    expected = daskal.next_batch(LABELED, POOL, size=3, exclude=first)
+    assert daskal.next_batch(LABELED, POOL, size=3, exclude=old).equals(expected)
 
 
 def test_excluded_batch_without_ids_goes_by_pool_and_row() -> None:
@@ -287,6 +307,7 @@ def test_smallest_is_that_of_sorting_wherever_the_scan_is_cut(
         (pd.DataFrame({"pool": ["unlabeled"], "row": [99]}), "none of which is one"),
         (pd.DataFrame({"pool": ["unlabeled"], "row": [0], "id": ["zz"]}), "none of which is one"),
         (pd.DataFrame({"pool": ["elsewhere"], "row": [0]}), "in the column 'pool'"),
+        (pd.DataFrame({"From": ["pool"], "Row": [0]}), r"daskal\.read_batch"),
         ([None, "q"], "a name is missing at place 0"),
         ([pd.DataFrame({"pool": [], "row": []})], "a list of batches"),
         (7, "expected a list of ids or a batch, got int"),
@@ -310,6 +331,6 @@ def test_ids_to_exclude_in_any_container(make: Any) -> None:
 def test_large_ids_are_excluded_exactly() -> None:
     ids = np.array([2**63 + 1, 2**63 + 3, 7], dtype="uint64")
     batch = daskal.next_batch(
-        None, np.array([0.1, 0.2, 0.3]), size=3, unlabeled_ids=ids, exclude=[2**63 + 1, -1]
+        None, np.array([0.1, 0.2, 0.3]), size=3, unlabeled_ids=ids, exclude=[2**63 + 1]
     )
     assert batch["row"].tolist() == [1, 2]

@@ -8,14 +8,20 @@ from cleanlab.rank import get_label_quality_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal.kernels.confidence import adjust, score_consensus, score_labels, score_votes
+from daskal.kernels import confidence
+from daskal.kernels.confidence import score_consensus, score_votes
 from daskal.method.values import Scorer
 from daskal.method.weights import class_thresholds
 from daskal.options import SCORE_METHODS
+from tests.kernels.reference import make_votes
 
-# 3 classes, 4 labels: one column a label.
-PROBS = np.array([[0.7, 0.2, 0.0, 1 / 3], [0.2, 0.5, 0.0, 1 / 3], [0.1, 0.3, 1.0, 1 / 3]])
+# 3 classes, 4 labels: one row a label.
+PROBS = np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.0, 0.0, 1.0], [1 / 3, 1 / 3, 1 / 3]])
 LABELS = np.array([0, 2, 2, 1])
+
+
+def score_labels(probs: np.ndarray, labels: np.ndarray, method: str) -> np.ndarray:
+    return score_consensus(Scorer(method), probs, labels)
 
 
 def test_confidence_is_the_labels_probability() -> None:
@@ -42,21 +48,23 @@ def test_thresholds_are_means_with_bounds() -> None:
 
 
 def test_adjusted_probabilities_sum_to_one() -> None:
-    thresholds = np.array([0.5, 0.25, 0.25])[:, np.newaxis]
-    adjusted = adjust(PROBS, np.broadcast_to(thresholds, PROBS.shape))
-    np.testing.assert_allclose(adjusted.sum(axis=0), 1)
-    np.testing.assert_allclose(adjusted[:, 0], np.array([0.7, 0.45, 0.35]) / 1.5)
+    row = np.array([0.7, 0.2, 0.1])
+    confidence.adjust(row, np.array([0.5, 0.25, 0.25]))
+    np.testing.assert_allclose(row, np.array([0.7, 0.45, 0.35]) / 1.5)
 
 
 def test_votes_take_the_thresholds_of_their_annotator() -> None:
-    posterior = PROBS[:, :2]
     table = np.array([[0.0, 0.0, 0.0], [0.5, 0.25, 0.25]])
     scorer = Scorer("self_confidence", None, table)
     assert not scorer.plain
-    votes = score_votes(
-        scorer, posterior, np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([0, 0, 2])
-    )
-    np.testing.assert_allclose(votes, [0.7, 0.7 / 1.5, 0.55 / 1.5])
+    votes = make_votes([(0, 0, 0), (0, 1, 0), (1, 1, 2)], 2)
+    found = score_votes(scorer, PROBS[:2], votes)
+    np.testing.assert_allclose(found, [0.7, 0.7 / 1.5, 0.55 / 1.5])
+
+
+@pytest.mark.parametrize("method", SCORE_METHODS)
+def test_a_label_of_no_confidence_at_all_has_no_score(method: str) -> None:
+    assert np.isnan(score_labels(np.full((1, 3), np.nan), np.array([1]), method)).all()
 
 
 @settings(max_examples=40)
@@ -81,22 +89,6 @@ def test_same_as_the_package(seed: int, classes: int, method: str, adjusted: boo
         thresholds = class_thresholds(sums, np.bincount(labels, minlength=classes))
         scorer = Scorer(method, thresholds, thresholds[np.newaxis])
     expected = get_label_quality_scores(labels, probs, method=method, adjust_pred_probs=adjusted)
-    columns = np.ascontiguousarray(probs.T)
-    np.testing.assert_allclose(score_consensus(scorer, columns, labels), expected, atol=1e-9)
-    every = np.arange(30)
-    votes = score_votes(scorer, columns, every, np.zeros(30, dtype=int), labels)
-    np.testing.assert_allclose(votes, expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("method", SCORE_METHODS)
-def test_a_label_scores_alike_in_every_tile(method: str) -> None:
-    rng = np.random.default_rng(1)
-    probs = np.ascontiguousarray(rng.dirichlet(np.ones(5), size=500).T)
-    labels = rng.integers(5, size=500)
-    whole = score_labels(probs, labels, method)
-    for width in (1, 2, 3, 64):
-        parts = [
-            score_labels(probs[:, i : i + width].copy(), labels[i : i + width], method)
-            for i in range(0, 500, width)
-        ]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_allclose(score_consensus(scorer, probs, labels), expected, atol=1e-9)
+    votes = make_votes([(i, 0, int(label)) for i, label in enumerate(labels)], 30)
+    np.testing.assert_allclose(score_votes(scorer, probs, votes), expected, atol=1e-9)

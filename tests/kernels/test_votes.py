@@ -4,67 +4,124 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal.kernels import votes
+from daskal.kernels import tiles, votes
 from daskal.method import findings
+from daskal.method.values import Block
+from tests.kernels.reference import miscount
 from tests.problems import cast_labels
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 3000), st.sampled_from([0, 0.002, 0.02, 0.3, 1]))
-def test_true_places_are_those_numpy_finds(seed, size, share):
-    mask = np.random.default_rng(seed).random(size) < share
-    np.testing.assert_array_equal(votes.true_places(mask), np.flatnonzero(mask))
+def taken(labels, num_classes, start=0):
+    """Rows, annotators, classes, and faults with the values seen, of all rows from one on."""
+    rows, annotators, classes, faults, seen = [], [], [], [], []
+    while start < len(labels):
+        found = votes.matrix_votes(labels, start, 4096, num_classes)
+        num = np.diff(found.votes.offsets)
+        assert len(found.faults) > 0
+        rows.append(np.repeat(np.arange(start, start + len(num)), num))
+        annotators.append(found.votes.annotators)
+        classes.append(found.votes.classes)
+        faults.append(found.faults)
+        seen.append(found.seen)
+        start += len(num)
+    return [np.concatenate(part) for part in (rows, annotators, classes, faults, seen)]
 
 
-@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i1", "i2", "i8"])
-@pytest.mark.parametrize("num_annotators", [0, 1, 3, 50, 300])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i1", "i2", "i4", "i8", ">i4", ">f8", "g"])
+@pytest.mark.parametrize("num_annotators", [0, 1, 3, 50, 300, 3000])
 def test_votes_of_a_matrix(dtype, num_annotators):
     rng = np.random.default_rng(num_annotators)
     shape = (40, num_annotators)
     matrix = np.where(rng.random(shape) < 0.05, rng.integers(0, 4, shape), np.nan)
-    found = votes.votes_of(cast_labels(matrix, dtype), 7, 31, 4)
-    rows, annotators = np.nonzero(~np.isnan(matrix[7:31]))
-    np.testing.assert_array_equal(found.rows, rows)
-    np.testing.assert_array_equal(found.annotators, annotators)
-    np.testing.assert_array_equal(found.classes, matrix[7:31][rows, annotators])
-    assert not len(found.faulty_rows)
+    for order in "CF":
+        labels = np.array(cast_labels(matrix, dtype), order=order)
+        rows, annotators, classes, faults, _ = taken(labels, 4, start=7)
+        expected = np.nonzero(~np.isnan(matrix[7:]))
+        np.testing.assert_array_equal(rows - 7, expected[0])
+        np.testing.assert_array_equal(annotators, expected[1])
+        np.testing.assert_array_equal(classes, matrix[7:][expected])
+        assert not faults.any()
 
 
-def test_labels_are_looked_at_in_parts(monkeypatch):
-    matrix = np.arange(60).reshape(6, 10) % 4 - 1
-    whole = votes.votes_of(matrix, 0, 6, 3)
-    monkeypatch.setattr(votes, "MASK_SIZE", 7)
-    parts = votes.votes_of(matrix, 0, 6, 3)
-    np.testing.assert_array_equal(parts.annotators, whole.annotators)
-    np.testing.assert_array_equal(parts.classes, whole.classes)
-    np.testing.assert_array_equal(parts.rows, whole.rows)
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 700), st.sampled_from([1, 30, 2000]))
+def test_rows_are_cut_where_there_is_no_more_room(seed, num_annotators, most):
+    labels = np.random.default_rng(seed).integers(-1, 3, (30, num_annotators)).astype("i1")
+    whole = taken(labels, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(votes, "MOST_VOTES", most)
+        for a, b in zip(taken(labels, 3), whole, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
-def test_unsigned_labels_are_all_given():
-    found = votes.votes_of(np.array([[0, 1], [2, 1]], dtype="u1"), 0, 2, 3)
-    np.testing.assert_array_equal(found.classes, [0, 1, 2, 1])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "?"])
+def test_unsigned_labels_are_all_given(dtype):
+    _, _, classes, faults, _ = taken(np.array([[0, 1], [1, 1]], dtype=dtype), 3)
+    assert classes.tolist() == [0, 1, 1, 1]
+    assert not faults.any()
 
 
 def test_rows_with_a_label_that_is_no_class_lose_their_votes():
-    matrix = np.array([[0, 1.5], [np.nan, 1], [9, 0], [-1, 0], [np.inf, 2]])
-    found = votes.votes_of(matrix, 0, 5, 3)
-    np.testing.assert_array_equal(found.faulty_rows, [0, 2, 3, 4])
-    np.testing.assert_array_equal(
-        found.faults,
-        [findings.FRACTIONAL, findings.OUT_OF_RANGE, findings.NEGATIVE, findings.INFINITE],
+    matrix = np.array(
+        [[0, 1.5], [np.nan, 1], [9, 0], [-1, 0], [np.inf, 2], [1e300, 0], [2, -np.inf], [7, 0.5]]
     )
-    np.testing.assert_array_equal(found.values, [1.5, 9, -1, np.inf])
-    np.testing.assert_array_equal(found.rows, [1])
-    np.testing.assert_array_equal(found.classes, [1])
+    rows, _, classes, faults, seen = taken(matrix, 3)
+    assert rows.tolist() == [1]
+    assert classes.tolist() == [1]
+    assert faults.tolist() == [
+        findings.FRACTIONAL,
+        0,
+        findings.OUT_OF_RANGE,
+        findings.NEGATIVE,
+        findings.INFINITE,
+        findings.OUT_OF_RANGE,
+        findings.INFINITE,
+        findings.OUT_OF_RANGE,
+    ]
+    assert seen.tolist() == [1.5, 0, 9, -1, np.inf, 1e300, -np.inf, 7]
+    huge = np.array([[2**63 - 1, 0]])
+    assert taken(huge, 3)[3].tolist() == [findings.OUT_OF_RANGE]
 
 
-@pytest.mark.parametrize("dtype", ["f8", "i1", "u1"])
-def test_votes_of_a_row_are_judged_by_some_rows(dtype):
-    full = np.ones((1000, 6), dtype=dtype)
-    assert votes.votes_a_row(full) == 6
-    assert votes.votes_a_row(full[:0]) == 0
-    if dtype != "u1":
-        full[500:, :4] = np.nan if dtype == "f8" else -1
-        assert votes.votes_a_row(full) == pytest.approx(4, abs=0.2)
+@pytest.mark.parametrize("dtype", ["f8", "i1", "u2", "i8"])
+@pytest.mark.parametrize("most", [1, 10, 2**17])
+def test_sparse_votes_are_those_of_a_matrix(monkeypatch, dtype, most):
+    monkeypatch.setattr(votes, "MOST_VOTES", most)
+    rng = np.random.default_rng(0)
+    matrix = np.where(rng.random((30, 5)) < 0.4, rng.integers(0, 4, (30, 5)), np.nan)
+    matrix[3, 2] = 100
+    rows, annotators = np.nonzero(~np.isnan(matrix))
+    offsets = np.searchsorted(rows, np.arange(31))
+    annotators[offsets[6]] = 99  # row 6 has a vote of an annotator there is not
+    classes = matrix[rows, np.minimum(annotators, 4)]
+    classes[offsets[6]] = 0
+    sparse = votes.order_votes(offsets, annotators, classes.astype(dtype), 5)
+    matrix[6] = np.nan
+    probs = [np.full((30, 4), 0.25)]
+    found, expected = (
+        list(tiles.labeled_tiles(Block(labels, probs, 0))) for labels in (sparse, matrix)
+    )
+    for name in ("annotators", "classes"):
+        np.testing.assert_array_equal(
+            *(
+                np.concatenate([getattr(tile.votes, name) for tile in side])
+                for side in (found, expected)
+            )
+        )
+    faults = [fault for tile in found for fault in tile.findings.faults]
+    assert {(fault.code, *row) for fault in faults for row in fault.rows} == {
+        (findings.OUT_OF_RANGE, 3, 100.0),
+        (findings.UNKNOWN_ANNOTATOR, 6, 99.0),
+    }
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_classes_as_cleanlab_counts_them(seed):
+    labels = np.random.default_rng(seed).integers(-1, 6, (9, 7))
+    found = votes.matrix_votes(labels, 0, 9, 6).votes
+    counted = tiles.counted_classes(tiles.freeze(*found), 6, miscount=True)
+    expected = [miscount(row[row >= 0].tolist()) for row in labels]
+    assert counted.tolist() == [k for row in expected for k in row]

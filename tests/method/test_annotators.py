@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal.kernels import tiles
-from daskal.kernels.quality import confidence_sums, count_model_votes
-from daskal.kernels.second_pass import annotator_statistics
-from daskal.kernels.tiles import Tile
+from daskal.kernels.compiling import read_only
+from daskal.kernels.quality import model_votes_block
+from daskal.kernels.tallying import AnnotatorCounts, Table, add_confidence
 from daskal.method.annotators import annotator_table, worst_classes
 from daskal.method.findings import Findings
 from daskal.method.tallies import (
@@ -23,15 +22,36 @@ from daskal.method.tallies import (
     ConfidenceSums,
     ModelVotes,
 )
+from daskal.method.values import Block
+from tests.kernels.reference import make_votes
 
 NUM_ANNOTATORS, NUM_CLASSES = 4, 3
 
 
-def make_tile(votes: list[tuple[int, int, int]], num_rows: int) -> Tile:
-    """Return a tile of votes (row, annotator, class), with one model of uniform probabilities."""
-    rows, annotators, classes = np.array(votes, dtype=np.int64).reshape(-1, 3).T
-    probs = np.full((1, NUM_CLASSES, num_rows), 1 / NUM_CLASSES)
-    return tiles.make_tile(probs, rows, annotators, classes, np.arange(num_rows))
+def annotator_statistics(votes, labels, quality, vote_quality) -> AnnotatorStatistics:
+    """Statistics of votes (row, annotator, class)."""
+    counts = AnnotatorCounts(NUM_ANNOTATORS, NUM_CLASSES)
+    counts.add(make_votes(votes, len(labels)), labels, quality, vote_quality)
+    return counts.statistics()
+
+
+def confidence_sums(votes, labels, posterior) -> ConfidenceSums:
+    """Sums of votes (row, annotator, class), given an (n, k) posterior."""
+    table = Table((NUM_ANNOTATORS + 1) * NUM_CLASSES)
+    add_confidence(
+        make_votes(votes, len(labels)),
+        read_only(labels, np.int64),
+        read_only(posterior),
+        table.keys,
+        table.values,
+    )
+    return ConfidenceSums(NUM_CLASSES, table.cells(1))
+
+
+def model_votes(votes: np.ndarray) -> ModelVotes:
+    """How models vote that are sure of (n, p) classes."""
+    probs = np.eye(NUM_CLASSES)[votes.T]
+    return model_votes_block(Block(None, list(probs), 0), temperature=np.ones(len(probs)))
 
 
 # Rows 0 and 1 have two votes, row 2 one.
@@ -42,8 +62,7 @@ VOTE_QUALITY = np.array([0.5, 0.5, 0.125, 0.75, 0.25])
 
 
 def literal() -> AnnotatorStatistics:
-    tile = make_tile(VOTES, 3)
-    return annotator_statistics(tile, CONSENSUS, QUALITY, VOTE_QUALITY, NUM_ANNOTATORS)
+    return annotator_statistics(VOTES, CONSENSUS, QUALITY, VOTE_QUALITY)
 
 
 def test_statistics_of_a_literal_tile() -> None:
@@ -59,9 +78,8 @@ def test_statistics_of_a_literal_tile() -> None:
 
 
 def test_a_vote_whose_quality_is_no_number_is_left_out_of_the_mean() -> None:
-    tile = make_tile(VOTES, 3)
     vote_quality = np.where(np.arange(5) == 2, np.nan, VOTE_QUALITY)
-    state = annotator_statistics(tile, CONSENSUS, QUALITY, vote_quality, NUM_ANNOTATORS)
+    state = annotator_statistics(VOTES, CONSENSUS, QUALITY, vote_quality)
     assert state.scored.tolist() == [1, 2, 1, 0]
     assert state.quality.values().tolist() == [0.5, 0.75, 0.75, 0.0]
 
@@ -81,11 +99,7 @@ def test_a_vote_whose_quality_is_no_number_is_left_out_of_the_mean() -> None:
 )
 def test_ties_of_the_worst_class(votes, consensus, quality, worst) -> None:
     state = annotator_statistics(
-        make_tile(votes, len(consensus)),
-        np.array(consensus),
-        np.array(quality, dtype=float),
-        np.full(len(votes), 0.5),
-        NUM_ANNOTATORS,
+        votes, np.array(consensus), np.array(quality, dtype=float), np.full(len(votes), 0.5)
     )
     assert worst_classes(state, NUM_CLASSES).tolist() == [worst, -1, -1, -1]
 
@@ -106,41 +120,33 @@ def test_the_table_leaves_out_those_without_labels_and_puts_the_worst_first() ->
 
 
 @st.composite
-def voted_tiles(draw: st.DrawFn) -> Tile:
+def some_votes(draw: st.DrawFn) -> tuple[list[tuple[int, int, int]], int]:
     num_rows = draw(st.integers(1, 4))
     pairs = st.tuples(st.integers(0, num_rows - 1), st.integers(0, NUM_ANNOTATORS - 1))
     chosen = sorted(draw(st.sets(pairs, max_size=8)))
-    classes = [draw(st.integers(0, NUM_CLASSES - 1)) for _ in chosen]
-    return make_tile([(*pair, k) for pair, k in zip(chosen, classes, strict=True)], num_rows)
+    return [(*pair, draw(st.integers(0, NUM_CLASSES - 1))) for pair in chosen], num_rows
 
 
-def draw_numbers(seed: int, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_numbers(seed: int, num_rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    num_rows = tile.probs.shape[2]
-    posterior = rng.dirichlet(np.ones(NUM_CLASSES), size=num_rows).T
+    posterior = rng.dirichlet(np.ones(NUM_CLASSES), size=num_rows)
     labels = rng.integers(NUM_CLASSES, size=num_rows)
-    return labels, posterior[labels, np.arange(num_rows)], posterior
+    return labels, posterior[np.arange(num_rows), labels], posterior
 
 
-def annotators_of(seed: int, tile: Tile) -> AnnotatorStatistics:
-    labels, quality, posterior = draw_numbers(seed, tile)
-    votes = posterior[tile.classes, tile.rows]
-    return annotator_statistics(tile, labels, quality, votes, NUM_ANNOTATORS)
+def annotators_of(seed: int, votes: list[tuple[int, int, int]], num: int) -> AnnotatorStatistics:
+    labels, quality, posterior = draw_numbers(seed, num)
+    by_vote = np.array([posterior[i, k] for i, _, k in votes])
+    return annotator_statistics(votes, labels, quality, by_vote)
 
 
-def confidence_of(seed: int, tile: Tile) -> ConfidenceSums:
-    labels, _, posterior = draw_numbers(seed, tile)
-    return confidence_sums(tile, labels, posterior)
+def confidence_of(seed: int, votes: list[tuple[int, int, int]], num: int) -> ConfidenceSums:
+    labels, _, posterior = draw_numbers(seed, num)
+    return confidence_sums(votes, labels, posterior)
 
 
-def models_of(seed: int, tile: Tile) -> ModelVotes:
-    rng = np.random.default_rng(seed)
-    num_rows = tile.probs.shape[2]
-    voted = make_tile(
-        [(i, j, rng.integers(NUM_CLASSES)) for i in range(num_rows) for j in range(2)], num_rows
-    )
-    voted = voted._replace(probs=np.repeat(voted.probs, 2, axis=0))
-    return count_model_votes(voted)
+def models_of(seed: int, votes: list[tuple[int, int, int]], num: int) -> ModelVotes:
+    return model_votes(np.random.default_rng(seed).integers(NUM_CLASSES, size=(num, 2)))
 
 
 STATES = {
@@ -157,10 +163,10 @@ def same(a, b) -> bool:
 
 
 @pytest.mark.parametrize("kind", STATES)
-@given(tiles=st.lists(voted_tiles(), min_size=3, max_size=3))
-def test_states_merge_in_any_order(kind: str, tiles: list[Tile]) -> None:
+@given(parts=st.lists(some_votes(), min_size=3, max_size=3))
+def test_states_merge_in_any_order(kind: str, parts) -> None:
     make, zero = STATES[kind]
-    a, b, c = (make(seed, tile) for seed, tile in enumerate(tiles))
+    a, b, c = (make(seed, *part) for seed, part in enumerate(parts))
     assert same(a.merge(b), b.merge(a))
     assert same(a.merge(b).merge(c), a.merge(b.merge(c)))
     assert same(zero.merge(a), a)
@@ -168,9 +174,8 @@ def test_states_merge_in_any_order(kind: str, tiles: list[Tile]) -> None:
 
 
 def test_confidence_by_class_of_consensus_and_annotators() -> None:
-    tile = make_tile(VOTES, 3)
-    posterior = np.array([[0.5, 0.25, 0.0], [0.25, 0.0, 0.5], [0.25, 0.75, 0.5]])
-    sums, num = confidence_sums(tile, CONSENSUS, posterior).table(NUM_ANNOTATORS)
+    posterior = np.array([[0.5, 0.25, 0.25], [0.25, 0.0, 0.75], [0.0, 0.5, 0.5]])
+    sums, num = confidence_sums(VOTES, CONSENSUS, posterior).table(NUM_ANNOTATORS)
     assert num.tolist() == [[1, 0, 2], [1, 1, 0], [1, 0, 1], [0, 0, 1], [0, 0, 0]]
     assert sums.tolist() == [
         [0.5, 0, 1.25],
@@ -183,10 +188,7 @@ def test_confidence_by_class_of_consensus_and_annotators() -> None:
 
 def test_votes_of_models_on_a_literal_tile() -> None:
     # Three models on three rows: of one mind, two against one, and all different.
-    votes = np.array([[0, 0, 0], [1, 1, 2], [0, 1, 2]])
-    tile = make_tile([(i, j, votes[i, j]) for i in range(3) for j in range(3)], 3)
-    tile = tile._replace(probs=np.repeat(tile.probs, 3, axis=0))
-    state = count_model_votes(tile)
+    state = model_votes(np.array([[0, 0, 0], [1, 1, 2], [0, 1, 2]]))
     assert state.class_counts.tolist() == [4, 3, 2]
     assert state.untied.tolist() == [2, 2, 2]
     assert state.untied_agreeing.tolist() == [2, 2, 1]

@@ -15,7 +15,6 @@ from daskal.kernels.first_pass import (
     label_statistics,
     pending_tiles,
     statistics_of_pending,
-    sum_together,
 )
 from daskal.method.states import LabelStatistics, PendingRows
 from daskal.method.temperature import TEMPERATURE_GRID
@@ -34,7 +33,7 @@ def as_block(labels, probs, start=0, stop=None):
 
 
 def assert_same(a, b):
-    """Assert that two states are equal to the last bit."""
+    """Two states are equal to the last bit."""
     assert type(a) is type(b)
     if hasattr(a, "__dataclass_fields__"):
         for name in a.__dataclass_fields__:
@@ -68,27 +67,6 @@ def test_counts_of_a_small_block():
     np.testing.assert_array_equal(state.consensus.consensus_counts, [1, 1])
     np.testing.assert_array_equal(state.consensus.model_errors, [0])
     assert state.pending.count == 0
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from([1, 2**14, 2**30]))
-def test_counts_summed_together_are_summed_apart(seed, num_counts, largest):
-    rng = np.random.default_rng(seed)
-    groups = rng.integers(0, 5, 40)
-    counts = [rng.integers(0, largest, 40, endpoint=True) for _ in range(num_counts)]
-    together = sum_together(groups, counts, 40 * largest, 6)
-    for found, values in zip(together, counts, strict=True):
-        assert found.tolist() == [values[groups == group].sum() for group in range(6)]
-
-
-@pytest.mark.parametrize("num_counts", [2, 3])
-def test_counts_that_fill_their_share_of_a_float_are_summed_exactly(num_counts):
-    bits = 53 // num_counts
-    for most in (2**bits - 1, 2**bits, 2**bits + 1):
-        groups = np.zeros(3, dtype=np.int64)
-        counts = [np.array([most - 2, 1, 1])] * num_counts
-        assert [found.tolist() for found in sum_together(groups, counts, most, 1)] == (
-            [[most]] * num_counts
-        )
 
 
 def test_pairs_of_many_votes_a_row_are_counted_exactly():
@@ -185,10 +163,10 @@ def test_pending_rows_come_back_as_they_were():
     state = statistics(labels, probs)
     pending = state.pending
     for tile in pending_tiles(pending):
-        for column, row in enumerate(tile.global_rows):
-            voted = tile.rows == column
+        for at, row in enumerate(tile.global_rows):
+            voted = slice(*tile.votes.offsets[at : at + 2])
             given_by = np.flatnonzero(labels[row] >= 0)
-            np.testing.assert_array_equal(tile.annotators[voted], given_by)
-            np.testing.assert_array_equal(tile.classes[voted], labels[row, given_by])
+            np.testing.assert_array_equal(tile.votes.annotators[voted], given_by)
+            np.testing.assert_array_equal(tile.votes.classes[voted], labels[row, given_by])
     assert pending.count > 0
     assert_same(PendingRows.zero(1, 3).merge(pending), pending)

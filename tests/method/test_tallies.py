@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 from dataclasses import fields, is_dataclass
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskal.kernels import second_pass, tiles
-from daskal.kernels.second_pass import annotator_statistics, histogram
+from daskal.kernels.tallying import AnnotatorCounts, histogram
 from daskal.method.merging import merge_in_pairs
 from daskal.method.tallies import HISTOGRAM_BINS, AnnotatorStatistics
+from tests.kernels.reference import make_votes
 
 NUM_ANNOTATORS, NUM_CLASSES = 6, 3
 
@@ -24,17 +23,15 @@ def statistics_of(seed: int) -> AnnotatorStatistics:
     """Return statistics of a small random tile."""
     rng = np.random.default_rng(seed)
     num = rng.integers(0, NUM_ANNOTATORS, size=5)
-    annotators = [np.sort(rng.choice(NUM_ANNOTATORS, n, replace=False)) for n in num]
-    rows = np.repeat(np.arange(5), num)
-    tile = tiles.make_tile(
-        np.full((1, NUM_CLASSES, 5), 1 / NUM_CLASSES),
-        rows,
-        np.concatenate(annotators),
-        rng.integers(0, NUM_CLASSES, len(rows)),
-        np.arange(5),
-    )
+    votes = [
+        (row, int(j), int(rng.integers(NUM_CLASSES)))
+        for row, n in enumerate(num)
+        for j in np.sort(rng.choice(NUM_ANNOTATORS, n, replace=False))
+    ]
+    counts = AnnotatorCounts(NUM_ANNOTATORS, NUM_CLASSES)
     labels, quality = rng.integers(0, NUM_CLASSES, 5), rng.random(5)
-    return annotator_statistics(tile, labels, quality, rng.random(len(rows)), NUM_ANNOTATORS)
+    counts.add(make_votes(votes, 5), labels, quality, rng.random(len(votes)))
+    return counts.statistics()
 
 
 def assert_equal(found: Any, expected: Any) -> None:
@@ -69,10 +66,9 @@ def test_each_state_is_moved_a_few_times(num: int, most: int) -> None:
     assert sum(moves) <= num * (most + 1)
 
 
-@pytest.mark.parametrize("length", [1, 7, 50, 1000])
-def test_a_histogram_counts_every_value_once(length: int) -> None:
+def test_a_histogram_counts_every_value_once() -> None:
     values = np.random.default_rng(0).random(50)
     values[[3, 20, 49]] = 0.0, 1.0, np.nan
     expected, _ = np.histogram(values[~np.isnan(values)], bins=HISTOGRAM_BINS, range=(0, 1))
-    with mock.patch.object(second_pass, "SCAN_ROWS", length):
-        np.testing.assert_array_equal(histogram(values), expected)
+    np.testing.assert_array_equal(histogram(values), expected)
+    assert histogram(np.array([-0.5, 1.5]))[[0, -1]].tolist() == [1, 1]

@@ -299,7 +299,8 @@ def test_columns_called_by_codes():
     bare = side("labels", None, count=3)
     for columns in ([2, 0, 1], ["2", "0", "1"]):
         found = match_classes(bare, side("pred_probs", columns))
-        assert (found.order.tolist(), found.names) == ([1, 2, 0], None)
+        assert (found.order.tolist(), found.names) == ([1, 2, 0], ("0", "1", "2"))
+    assert match_classes(bare, bare).names is None
     found = match_classes(side("labels", ["a", "b", "c"]), side("pred_probs", [2, 0, 1]))
     assert (found.order.tolist(), found.names) == ([1, 2, 0], ("a", "b", "c"))
     with pytest.raises(InputError, match="alone has"):
@@ -313,7 +314,20 @@ def test_columns_called_by_codes():
         0,
     ]
     found = match_classes(side("labels", None, count=2), side("pred_probs", [True, False]))
-    assert found.order.tolist() == [1, 0]
+    assert (found.order.tolist(), found.names) == ([1, 0], ("False", "True"))
+    for texts in (["1", "0"], [1, 0], [True, False]):
+        again = match_classes(side("estimate", list(found.names)), side("pool", texts))
+        assert (again.order.tolist(), again.names) == ([1, 0], found.names)
+
+
+@pytest.mark.parametrize("columns", [["0", "3", "1"], [0, 3, 1], ["a", "b", "c"], [1, 2, 3]])
+def test_names_that_are_codes_are_names(columns):
+    known = side("estimate", ["0", "1", "2"])
+    with pytest.raises(InputError, match=r"estimate alone has .*; pool alone has"):
+        match_classes(known, side("pool", columns))
+    found = match_classes(known, side("pool", ["2", "0", "1"]))
+    assert (found.order.tolist(), found.names) == ([1, 2, 0], ("0", "1", "2"))
+    assert match_classes(known, side("pool", None, count=3)).order is None
 
 
 def test_a_pool_without_names_beside_probabilities_that_were_moved():

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from unittest import mock
 
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskal
 from daskal.engine import reduction
-from daskal.kernels import calibration, first_pass, tiles
+from daskal.kernels import first_pass, temperature_curve, tiles
 from daskal.kernels.first_pass import label_statistics
 from daskal.method import temperature, weights
 from daskal.method.values import Block
+from tests.kernels import reference
 from tests.problems import make_problem
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    """Make blocks of several tiles; the sample is the first rows of the first tile."""
-    monkeypatch.setattr(tiles, "MIN_TILE_ROWS", 100)
-    monkeypatch.setattr(tiles, "MAX_TILE_ROWS", 100)
+    """Blocks of several tiles, of which the first one's first rows are the sample."""
+    monkeypatch.setattr(tiles, "MOST_TILE_ROWS", 128)
     monkeypatch.setattr(first_pass, "SAMPLE_ROWS", 60)
     monkeypatch.setattr(first_pass, "LEAST_SAMPLE", 40)
 
 
 def mixed_problem():
-    """Return probabilities, timid in the first half of the rows, overconfident in the second."""
+    """Timid probabilities in the first half of the rows, far too sure ones in the second."""
     problem = make_problem(3, num_examples=1200, num_classes=4, pool=None)
     probs = problem.pred_probs.copy()
     probs[:600] **= 0.2
@@ -52,51 +51,60 @@ def test_windows():
     assert set(temperature.likely_places([losses])) == {0, 4, 8, *range(12, 25), 28, 32}
 
 
+def losses_at(labels, probs, places, *, miscount=False):
+    """The sums of one model at some places."""
+    curve = first_pass.Curve(1, places, miscount)
+    for tile in tiles.labeled_tiles(Block(labels, [probs], 0)):
+        curve.add(tile, len(tile))
+    return curve.losses()[0]
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([2, 3, 10, 70]),
+    st.sampled_from([0.05, 0.5, 5.0]),
+    st.booleans(),
+)
+def test_losses_are_the_soft_cross_entropy(seed, num_classes, sharpness, miscount):
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(num_classes, sharpness), 20)
+    probs[:, 1:][rng.random((20, num_classes - 1)) < 0.2] = 0.0
+    probs[:, 0] += 1e-3
+    probs /= probs.sum(axis=1, keepdims=True)
+    labels = rng.integers(-2, num_classes, (20, 4))
+    places = (0, 3, 8, 16, 21, 32)
+    found = losses_at(labels, probs, places, miscount=miscount).losses
+    for place in places:
+        expected = 0.0
+        for row, p in zip(labels, probs, strict=True):
+            classes = [k for _, k in reference.votes_of_row(row)]
+            if classes:
+                counted = reference.miscount(classes) if miscount else classes
+                expected += reference.loss(p, counted, temperature.TEMPERATURE_GRID[place])
+        assert found[place] == pytest.approx(expected, rel=1e-11, abs=1e-10)
+
+
 def test_places_left_out_change_nothing_of_the_others():
     labels, probs = mixed_problem()
-    tile = next(tiles.checked_tiles(Block(labels, [probs], 0))).tile
-    ratios = calibration.ratios_to_largest(tile.probs[0])
-    every = calibration.loss_sums(ratios, tile, tile.cells)
+    every = losses_at(labels, probs, temperature.PLACES)
     rng = np.random.default_rng(0)
     for size in (1, 2, 7, 20):
         places = sorted(rng.choice(33, size, replace=False).tolist())
-        some = calibration.loss_sums(ratios, tile, tile.cells, places)
+        some = losses_at(labels, probs, places)
         assert some.ratios == every.ratios
         expected = [total if at in places else 0 for at, total in enumerate(every.log_totals)]
         assert list(some.log_totals) == expected
 
 
-@given(
-    st.integers(0, 2**32 - 1), st.integers(0, 40), st.sampled_from([0.0, 1e-13, 1.0, 7.0, 499.0])
-)
-def test_sums_of_rounded_values_are_exact(seed, num_rows, most):
-    x = np.random.default_rng(seed).random((3, num_rows)) * most
-    expected = [sum(round(Fraction(value) * 2**40) for value in row) for row in x.tolist()]
-    assert [calibration.rounded_sum(row, 40) for row in x] == expected
-    assert calibration.rounded_sums(x.copy()) == expected
-
-
-def test_sums_of_a_tile_do_not_overflow():
-    x = np.full((1, tiles.MAX_TILE_ROWS), 499.0)
-    assert calibration.rounded_sums(x) == [499 * 2**40 * tiles.MAX_TILE_ROWS]
-    least = np.full(tiles.MAX_TILE_ROWS, calibration.LEAST_RATIO)
-    expected = round(Fraction(calibration.LEAST_RATIO) * 2**44) * tiles.MAX_TILE_ROWS
-    assert calibration.rounded_sum(least, temperature.RATIO_BITS) == expected
-
-
-@pytest.mark.parametrize("num_classes", [2, 10, 1000])
-def test_first_guess_of_the_losses_is_near_them(num_classes):
-    rng = np.random.default_rng(num_classes)
-    probs = rng.dirichlet(np.full(num_classes, 5.0), 300)
-    labels = rng.integers(-1, num_classes, (300, 5))
-    tile = next(tiles.checked_tiles(Block(labels, [probs], 0))).tile
-    ratios = calibration.ratios_to_largest(tile.probs[0])
-    rough = calibration.rough_losses(ratios, tile, tile.cells)
-    exact = calibration.loss_sums(ratios, tile, tile.cells).losses
-    places = list(temperature.COARSE_PLACES)
-    # Votes below the floor count in full in the guess.
-    high = places[3:]
-    np.testing.assert_allclose([rough[at] for at in high], [exact[at] for at in high], rtol=1e-9)
+def test_sums_of_many_lost_votes_do_not_overflow():
+    # Each vote is as far below the best class as counts, and costs the most at the least T.
+    probs = np.tile([1.0, np.exp(temperature_curve.LEAST_RATIO * 0.999)], (60_000, 1))
+    labels = np.ones((60_000, 1), dtype="i1")
+    one, many = losses_at(labels[:1], probs[:1], (0, 32)), losses_at(labels, probs, (0, 32))
+    assert many.ratios == 60_000 * one.ratios
+    assert many.log_totals == tuple(60_000 * total for total in one.log_totals)
+    assert many.losses[0] == pytest.approx(-60_000 * temperature_curve.LOG_FLOOR, rel=1e-9)
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 3000])
@@ -109,7 +117,7 @@ def test_certain_predictions_leave_the_loss_flat(num_rows, num_classes):
     losses = state.losses[0].losses
     assert len(set(losses)) == 1
     wrong = (labels != probs.argmax(axis=1)[:, np.newaxis]).mean(axis=1).sum()
-    assert losses[0] == pytest.approx(-wrong * calibration.LOG_FLOOR, rel=1e-9)
+    assert losses[0] == pytest.approx(-wrong * temperature_curve.LOG_FLOOR, rel=1e-9)
     estimate = daskal.estimate(labels, probs)
     assert estimate.temperature == 1
     assert any("temperature" in flag for flag in estimate.flags)

@@ -45,8 +45,9 @@ def estimate(
     ----------
     labels : array_like of shape (N, M)
         Label of each example by each annotator, 0 to K - 1. Missing: NaN in a float matrix, any
-        negative number in an integer one, ``pd.NA`` in a DataFrame. NumPy, pandas,
-        ``dask.array``, ``zarr.Array``, xarray, or the path or URL of a Zarr array.
+        negative number in an integer one, ``pd.NA`` in a DataFrame. NumPy, pandas, Dask,
+        ``zarr.Array``, xarray, Arrow, a :class:`daskal.Table`, or the path or URL of Zarr, Parquet,
+        Arrow, CSV or ``.npy``.
     pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
         Class probabilities from one model, or from P.
     convention : {"paper", "cleanlab"}

@@ -145,6 +145,8 @@ def pick_stored(source: Source, rows: NDArray[np.int64]) -> Source:
         cut=partial(cut_selections, rows),
         identity=partial(picked_identity, source.identity, rows),
         chunk_rows=1,
+        # Chunks are asked for together here.
+        is_late=False,
         chunk_bytes=held,
         in_flight_bytes=held + source.in_flight_bytes,
         part_edges=np.unique(inner),

@@ -207,7 +207,7 @@ def open_arrow_table(name: str, given: Any, columns: Table) -> Opened:
 
 def is_dask_frame(given: Any) -> bool:
     """Return whether an object is a Dask DataFrame."""
-    return hasattr(given, "__dask_graph__") and hasattr(given, "divisions")
+    return hasattr(given, "__dask_graph__") and hasattr(type(given), "divisions")
 
 
 def open_dask_frame(name: str, given: Any, columns: Table) -> Opened:

@@ -258,6 +258,8 @@ def open_long_votes(
         untyped=source.untyped,
         categories=source.label_order,
     )
+    if probs.column_ids is None:
+        codes = replace(codes, names=None)
     people = sorted_ids(survey.annotator, untyped=source.untyped)[0]
     return LongVotes(source, probs, index_of_ids(ids.values), voted, people, codes, id_column)
 

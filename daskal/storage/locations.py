@@ -19,16 +19,8 @@ OPEN_SECONDS = 20.0
 
 FILE_SCHEME = "file://"
 
-_TABLES = (
-    "Votes in long format become a store with {daskal.import_votes}, a matrix with "
-    "zarr.save_array('name.zarr', matrix)."
-)
-# Advice for files that hold no Zarr, by their endings.
+# Advice for what holds no Zarr, by its ending.
 _ADVICE_BY_SUFFIX = {
-    ".npy": "Store it as Zarr, zarr.save_array('name.zarr', np.load(path)), or, in Python, pass "
-    "np.load(path, mmap_mode='r').",
-    ".csv": _TABLES,
-    ".parquet": _TABLES,
     ".h5ad": "Write it as Zarr first: anndata.read_h5ad(path).write_zarr(...).",
 }
 

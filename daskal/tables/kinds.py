@@ -31,6 +31,7 @@ OTHERS = {
     (".xlsx", ".xls", ".ods"): AS_FRAME.format("read_excel"),
     (".pkl", ".pickle"): AS_FRAME.format("read_pickle"),
     (".pt", ".pth", ".safetensors"): "Save the array with numpy.save(name, tensor.numpy()).",
+    (".h5ad",): "Write it as Zarr first: anndata.read_h5ad(path).write_zarr(...).",
     (".h5", ".hdf5"): "Save the array as Zarr: zarr.save_array('name.zarr', file[name][:]).",
     (".txt", ".dat", ".tab"): "Name it .csv where commas separate its columns, .tsv where tabs do.",
 }

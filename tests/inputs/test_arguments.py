@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -111,10 +113,8 @@ WRONG = {
         pd.DataFrame({"task": [1], "annotator": [1], "label": [1]}),
         "votes in long format .*import_votes",
     ),
-    "dask frame": (
-        da.zeros((4, 2), chunks=2).to_dask_dataframe(),
-        r"to_dask_array\(lengths=True\)",
-    ),
+    "a graph of Dask's": (dask.delayed(1), r"to_dask_array\(lengths=True\)"),
+    "a lazy frame": (SimpleNamespace(collect=None), r"Call \.collect\(\) on it"),
     "ragged": ([[1, 2], [3]], "rows of one length"),
     "a generator": (iter([1]), "got builtins.list_iterator"),
     "a series": (pd.Series([1, 2]), r"got shape \(2,\)"),
@@ -150,11 +150,9 @@ def test_nothing_under_the_path(path: str, tmp_path: Path) -> None:
     assert isinstance(caught.value, FileNotFoundError)
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"), [("a.npy", "mmap_mode"), ("b.parquet", "import_votes"), ("c", "Check")]
-)
+@pytest.mark.parametrize(("name", "advice"), [("b.h5ad", "write_zarr"), ("c", "Check the path")])
 def test_what_is_no_zarr(name: str, advice: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"something")
+    (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=f"which is neither.*{advice}"):
         daskal.score_unlabeled(tmp_path / name)
 

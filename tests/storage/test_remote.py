@@ -31,6 +31,7 @@ from tests.faultkit import free_port, moto_server
 from tests.flakyproxy import flaky_proxy
 from tests.inputs.test_sparse import as_csr
 from tests.problems import cast_labels, forbid_compute, make_problem
+from tests.tables.files import FILES
 
 KEY, SECRET = "AKIATESTKEY000000000", "not-to-be-shown-anywhere"
 PROBLEM = make_problem(9, num_examples=120, num_annotators=7, num_classes=3, pool=90)
@@ -349,6 +350,24 @@ def test_an_import_gets_over_refused_requests(
     files.invalidate_cache()
     files.get(f"crowd/{out}", str(tmp_path / "copy.zarr"), recursive=True)
     assert objects(tmp_path / "copy.zarr") == objects(tmp_path / "local.zarr")
+
+
+@pytest.mark.parametrize(
+    "form", ["npy", "npz", "Parquet", "Parquet folder", "Parquet glob", "Hugging Face", "CSV"]
+)
+def test_files_on_s3_give_the_same_bits(
+    s3: Endpoint, expected: list[Any], tmp_path: Path, form: str
+) -> None:
+    files = s3fs.S3FileSystem(**s3.options, skip_instance_cache=True)
+    urls = []
+    for name, values in (("probs", PROBLEM.pred_probs), ("pool", PROBLEM.pool)):
+        (tmp_path / name).mkdir()
+        path = os.fspath(FILES[form](values, tmp_path / name))
+        files.put(str(tmp_path / name), f"crowd/{form}/{name}", recursive=True)
+        urls.append(f"s3://crowd/{form}{path.removeprefix(str(tmp_path))}")
+    found = results(PROBLEM.labels, *urls, storage_options=s3.options)
+    # Names of columns are all that differs.
+    assert found[1:] == expected[1:]
 
 
 def test_what_forbids_an_import_is_told_without_secrets(

@@ -55,7 +55,8 @@ class DoubtfulLabels:
         quality, num = columns[QUALITY], columns["num_annotations"]
         for start in range(0, len(quality), SCAN_ROWS):
             part = slice(start, start + SCAN_ROWS)
-            beats = (num[part] > 0) & (quality[part] <= found.limit)
+            # Of equal ones the first stay: those that come later do not beat them.
+            beats = (num[part] > 0) & (quality[part] < found.limit)
             at = np.flatnonzero(beats) + start
             if len(at):
                 kept = (columns[name][at] for name in DOUBTFUL_COLUMNS[1:])
@@ -64,7 +65,7 @@ class DoubtfulLabels:
 
     @property
     def limit(self) -> float:
-        """The greatest quality that may still be among them."""
+        """The quality that others must be below, to be among them."""
         quality = self.columns[DOUBTFUL_COLUMNS.index(QUALITY)]
         return float(quality[-1]) if len(quality) >= NUM_DOUBTFUL else np.inf
 

@@ -43,7 +43,10 @@ def read(file: Path, **options: Any) -> tuple[set[tuple[Any, Any, str]], dict[st
 
 def write(path: Path, content: Any, *, lines: bool = True) -> Path:
     """Write objects as JSON, one a line or as one list with line breaks."""
-    text = "\n".join(map(json.dumps, content)) + "\n" if lines else json.dumps(content, indent=2)
+    if lines:
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in content)
+    else:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
     path.write_text(text, encoding="utf-8")
     return path
 

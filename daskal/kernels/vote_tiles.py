@@ -16,10 +16,11 @@ from daskal.kernels.votes import votes_of
 from daskal.method.findings import Findings
 from daskal.method.values import Block, Ints, LabelBlock, SparseLabels
 
-# Rows and votes of a tile, at most, but for the votes of a single row: what kernels make of them
-# stays in the cache.
-TILE_ROWS = 2**12
-TILE_VOTES = 2**16
+# Votes of a tile at most, but for those of a single row, and rows of so many numbers of one for each
+# class: what kernels make of them stays in the cache, and few calls are made.
+TILE_VOTES = 2**17
+TILE_ELEMENTS = 2**16
+LEAST_ROWS = 2**6
 # Labels of a tile, missing ones counted too: a matrix in Fortran order is copied tile by tile.
 TILE_LABELS = 2**20
 
@@ -47,19 +48,25 @@ class VoteTile(NamedTuple):
         return np.diff(self.offsets)
 
 
-def vote_tiles(block: Block, num_classes: int) -> Iterator[VoteTile]:
-    """Yield the votes of a block, tile by tile."""
+def vote_tiles(
+    block: Block, num_classes: int, *, most_rows: int | None = None
+) -> Iterator[VoteTile]:
+    """Yield the votes of a block, tile by tile; by default each has rows of a number a class."""
     assert block.labels is not None
+    if most_rows is None:
+        most_rows = max(TILE_ELEMENTS // num_classes, LEAST_ROWS)
     start = 0
     while start < len(block.labels):
-        tile = read_votes(block.labels, start, num_classes, block.first_row)
+        stop = min(start + most_rows, len(block.labels))
+        tile = read_votes(block.labels, start, stop, num_classes, block.first_row)
         yield tile
         start += len(tile)
 
 
-def read_votes(labels: LabelBlock, start: int, num_classes: int, first_row: int) -> VoteTile:
-    """Return the votes of rows from ``start`` on: as many rows as a tile takes."""
-    stop = min(start + TILE_ROWS, len(labels))
+def read_votes(
+    labels: LabelBlock, start: int, stop: int, num_classes: int, first_row: int
+) -> VoteTile:
+    """Return the votes of rows ``start:stop``, or of fewer where these have too many votes."""
     if isinstance(labels, SparseLabels):
         most = int(labels.offsets[start]) + TILE_VOTES
         fitting = int(np.searchsorted(labels.offsets, most, side="right")) - 1

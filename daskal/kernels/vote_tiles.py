@@ -16,15 +16,13 @@ from daskal.kernels.votes import votes_of
 from daskal.method.findings import Findings
 from daskal.method.values import Block, Ints, LabelBlock, SparseLabels
 
-# Votes of a tile at most, but for those of a single row, and rows of so many numbers of one for each
-# class: what kernels make of them stays in the cache, and few calls are made.
+# Votes of a tile at most, but for those of a single row; and rows times classes. What kernels make
+# of a tile stays in the cache, and yet there are few calls.
 TILE_VOTES = 2**17
 TILE_ELEMENTS = 2**16
 LEAST_ROWS = 2**6
 # Labels of a tile, missing ones counted too: a matrix in Fortran order is copied tile by tile.
 TILE_LABELS = 2**20
-
-
 NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
@@ -51,7 +49,7 @@ class VoteTile(NamedTuple):
 def vote_tiles(
     block: Block, num_classes: int, *, most_rows: int | None = None
 ) -> Iterator[VoteTile]:
-    """Yield the votes of a block, tile by tile; by default each has rows of a number a class."""
+    """Yield the votes of a block, tile by tile, of as many rows as their posterior allows."""
     assert block.labels is not None
     if most_rows is None:
         most_rows = max(TILE_ELEMENTS // num_classes, LEAST_ROWS)
@@ -74,7 +72,9 @@ def read_votes(
         fitting = start + TILE_LABELS // max(labels.shape[1], 1)
     stop = max(min(stop, fitting), min(start + 1, len(labels)))
     plain = plain_votes(labels, start, stop, num_classes)
-    return plain or find_votes(labels, start, stop, num_classes, first_row)
+    if plain is not None:
+        return plain
+    return find_votes(labels, start, stop, num_classes, first_row)
 
 
 def plain_votes(labels: LabelBlock, start: int, stop: int, num_classes: int) -> VoteTile | None:

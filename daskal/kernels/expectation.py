@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from daskal.kernels.compiling import compiled, read_only
 from daskal.kernels.gold import UNKNOWN, gold_of
 from daskal.kernels.powers import exp2, log2
-from daskal.kernels.vote_tiles import VoteTile, vote_tiles
+from daskal.kernels.vote_tiles import TILE_ELEMENTS, VoteTile, vote_tiles
 from daskal.method.expectation import (
     FLOOR,
     LEAST_PROBABILITY,
@@ -42,7 +42,7 @@ def count_votes(block: Block, *, num_annotators: int, num_classes: int | None) -
     gold_counts = np.zeros(most, dtype=np.int64)
     num_rows = num_labeled = num_multiple = 0
     findings = Findings()
-    for tile in vote_tiles(block, most):
+    for tile in vote_tiles(block, most, most_rows=TILE_ELEMENTS):
         add_counts(tile.annotators, tile.classes, votes, classes)
         num = tile.num_annotations
         num_rows += len(num)

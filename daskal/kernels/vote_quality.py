@@ -160,11 +160,11 @@ def write_rows(columns: Columns, judged: Judged, found: tuple[Floats | Ints, ...
 
 
 def votes_columns(
-    block: Block, *, parameters: LogParameters, seed: int, on_invalid: str, size: int
+    block: Block, *, parameters: LogParameters, seed: int, size: int
 ) -> tuple[Columns, LabeledTally]:
     """Return what is stored of each row of a block, and the block's tally.
 
-    Rows at fault are left out under ``on_invalid="raise"`` too: the tally holds the findings.
+    Rows at fault are left out: the tally holds the findings.
     """
     assert block.labels is not None
     columns: Columns = {

@@ -16,14 +16,13 @@ from daskal.kernels.tiles import freeze, votes_of
 from daskal.method.findings import Findings
 from daskal.method.values import Block, Ints, LabelBlock, SparseLabels
 
-# Rows and votes of a tile, at most, but for the votes of a single row: what kernels make of them
-# stays in the cache.
-TILE_ROWS = 2**12
-TILE_VOTES = 2**16
+# Votes of a tile at most, but for those of a single row; and rows times classes. What kernels make
+# of a tile stays in the cache, and yet there are few calls.
+TILE_VOTES = 2**17
+TILE_ELEMENTS = 2**16
+LEAST_ROWS = 2**6
 # Labels of a tile, missing ones counted too: a matrix in Fortran order is copied tile by tile.
 TILE_LABELS = 2**20
-
-
 NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
@@ -47,19 +46,25 @@ class VoteTile(NamedTuple):
         return np.diff(self.offsets)
 
 
-def vote_tiles(block: Block, num_classes: int) -> Iterator[VoteTile]:
-    """Yield the votes of a block, tile by tile."""
+def vote_tiles(
+    block: Block, num_classes: int, *, most_rows: int | None = None
+) -> Iterator[VoteTile]:
+    """Yield the votes of a block, tile by tile, of as many rows as their posterior allows."""
     assert block.labels is not None
+    if most_rows is None:
+        most_rows = max(TILE_ELEMENTS // num_classes, LEAST_ROWS)
     start = 0
     while start < len(block.labels):
-        tile = read_votes(block.labels, start, num_classes, block.first_row)
+        stop = min(start + most_rows, len(block.labels))
+        tile = read_votes(block.labels, start, stop, num_classes, block.first_row)
         yield tile
         start += len(tile)
 
 
-def read_votes(labels: LabelBlock, start: int, num_classes: int, first_row: int) -> VoteTile:
-    """Return the votes of rows from ``start`` on: as many rows as a tile takes."""
-    stop = min(start + TILE_ROWS, len(labels))
+def read_votes(
+    labels: LabelBlock, start: int, stop: int, num_classes: int, first_row: int
+) -> VoteTile:
+    """Return the votes of rows ``start:stop``, or of fewer where these have too many votes."""
     if isinstance(labels, SparseLabels):
         most = int(labels.offsets[start]) + TILE_VOTES
         fitting = int(np.searchsorted(labels.offsets, most, side="right")) - 1
@@ -67,7 +72,9 @@ def read_votes(labels: LabelBlock, start: int, num_classes: int, first_row: int)
         fitting = start + TILE_LABELS // max(labels.shape[1], 1)
     stop = max(min(stop, fitting), min(start + 1, len(labels)))
     plain = plain_votes(labels, start, stop, num_classes)
-    return plain or find_votes(labels, start, stop, num_classes, first_row)
+    if plain is not None:
+        return plain
+    return find_votes(labels, start, stop, num_classes, first_row)
 
 
 def plain_votes(labels: LabelBlock, start: int, stop: int, num_classes: int) -> VoteTile | None:

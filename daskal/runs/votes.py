@@ -188,7 +188,6 @@ def run_aggregate(
         records(stage),
         parameters=weighed.parameters,
         seed=aggregate.random_state,
-        on_invalid=on_invalid,
         writer=SectionWriter(root["labeled"], claim),
         size=int(batch_size),
     )

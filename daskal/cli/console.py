@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 STAGES = {
     "votes": "pass 1: votes",
-    "majority": "shares of votes",
     "temperature": "pass 1: temperature",
     "ties": "pass 1: ties",
     "consensus": "pass 1: consensus",

@@ -234,7 +234,7 @@ def iterate(expectation: Expectation) -> Found:
     The parameters are those under which the likelihood was found.
     """
     options, units = expectation.options, expectation.units
-    sums = expectation.sums("majority", None)
+    sums = expectation.sums("vote shares", None)
     if options.method == MAJORITY_VOTE:
         return Found(expectation.maximise(sums), 0, True, None)
     before = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -232,6 +233,9 @@ TOGETHER = {
     "ensemble": (*PASS_1, *SCORES, "models", "merges"),
     "majority": ("classes", "votes", "majority", "merges"),
     "batch": (*SCORES, "batch", "faulty rows", "merges"),
+    # Dask leaves the number of an iteration out.
+    "votes alone": ("votes", "vote shares", "iteration", "score labeled", "panel", *COMMON),
+    "under an aggregate": ("annotators", "label quality", "merges"),
 }
 ALL = {stage for stages in TOGETHER.values() for stage in stages}
 
@@ -344,6 +348,23 @@ def test_every_other_task_has_a_name_that_is_listed(problem: Problem) -> None:
     assert unlisted == set()
     met = {stage for stage in ALL if shown(stage) in names}
     assert {"models", "thresholds", "classes", "majority", "quality columns", "batch"} <= met
+
+
+def test_votes_alone_name_their_tasks(problem: Problem, tmp_path: Path) -> None:
+    labels = problem.labels
+    reported: list[Progress] = []
+    with computed() as names:
+        run = daskal.run_aggregate(
+            labels=labels, out=tmp_path / "out.zarr", max_iterations=2, progress=reported.append
+        )
+        assert run.aggregate is not None
+        daskal.annotator_stats(labels, None, run.aggregate)
+        daskal.label_quality(labels, None, run.aggregate).compute()
+    stages = {*TOGETHER["votes alone"], *TOGETHER["under an aggregate"], "row ids"}
+    assert set(own(names)) <= {shown(stage) for stage in stages}
+    assert [stage for stage, _ in itertools.groupby(reported, lambda each: each.stage)] == [
+        "votes", "vote shares", "iteration 1", "iteration 2", "score labeled", "panel",
+    ]  # fmt: skip
 
 
 def test_the_command_line_knows_every_stage_that_is_reported() -> None:

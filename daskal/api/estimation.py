@@ -214,4 +214,5 @@ def finish_estimate(
         ensemble=given.probs.ensemble,
         annotator_ids=given.labels.annotator_ids,
         class_names=given.class_names,
+        columns_moved=given.probs.moved,
     )

@@ -157,6 +157,15 @@ def check_fits(estimate: Any, probs: Probs) -> Probs:
     EstimateError
         If they are of other classes or models than the estimate was made with.
     """
+    check_same_form(estimate, probs)
+    try:
+        return with_classes(probs, match_classes(classes_of(estimate), probs.classes))
+    except InputError as error:
+        raise EstimateError(str(error)) from error
+
+
+def check_same_form(estimate: Any, probs: Probs) -> None:
+    """Refuse probabilities of another number of classes or models than the estimate's."""
     name = probs.name
     if not isinstance(estimate, Estimate):
         raise EstimateError(
@@ -175,16 +184,12 @@ def check_fits(estimate: Any, probs: Probs) -> Probs:
             f"{name}: expected the probabilities of the model(s) the estimate was made with, "
             f"{expected}, got {probs.form}."
         )
-    try:
-        return with_classes(probs, match_classes(classes_of(estimate), probs.classes))
-    except InputError as error:
-        raise EstimateError(str(error)) from error
 
 
 def classes_of(estimate: Estimate) -> Side:
     """Return the classes of an estimate as one side of a match."""
     names = None if estimate.class_names is None else as_index(list(estimate.class_names))
-    return Side("estimate", estimate.num_classes, names)
+    return Side("estimate", estimate.num_classes, names, moved=estimate.columns_moved)
 
 
 def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
@@ -192,7 +197,9 @@ def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
 
     The codes of votes cannot be moved as columns can.
     """
-    check_fits(estimate, probs._replace(column_ids=None, moved=False))
+    check_same_form(estimate, probs)
+    if estimate.columns_moved and probs.column_ids is None:
+        check_fits(estimate, probs)
     if estimate.class_names is None or classes.names is None:
         return
     index = as_index(classes.names)

@@ -13,7 +13,7 @@ from daskal.inputs.ids import RowIds
 from daskal.inputs.opened import Opened
 from daskal.inputs.sources import Source, make_source, take_columns, take_rows
 from daskal.inputs.sparse import is_sparse_kind
-from daskal.names.columns import match_classes
+from daskal.names.columns import match_classes, unnamed_columns
 from daskal.names.naming import class_texts
 from daskal.names.rows import Side, match_rows
 from daskal.options import Storage
@@ -105,7 +105,7 @@ def join_models(name: str, opened: Sequence[Opened], least_classes: int) -> Prob
     first = next((item for item in opened if item.row_ids is not None), opened[0])
     named = next((item for item in opened if item.column_ids is not None), opened[0])
     num_rows, num_classes = opened[0].array.shape
-    sources = []
+    sources, moved = [], False
     for model, item in enumerate(opened):
         called = f"{name}[{model}]"
         source = make_source(called, item.array, row_axis=0)
@@ -118,11 +118,18 @@ def join_models(name: str, opened: Sequence[Opened], least_classes: int) -> Prob
             Side(name, num_classes, named.column_ids), Side(called, num_classes, item.column_ids)
         )
         source = source if rows.order is None else take_rows(source, rows.order)
+        moved = moved or classes.order is not None
         sources.append(source if classes.order is None else take_columns(source, classes.order))
     joined = first._replace(
         column_ids=named.column_ids, numbered=any(item.numbered for item in opened)
     )
-    return check_probs_shape(name, tuple(sources), True, len(sources), joined, least_classes)
+    probs = check_probs_shape(name, tuple(sources), True, len(sources), joined, least_classes)
+    for model, item in enumerate(opened):
+        if moved and item.column_ids is None:
+            raise unnamed_columns(
+                probs.classes, Side(f"{name}[{model}]", num_classes), probs.class_names
+            )
+    return probs._replace(moved=moved)
 
 
 def check_probs_shape(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,9 @@ class Estimate(Summarized):
         compared; empty where none was fitted.
     class_names : tuple of str, or None
         Names of the classes in the order of their codes, as text; None where they came without.
+    columns_moved : bool
+        Whether columns of the probabilities were put in order by their names: columns without names
+        are then refused, as their order is not known.
     flags : tuple of str
         What is unusual in the data, in words.
     warnings : tuple of str
@@ -86,6 +89,7 @@ class Estimate(Summarized):
     flags: tuple[str, ...]
     annotator_ids: tuple[Hashable, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    columns_moved: bool = False
 
     def __post_init__(self) -> None:
         for array in (self.temperatures, self.losses, self.class_counts, self.votes):
@@ -239,10 +243,14 @@ class Estimate(Summarized):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Estimate):
             return NotImplemented
-        return self.to_json() == other.to_json()
+        return self._in_order().to_json() == other._in_order().to_json()
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        return hash(self._in_order().to_json())
+
+    def _in_order(self) -> Estimate:
+        # In which order the columns came is no part of what was estimated.
+        return replace(self, columns_moved=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Unpickled arrays would be writeable; a new object makes them read-only again.
@@ -288,6 +296,7 @@ def make_estimate(
     ensemble: bool,
     annotator_ids: tuple[Hashable, ...] | None = None,
     class_names: tuple[str, ...] | None = None,
+    columns_moved: bool = False,
 ) -> Estimate:
     """Return the estimate, once the weights are known."""
     statistics = draft.statistics
@@ -322,6 +331,7 @@ def make_estimate(
         ),
         annotator_ids=annotator_ids,
         class_names=class_names,
+        columns_moved=columns_moved,
     )
 
 
@@ -361,4 +371,5 @@ def from_plain(content: Mapping[str, Any]) -> Estimate:
         flags=tuple(content["flags"]),
         annotator_ids=optional("annotator_ids", tuple),
         class_names=optional("class_names", tuple),
+        columns_moved=content.get("columns_moved", False),
     )

@@ -20,6 +20,9 @@ DIGEST = "sha256"
 # Enough for some ten million annotators; longer text is refused before it fills the memory.
 MAX_CHARACTERS = 2**30
 
+# Written only where it is true: the text of all other estimates is as it was without it.
+IF_TRUE = "columns_moved"
+
 Plain = Mapping[str, Any]
 
 
@@ -68,7 +71,8 @@ def digest(content: Plain) -> str:
 
 def write(fields: Mapping[str, Any], schema: str = SCHEMA) -> str:
     """Return the canonical text of an estimate's fields, with its checksum."""
-    content = {"schema": schema, **{name: as_plain(value) for name, value in fields.items()}}
+    kept = {name: value for name, value in fields.items() if name != IF_TRUE or value}
+    content = {"schema": schema, **{name: as_plain(value) for name, value in kept.items()}}
     return canonical({**content, DIGEST: digest(content)})
 
 
@@ -194,6 +198,8 @@ def check(content: Plain) -> None:
     for name in ("majority", "final"):
         check_weights(name, content[name], num_models, silent, single=single)
     check_names(content, len(votes), len(class_counts))
+    if content.get(IF_TRUE, True) is not True:
+        refuse(f"{IF_TRUE} is {shown(content[IF_TRUE])}")
 
 
 def check_temperatures(content: Plain, num_models: int) -> None:

@@ -48,11 +48,7 @@ def match_classes(left: Side, right: Side) -> Match:
         raise different_classes(left, right, ours, theirs)
     if theirs is None:
         if left.moved:
-            raise InputError(
-                f"{right.argument}: expected named columns, as {left.argument} has, whose columns "
-                f"were put in the order of their names, got {right.count:,} without names. Name "
-                "them (a DataFrame), or put both in the order of the class codes."
-            )
+            raise unnamed_columns(left, right, ours)
         return Match(None, ours)
     if ours is not None and same_classes(ours, theirs):
         known, wanted = (as_index(spelled_as_codes(names)) for names in (theirs, ours))
@@ -86,6 +82,16 @@ def is_identity(places: Places | None) -> bool:
 def unless_identity(places: Places) -> Places | None:
     """Return places, None where they leave the order as it is."""
     return None if is_identity(places) else places
+
+
+def unnamed_columns(left: Side, right: Side, names: Sequence[str] | None) -> InputError:
+    """Return the error for columns without names beside some that were put in order by theirs."""
+    called = "" if names is None else f" with the columns {listed(names)}"
+    return InputError(
+        f"{right.argument}: expected named columns, as the probabilities of {left.argument} had, "
+        f"which were put in the order of their names, got {right.count:,} without names. Name them "
+        f"(a DataFrame{called}), or put the columns of both in the order of the class codes."
+    )
 
 
 def different_classes(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import daskal
-from daskal.errors import InputError
+from daskal.errors import EstimateError, InputError
 from tests.inputs.densekit import EXPECTED, INTEGERS, PEOPLE, PROBLEM, TASKS
 from tests.problems import forbid_compute
 
@@ -58,6 +60,68 @@ def test_ids_of_a_frame_travel() -> None:
     assert estimate.class_names == ("cat", "dog", "eel")
     turned = daskal.score_labeled(labels[PEOPLE[::-1]], probs, estimate)
     np.testing.assert_allclose(turned.compute(), np.frombuffer(EXPECTED[1]), rtol=0, atol=1e-15)
+
+
+def moved_estimate() -> tuple[pd.DataFrame, daskal.Estimate]:
+    """Return probabilities whose columns stand in another order than the codes, and the estimate
+    of them."""
+    frame = pd.DataFrame(PROBLEM.pred_probs)
+    shuffled = frame[[2, 0, 1, *range(3, frame.shape[1])]]
+    return shuffled, daskal.estimate(INTEGERS, shuffled)
+
+
+def test_an_estimate_says_whether_columns_were_moved() -> None:
+    shuffled, moved = moved_estimate()
+    plain = daskal.estimate(INTEGERS, shuffled.sort_index(axis=1))
+    assert (moved.columns_moved, plain.columns_moved) == (True, False)
+    assert moved == plain
+    assert hash(moved) == hash(plain)
+    assert "columns_moved" not in plain.to_json()
+    for again in (daskal.Estimate.from_json(moved.to_json()), pickle.loads(pickle.dumps(moved))):
+        assert again.columns_moved
+        assert again.to_json() == moved.to_json()
+
+
+def test_columns_without_names_beside_an_estimate_whose_columns_were_moved(tmp_path) -> None:
+    shuffled, estimate = moved_estimate()
+    estimate = daskal.Estimate.from_json(estimate.to_json())
+    advice = r"expected named columns.*\(a DataFrame with the columns '0', '1', '2'.*\)"
+    for call in (
+        lambda probs: daskal.score_unlabeled(probs, estimate),
+        lambda probs: daskal.score_labeled(INTEGERS, probs, estimate),
+        lambda probs: daskal.label_quality(INTEGERS, probs, estimate),
+        lambda probs: daskal.annotator_stats(INTEGERS, probs, estimate),
+        lambda probs: daskal.run(
+            pred_probs_unlabeled=probs, estimate=estimate, out=tmp_path / "pool.zarr"
+        ),
+    ):
+        with pytest.raises(EstimateError, match=advice):
+            call(shuffled.to_numpy())
+    expected = daskal.score_labeled(
+        INTEGERS, PROBLEM.pred_probs, daskal.estimate(INTEGERS, PROBLEM.pred_probs)
+    ).compute()
+    for named in (shuffled, shuffled.sort_index(axis=1)):
+        scores = daskal.score_labeled(INTEGERS, named, estimate).compute()
+        np.testing.assert_array_equal(scores, expected)
+
+
+def test_models_whose_columns_were_moved_to_those_of_another(tmp_path) -> None:
+    frame = pd.DataFrame(PROBLEM.pred_probs).add_prefix("c")
+    models = [frame, frame.iloc[:, ::-1]]
+    estimate = daskal.estimate(INTEGERS, models)
+    assert estimate.columns_moved
+    bare = [model.to_numpy() for model in models]
+    with pytest.raises(EstimateError, match=r"pred_probs_unlabeled: expected named columns"):
+        daskal.score_unlabeled(bare, estimate)
+    with pytest.raises(InputError, match=r"pred_probs_unlabeled: expected named columns"):
+        daskal.run(
+            labels=INTEGERS,
+            pred_probs=models,
+            pred_probs_unlabeled=bare,
+            out=tmp_path / "out.zarr",
+        )
+    with pytest.raises(InputError, match=r"^pred_probs\[2\]: expected named columns"):
+        daskal.estimate(INTEGERS, [*models, bare[0]])
 
 
 def test_dimensions_that_are_turned_round_are_refused() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from daskal.errors import InputError, StorageError
-from daskal.report import charts, panel, plots, sections
+from daskal.report import charts, panel, plots, repeating, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.report.glossary import GLOSSARY
 
@@ -78,7 +78,7 @@ def render(contents: Contents, csv: str | None = None) -> str:
             "truth": plots.how_often_right(contents.right_by_quality),
             "classes": sections.classes(contents),
             "temperature": plots.temperature(contents),
-            "repeat": sections.repeat(contents),
+            "repeat": repeating.repeat(contents),
             "glossary": {"words": GLOSSARY},
         },
     )

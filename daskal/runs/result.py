@@ -13,17 +13,14 @@ import numpy as np
 import pandas as pd
 
 from daskal.api import selection
-from daskal.api.aggregation import Aggregate
 from daskal.api.frames import named
 from daskal.errors import InputError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS, GOLD_COLUMNS
 from daskal.method.doubtful import NUM_DOUBTFUL
-from daskal.method.estimate import Estimate
-from daskal.method.panels import Panel
 from daskal.options import check_size
 from daskal.report.page import Page, make_page
 from daskal.runs import store
-from daskal.runs.contents import read_contents, read_panel
+from daskal.runs.contents import read_contents
 from daskal.runs.labels import (
     WRITERS,
     LabelTable,
@@ -34,19 +31,17 @@ from daskal.runs.labels import (
     new_file,
     write_csv,
 )
-from daskal.runs.records import finished_blocks, stage_prefix
-from daskal.runs.store import SCORE_STAGES
-from daskal.runs.tables import section_ids, stored_batch, stored_doubtful
+from daskal.runs.stored import StoredRun
+from daskal.runs.tables import stored_batch, stored_doubtful
 from daskal.storage import tables
 from daskal.storage.redaction import redacted
-from daskal.text import Summarized
 from daskal.version import __version__
 
 NO_LABELS = "expected a store with labeled examples, got one of a pool alone: it has no labels."
 
 
 @dataclass(frozen=True, repr=False)
-class Run(Summarized):
+class Run(StoredRun):
     """The finished result of :func:`daskal.run`, read from its store as it is asked for.
 
     Attributes
@@ -78,9 +73,6 @@ class Run(Summarized):
     """
 
     title = "daskal.Run"
-
-    path: str
-    root: Any
 
     @classmethod
     def open(
@@ -124,46 +116,6 @@ class Run(Summarized):
                 "that version, or run it again with overwrite=True."
             )
         return run
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """Scalars, inputs, options and versions, as the store records them."""
-        return dict(self.root.attrs[store.ATTRS])
-
-    def finished_rows(self, section: str) -> list[tuple[int, int]]:
-        """Return the ranges of rows of ``"labeled"`` or ``"unlabeled"`` whose scores are stored."""
-        array = tables.member(self.root, f"{section}/score")
-        if array is None:
-            return []
-        num_rows, step = array.shape[0], array.chunks[0]
-        if self.attrs["status"] == store.FINISHED:
-            return [(0, num_rows)]
-        prefix = stage_prefix(self.root, SCORE_STAGES[section])
-        blocks = sorted(finished_blocks(self.root.store, prefix))
-        return [(block * step, min((block + 1) * step, num_rows)) for block in blocks]
-
-    @cached_property
-    def aggregate(self) -> Aggregate | None:
-        """The aggregate of votes without a model."""
-        text = store.read_aggregate(self.root)
-        return None if text is None else Aggregate.from_json(text)
-
-    @cached_property
-    def panel(self) -> Panel | None:
-        """What the annotators are worth as a panel, of votes without a model."""
-        return read_panel(self.root)
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes, where they have any."""
-        known = self.aggregate if self.estimate is None else self.estimate
-        return None if known is None else known.named_classes
-
-    @cached_property
-    def estimate(self) -> Estimate | None:
-        """The estimate the scores were made with."""
-        text = store.read_estimate(self.root)
-        return None if text is None else Estimate.from_json(text)
 
     def summary(self) -> list[tuple[str, str]]:
         """Return the run in a few lines of (name, value), for people."""
@@ -216,21 +168,6 @@ class Run(Summarized):
     def pool(self) -> da.Array | None:
         """Scores of the pool."""
         return self._scores("unlabeled")
-
-    @property
-    def gold_accuracy(self) -> dict[str, float | list[float]]:
-        """Share of examples of known class on which the consensus and each model are right."""
-        num, attrs = self.attrs.get("num_gold"), self.attrs
-        if not num:
-            return {}
-        found: dict[str, Any] = {"consensus": attrs["num_gold_consensus_right"] / num}
-        if attrs["num_gold_model_right"] is not None:
-            found["model"] = [right / num for right in attrs["num_gold_model_right"]]
-        return found
-
-    def ids(self, section: str) -> Any | None:
-        """Return the stored ids of a section's examples."""
-        return section_ids(self.root)[section]
 
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:

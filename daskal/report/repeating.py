@@ -30,6 +30,7 @@ VOTES_DEFAULTS = {
 # The command line's names of inputs, and of options it can change.
 INPUT_FLAGS = {
     "labels": "--labels",
+    "votes": "--votes",
     "pred_probs": "--pred-probs",
     "pred_probs_unlabeled": "--unlabeled",
     "labeled_ids": "--labeled-ids",
@@ -45,6 +46,13 @@ OPTION_FLAGS = {
     "tolerance": "--tolerance",
     "num_classes": "--num-classes",
     "use_gold": "--use-gold",
+    "id_column": "--id-column",
+    "class_columns": "--class-columns",
+    "task": "--task",
+    "annotator": "--annotator",
+    "label": "--label",
+    "unknown_tasks": "--unknown-tasks",
+    "on_duplicate": "--on-duplicate",
 }
 # How a store describes an input that was an object in memory.
 IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
@@ -93,6 +101,11 @@ def as_code(value: Any) -> str:
     return f"{value!r},"
 
 
+def as_word(value: Any) -> str:
+    """Return the value of an option as the command line takes it."""
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
 def command_line(contents: Contents) -> str | None:
     """Return the command that makes this result, None where none does."""
     inputs, changed = contents.attrs["inputs"], changed_options(contents)
@@ -110,5 +123,5 @@ def command_line(contents: Contents) -> str | None:
     if contents.estimate_given:
         words += ["--estimate", contents.path]
     for name, value in changed.items():
-        words += [OPTION_FLAGS[name]] if value is True else [OPTION_FLAGS[name], str(value)]
+        words += [OPTION_FLAGS[name]] if value is True else [OPTION_FLAGS[name], as_word(value)]
     return shlex.join([*words, "--out", contents.path])

@@ -176,7 +176,12 @@ def run(
     attrs = describe_run(
         given,
         arguments,
-        {**options._asdict(), "on_invalid": on_invalid, "batch_size": batch_size},
+        {
+            **options._asdict(),
+            "on_invalid": on_invalid,
+            "batch_size": batch_size,
+            **wanted.changed(),
+        },
         estimate,
     )
     if resume and is_finished(path, attrs, storage_options):

@@ -45,6 +45,21 @@ class Wanted(NamedTuple):
         """Return what data is read from, by the name of its argument."""
         return {name: getattr(self, name) for name in SOURCES}
 
+    def changed(self) -> dict[str, Any]:
+        """Return how tables are read, as far as it is not as by default."""
+        default = Wanted()
+        mine = {**self._asdict(), **self.vote_columns._asdict()}
+        usual = {**default._asdict(), **default.vote_columns._asdict()}
+        names = (
+            "id_column",
+            "class_columns",
+            *default.vote_columns._fields,
+            "unknown_tasks",
+            "on_duplicate",
+        )
+        found = {name: mine[name] for name in names if mine[name] != usual[name]}
+        return {k: v if isinstance(v, str) else list(v) for k, v in found.items()}
+
     def open(
         self, storage_options: Storage, progress: ProgressCallback | None
     ) -> tuple[RunInputs, LongVotes | None]:

@@ -379,6 +379,43 @@ def test_repeating_names_paths_and_changed_options(tmp_path: Path) -> None:
     assert f"daskal score --unlabeled '{path}' --batch-size 7 --out {out}" in text
 
 
+def test_repeating_tells_how_tables_were_read(tmp_path: Path) -> None:
+    names, classes = [f"img-{at}" for at in range(6)], ["cat", "dog"]
+    table = pd.DataFrame(np.full((6, 2), 0.5), columns=classes).assign(image=names, split="test")
+    votes = pd.DataFrame({"image": names[:4] * 2, "who": ["ann"] * 4 + ["bo"] * 4})
+    votes["answer"] = ["cat", "dog", "cat", "dog", "cat", "dog", "dog", "cat"]
+    paths = {name: str(tmp_path / f"{name}.csv") for name in ("probs", "votes")}
+    table.to_csv(paths["probs"], index=False)
+    votes.to_csv(paths["votes"], index=False)
+    run = daskal.run(
+        votes=paths["votes"],
+        pred_probs=paths["probs"],
+        out=tmp_path / "s.zarr",
+        id_column="image",
+        class_columns=classes,
+        task="image",
+        annotator="who",
+        label="answer",
+    )
+    text = Outline(run.report().html).text
+    assert f"votes={paths['votes']!r}," in text
+    assert "class_columns=['cat', 'dog']," in text
+    command = re.search(r"daskal score --.*? --out \S+", text)
+    assert command is not None
+    words = shlex.split(command.group())[2:]
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert given == {
+        "--pred-probs": paths["probs"],
+        "--votes": paths["votes"],
+        "--id-column": "image",
+        "--class-columns": "cat,dog",
+        "--task": "image",
+        "--annotator": "who",
+        "--label": "answer",
+        "--out": run.path,
+    }
+
+
 def test_secrets_of_an_address_are_not_shown(run: daskal.Run) -> None:
     page = make_page(read_contents("https://me:s3cret@example.org/s.zarr?sig=t0ken", run.root)).html
     assert "example.org/s.zarr" in page

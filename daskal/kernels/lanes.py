@@ -236,9 +236,9 @@ def take_powers(lanes: Floats, inverse: float, odd: Marks, powers: Floats, room:
     """Write the powers of (k, l) lanes that a softmax of log(clip(p) / sum) / T is made of.
 
     ``inverse`` is 1/T; with one of 0, probabilities are taken as they are. What is to be divided by
-    is in ``room.totals``: NaN where that is all that can come out.
+    is in ``room.totals`` (NaN where only that can come out), and the largest in ``room.most``.
     """
-    divisors, totals = room.divisors, room.totals
+    divisors, totals, most = room.divisors, room.totals, room.most
     if inverse == 0.0:
         for at in range(len(totals)):
             totals[at] = 1.0
@@ -249,21 +249,24 @@ def take_powers(lanes: Floats, inverse: float, odd: Marks, powers: Floats, room:
         return
     divided = find_divisors(lanes, inverse, odd, divisors)
     for at in range(len(totals)):
-        totals[at] = divisors[at] * 0.0
+        totals[at], most[at] = divisors[at] * 0.0, 0.0
     for k in range(len(lanes)):
         power, lane = powers[k], lanes[k]
-        for at in range(len(totals)):
-            power[at] = max(lane[at], PROB_FLOOR)
-        if divided and inverse != 1.0:
+        if inverse == 1.0:
             for at in range(len(totals)):
-                power[at] /= divisors[at]
-        if inverse != 1.0:
-            for at in range(len(totals)):
-                power[at] = log2(power[at])
+                power[at] = max(lane[at], PROB_FLOOR)
+        else:
+            if divided:
+                for at in range(len(totals)):
+                    power[at] = log2(max(lane[at], PROB_FLOOR) / divisors[at])
+            else:
+                for at in range(len(totals)):
+                    power[at] = log2(max(lane[at], PROB_FLOOR))
             for at in range(len(totals)):
                 power[at] = exp2(power[at] * inverse)
         for at in range(len(totals)):
             totals[at] += power[at]
+            most[at] = max(most[at], power[at])
 
 
 @compiled

@@ -5,9 +5,10 @@ Axes: p models, n rows, k classes, m annotators, v votes, l lanes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.consensus import (
@@ -23,7 +24,9 @@ from daskal.kernels.lanes import (
     Marks,
     Room,
     Rows,
+    are_good,
     first_largest,
+    load_lanes,
     load_scaled,
     take_powers,
     take_sum,
@@ -210,38 +213,41 @@ def score_pool(
     room: Room,
 ) -> None:
     """Write the score of each row of a pool, by the models' confidence."""
-    num_classes = len(room.values)
-    if len(inverse) == 1 and inverse[0] != 0.0:
-        score_plain_pool(rows, inverse[0], model_weight, mean_weight, scores, room)
-        return
     for group in range(len(rows.lanes)):
         start, num = load_scaled(rows, group, inverse, room)
         for at in range(num):
             _, sure = confidence_of_row(at, by_model, model_weight, room)
-            scores[start + at] = blend(sure, model_weight, mean_weight, num_classes)
+            scores[start + at] = blend(sure, model_weight, mean_weight, len(room.values))
 
 
 @compiled
-def score_plain_pool(
-    rows: Rows, inverse: float, model_weight: float, mean_weight: float, scores: Floats, room: Room
-) -> None:
-    """Write the scores by one scaled model: only the largest power of a row has to be divided."""
-    num_lanes, powers, most = rows.lanes.shape[3], room.lanes[0], room.most
-    for group in range(len(rows.lanes)):
-        start = group * num_lanes
-        num = min(num_lanes, len(rows.odd) - start)
-        take_powers(rows.lanes[group, 0], inverse, rows.odd[start : start + num], powers, room)
-        for at in range(num_lanes):
-            most[at] = 0.0
-        for k in range(len(powers)):
-            power = powers[k]
-            for at in range(num_lanes):
-                most[at] = max(most[at], power[at])
+def score_unchecked(
+    probs: NDArray[Any],
+    inverse: float,
+    model_weight: float,
+    mean_weight: float,
+    none_odd: Marks,
+    scores: Floats,
+    room: Room,
+) -> bool:
+    """Write the scores of one model's (n, k) pool; return whether all its rows are good at sight.
+
+    Rows are read, checked and scored in one go, so that reading does not wait for the rest, and
+    only the largest power of each is divided.
+    """
+    lanes, powers, most, num_lanes = room.lanes[0], room.posterior, room.most, len(room.most)
+    for start in range(0, len(scores), num_lanes):
+        num = min(num_lanes, len(scores) - start)
+        load_lanes(probs[start : start + num], lanes)
+        if not are_good(lanes, room.totals, most):
+            return False
+        take_powers(lanes, inverse, none_odd, powers, room)
         for at in range(num_lanes):
             sure = most[at] / room.totals[at]
             most[at] = blend(sure, model_weight, mean_weight, len(powers))
         for at in range(num):
             scores[start + at] = most[at]
+    return True
 
 
 @compiled

@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import InvalidDataError
-from daskal.kernels.compiling import read_only
-from daskal.kernels.lanes import Rows, Scratch
+from daskal.kernels.compiling import first_holding, read_only
+from daskal.kernels.lanes import Rows, Scratch, make_room
 from daskal.kernels.scoring import (
     ScoredRows,
     choose_classes,
     score_labeled,
     score_pool,
+    score_unchecked,
     vote_majority,
 )
 from daskal.kernels.tallying import AnnotatorCounts, Table, add_pairs, histogram
-from daskal.kernels.tiles import Tile, take_tiles
+from daskal.kernels.tiles import PROB_DTYPES, Tile, take_tiles, tile_rows
 from daskal.method.findings import FIRST_ROWS, Findings, raise_invalid
 from daskal.method.tallies import Candidates, LabeledTally, PoolTally, Smallest
 from daskal.method.values import LABELED_COLUMNS, Block, Columns, Floats, Ints, PoolRule, Rule
@@ -151,6 +152,8 @@ def score_pool_rows(block: Block, rule: PoolRule, on_invalid: str) -> tuple[Floa
     findings = Findings()
     inverse, by_model, mean_weight = read_only(rule[:3])
     total = float(rule.model_weight.sum())
+    if len(inverse) == 1 and score_plainly(block, rule, scores):
+        return scores, findings
     for tile in take_tiles(block, on_invalid=on_invalid):
         part = scores[tile.place]
         if rule.tie_break is None:
@@ -167,6 +170,27 @@ def score_pool_rows(block: Block, rule: PoolRule, on_invalid: str) -> tuple[Floa
             part[tile.faulty] = np.nan
         findings = findings.merge(tile.findings)
     return scores, findings
+
+
+def score_plainly(block: Block, rule: PoolRule, scores: Floats) -> bool:
+    """Write the scores by one model; return whether that will do, as it does for good rows."""
+    (probs,), num_classes = block.probs, block.probs[0].shape[1]
+    if rule.tie_break is not None or not rule.inverse[0]:
+        return False
+    step, room = tile_rows(1, num_classes), make_room(1, num_classes)
+    inverse, weights = (
+        float(rule.inverse[0]),
+        (float(rule.model_weight[0]), float(rule.mean_weight)),
+    )
+    none_odd = np.zeros(0, dtype=np.uint8)
+    for start in range(0, len(probs), step):
+        given, part = (
+            first_holding(probs[start : start + step], PROB_DTYPES),
+            scores[start : start + step],
+        )
+        if not score_unchecked(given, inverse, *weights, none_odd, part, room):
+            return False
+    return True
 
 
 def with_model_votes(tile: Tile, inverse: Floats) -> Rows:
@@ -197,8 +221,13 @@ def unlabeled_scores(
     Rows at fault are left out under ``on_invalid="raise"`` too: the tally holds the findings.
     """
     scores, findings = score_pool_rows(block, rule, on_invalid)
-    smallest = smallest_of(scores, block.first_row, size)
-    return scores, PoolTally(len(scores), histogram(scores), smallest, findings)
+    return scores, pool_tally(scores, block.first_row, size, findings)
+
+
+def pool_tally(scores: Floats, first_row: int, size: int, findings: Findings) -> PoolTally:
+    """Return the tally of the scores of consecutive rows."""
+    smallest = smallest_of(scores, first_row, size)
+    return PoolTally(len(scores), histogram(scores), smallest, findings)
 
 
 # --- beside the scores ------------------------------------------------------------------------

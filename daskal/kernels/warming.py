@@ -47,7 +47,7 @@ def warm_up() -> None:
     labels = np.array([[0, 1], [-1, 1]])
     for dtype in LABEL_DTYPES:
         findings_of_block(Block(labels.astype(dtype), [even], 0))
-    findings_of_block(Block(None, [even.astype(np.float32)], 0))
+    score_pool(even.astype(np.float32))
     Table(10**6).with_room(10**6)
     score_pool(even)
     read_labels(Block(labels, [even] * NUM_MODELS, 0))
@@ -62,6 +62,7 @@ def score_pool(probs: Floats) -> None:
     score_unlabeled_block(one, rule=PoolRule.without_estimate(1), on_invalid="raise")
     rule = PoolRule.without_estimate(NUM_MODELS)
     score_pool_block(two, rule=rule._replace(tie_break=make_rule().tie_break))
+    score_pool_block(two, rule=rule)
     model_votes_block(two, inverse=np.ones(NUM_MODELS))
 
 

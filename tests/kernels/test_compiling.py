@@ -89,7 +89,7 @@ print(sorted(name for name, num in after.items() if num > 1))
 
 
 # What meets labels and probabilities as they are stored.
-PER_DTYPE = ["add_vote", "check_row", "fill_lanes", "find_dense", "load_lanes"]
+PER_DTYPE = ["add_vote", "check_row", "fill_lanes", "find_dense", "load_lanes", "score_unchecked"]
 
 
 def test_warming_up_compiles_all_there_is_each_for_one_type():
@@ -216,7 +216,7 @@ def test_every_processor_gives_the_same_bits(tmp_path, name):
 HOT = {
     "lanes.take_powers": ("fmadd", 18),
     "lanes.are_good": ("min|max|cmp", 1),
-    "scoring.score_plain_pool": ("fmadd", 18),
+    "scoring.score_unchecked": ("fmadd", 18),
     "temperature_curve.take_ratios": ("fmadd", 8),
     "temperature_curve.add_powers": ("fmadd", 10),
     "temperature_curve.add_losses": ("fmadd", 18),

@@ -39,7 +39,7 @@ def insert(values: Ints, num: Whole, value: Any) -> None:
 
 
 @compiled
-def find_tied(classes: Codes, first: int, last: int, room: Room) -> tuple[int, int]:
+def find_tied(classes: Codes, first: int, last: int, room: Room) -> tuple[Whole, Whole]:
     """Write the classes with most of a row's votes, ascending; return their number and votes."""
     counts, tied = room.counted, room.tied
     # Of one type from the start: what is compiled for a literal is compiled once more for others.
@@ -128,7 +128,7 @@ def majority_of_row(rows: Rows, i: int, at: int, tie_break: TieBreak, room: Room
 
 
 @compiled
-def clear_leader(lanes: Floats, at: int, tied: Ints, num: int) -> int:
+def clear_leader(lanes: Floats, at: int, tied: Ints, num: Whole) -> int:
     """Return the tied class that every model puts ahead by more than scaling can undo, or -1."""
     leader = -1
     for p in range(len(lanes)):

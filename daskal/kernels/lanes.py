@@ -284,7 +284,11 @@ def load_scaled(rows: Rows, group: int, inverse: Floats, room: Room) -> tuple[in
             for at in range(len(totals)):
                 lane[at] /= totals[at]
     if len(inverse) > 1:
-        take_mean(room.lanes, room.mean)
+        take_sum(room.lanes, room.mean)
+        for k in range(len(room.mean)):
+            mean = room.mean[k]
+            for at in range(len(mean)):
+                mean[at] /= len(inverse)
     return start, num
 
 
@@ -299,16 +303,6 @@ def take_sum(lanes: Floats, total: Floats) -> None:
             lane = lanes[p, k]
             for at in range(len(out)):
                 out[at] += lane[at]
-
-
-@compiled
-def take_mean(lanes: Floats, mean: Floats) -> None:
-    """Write the mean over models of (p, k, l) lanes."""
-    take_sum(lanes, mean)
-    for k in range(len(mean)):
-        out = mean[k]
-        for at in range(len(out)):
-            out[at] /= len(lanes)
 
 
 # --- the largest ------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class FoundVotes(NamedTuple):
             scratch.take("annotators", num_votes, dtype=np.int32),
             scratch.take("classes", num_votes, dtype=np.int32),
             scratch.take_zeros("label faults", num_rows, dtype=np.uint8),
-            scratch.take("labels seen", num_rows),
+            scratch.take_zeros("labels seen", num_rows),
         )
 
     def first(self, num_rows: Whole) -> FoundVotes:

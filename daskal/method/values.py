@@ -138,8 +138,8 @@ class Block(NamedTuple):
 class SparseLabels:
     """A block of labels from sparse storage, in compressed sparse row form, unchecked.
 
-    :func:`order_votes` makes it. Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``, from 0 on;
-    rows whose annotators are at fault are in ``faulty_rows``, and their votes left out.
+    ``order_votes`` of ``inputs`` makes it. Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``,
+    from 0 on; rows whose annotators are at fault are in ``faulty_rows``, and their votes left out.
     """
 
     offsets: NDArray[np.int64]

@@ -17,6 +17,8 @@ MIN_BLOCK_ROWS = 4096
 # Blocks in memory have at least this many times more rows: they need no reading, and shorter tasks
 # would make threads wait for each other.
 MEMORY_FACTOR = 4
+# Where storage may take long to answer, a block has this many chunks, which are asked for together.
+LATE_CHUNKS = 10
 
 
 # --- blocks -----------------------------------------------------------------------------------
@@ -30,17 +32,22 @@ class BlockSize(NamedTuple):
 
 
 def choose_block(
-    num_rows: int, row_bytes: int, chunk_rows: Sequence[int], *, in_memory: bool = False
+    num_rows: int,
+    row_bytes: int,
+    chunk_rows: Sequence[int],
+    *,
+    in_memory: bool = False,
+    late_rows: int = 0,
 ) -> BlockSize:
     """Return the number of rows per block, by a rule that is the same on every machine.
 
     Blocks hold at most ``TARGET_BLOCK_BYTES``, and there are at least ``MIN_BLOCKS`` of them while
-    each keeps ``MIN_BLOCK_ROWS``, or ``MEMORY_FACTOR`` times as many if all is in memory. Their
-    edges are edges of every storage chunking in ``chunk_rows`` where that is possible, else of the
-    coarsest one.
+    each keeps ``MIN_BLOCK_ROWS``, or ``MEMORY_FACTOR`` times as many if all is in memory, and
+    ``late_rows`` at least. Their edges are edges of every storage chunking in ``chunk_rows`` where
+    that is possible, else of the coarsest one.
     """
     fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
-    least = MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1)
+    least = max(MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1), late_rows)
     spread = max(least, math.ceil(num_rows / MIN_BLOCKS))
     wanted = min(fitting, spread)
     unit = math.lcm(*chunk_rows)
@@ -53,6 +60,8 @@ def choose_block(
         reason = f"a storage chunk has {unit:,} rows, and a chunk is never read in parts"
     elif fitting <= spread:
         reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
+    elif spread == late_rows:
+        reason = f"{LATE_CHUNKS} storage chunks are asked for together, as storage may answer late"
     elif spread == least:
         reason = f"no block is smaller than {least:,} rows"
     else:
@@ -92,7 +101,15 @@ def block_size(sources: Sequence[Source]) -> BlockSize:
         sum(source.row_bytes for source in sources),
         [source.chunk_rows for source in sources],
         in_memory=all(source.kind == "memory" for source in sources),
+        late_rows=max(late_rows(source) for source in sources),
     )
+
+
+def late_rows(source: Source) -> int:
+    """Return the rows of as many chunks as are asked for together, 0 where storage is near."""
+    if not source.is_late:
+        return 0
+    return LATE_CHUNKS * source.chunk_bytes // max(source.row_bytes, 1)
 
 
 def cut_rows(sources: Sequence[Source], *, has_labels: bool, uniform: bool = False) -> RowBlocks:

@@ -63,6 +63,8 @@ class Source:
         Whether blocks are compressed rows of votes.
     is_compressed : bool
         Whether chunks are compressed in storage.
+    is_late : bool
+        Whether storage may take long to answer.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Source:
     row_chunks: tuple[int, ...] | None = None
     is_sparse: bool = False
     is_compressed: bool = False
+    is_late: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -138,6 +141,7 @@ def stored_source(name: str, array: Any, row_axis: int, *, holds_labels: bool = 
         chunk_bytes=math.prod(array.shards or array.chunks) * dtype.itemsize,
         in_flight_bytes=transfers.most_at_once(array, row_axis),
         is_compressed=bool(array.compressors),
+        is_late=transfers.is_late(array),
     )
 
 

@@ -147,6 +147,7 @@ def sparse_stored_source(name: str, group: Any) -> Source:
         in_flight_bytes=transfers.most_at_once(annotators),
         is_sparse=True,
         is_compressed=bool(annotators.compressors),
+        is_late=transfers.is_late(annotators),
     )
 
 

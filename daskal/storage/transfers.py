@@ -30,6 +30,13 @@ def is_local(array: Any) -> bool:
     return isinstance(array.store, LocalStore)
 
 
+def is_late(array: Any) -> bool:
+    """Return whether a Zarr array's storage may take long to answer, as object stores do."""
+    from zarr.storage import LocalStore, MemoryStore
+
+    return not isinstance(array.store, LocalStore | MemoryStore)
+
+
 def can_run_here(array: Any) -> bool:
     """Return whether a Zarr array's chunks are best moved by the thread that asks for them."""
     return is_local(array) and not in_event_loop()

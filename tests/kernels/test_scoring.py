@@ -13,6 +13,7 @@ from daskal.errors import InvalidDataError
 from daskal.kernels import quality, second_pass
 from daskal.kernels.first_pass import consensus_statistics, label_statistics
 from daskal.kernels.second_pass import labeled_columns, score_labeled_block, score_unlabeled_block
+from daskal.method.findings import ALL_ZERO
 from daskal.method.values import (
     Block,
     PoolRule,
@@ -229,5 +230,5 @@ def test_findings_alone():
     probs[0, 70] = 0.0
     for part, name in ((labels, "pred_probs"), (None, "pred_probs_unlabeled")):
         found = second_pass.findings_of_block(block_of(part, probs))
-        assert [fault[:3] for fault in found.faults] == [(name, "is all zero", 1)]
+        assert [fault[:3] for fault in found.faults] == [(name, ALL_ZERO, 1)]
         assert not second_pass.findings_of_block(block_of(part, probs, 0, 70))

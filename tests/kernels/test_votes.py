@@ -115,7 +115,7 @@ def test_sparse_votes_are_those_of_a_matrix(monkeypatch, dtype, most):
             *(np.concatenate([tile[each] for tile in side]) for side in (found, expected))
         )
     faults = [fault for *_, found_of in found for fault in found_of.faults]
-    assert {(fault.fault, *row) for fault in faults for row in fault.rows} == {
+    assert {(fault.code, *row) for fault in faults for row in fault.rows} == {
         (findings.OUT_OF_RANGE, 3, 100.0),
         (findings.UNKNOWN_ANNOTATOR, 6, 99.0),
     }

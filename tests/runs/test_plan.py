@@ -45,6 +45,17 @@ def test_blocks_keep_4096_rows_until_there_are_32() -> None:
     assert reason == "at least 32 blocks, so that every core has work"
 
 
+def test_blocks_of_an_object_store_gather_chunks() -> None:
+    rows, reason = choose_block(500_000, 400, [5_000], late_rows=50_000)
+    assert rows == 50_000
+    assert reason.startswith("10 storage chunks are asked for together")
+    assert choose_block(10**9, 400, [5_000], late_rows=50_000).rows == 335_000
+    assert (
+        choose_block(10**9, 40_000, [100], late_rows=50_000).rows
+        == 128 * MIB // 40_000 // 100 * 100
+    )
+
+
 def test_blocks_hold_128_mib_at_most() -> None:
     rows, reason = choose_block(10**9, 40, [1])
     assert rows == 128 * MIB // 40

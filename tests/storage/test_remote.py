@@ -24,6 +24,8 @@ import zarr
 import daskal
 from daskal.errors import MissingPathError, StorageError
 from daskal.inputs import blocks
+from daskal.inputs.labels import open_labels
+from daskal.inputs.probabilities import open_probs
 from daskal.storage import locations, retries
 from tests.faultkit import free_port, moto_server
 from tests.flakyproxy import flaky_proxy
@@ -105,6 +107,16 @@ def expected() -> list[Any]:
 
 
 # --- reading ----------------------------------------------------------------------------------
+
+
+def test_an_object_store_is_asked_for_chunks_together(s3: Endpoint, tmp_path: Path) -> None:
+    pool = open_probs("pool", "s3://crowd/v3.zarr/pool", s3.options).sources[0]
+    votes = open_labels("s3://crowd/v3.zarr/votes", s3.options).source
+    assert blocks.late_rows(pool) == 400
+    # Chunks of 64 votes, of which each has an int64 for its annotator.
+    assert blocks.late_rows(votes) == 10 * 64 * 8 // votes.row_bytes
+    zarr.save(tmp_path / "pool.zarr", PROBLEM.pool)
+    assert blocks.late_rows(open_probs("pool", tmp_path / "pool.zarr", None).sources[0]) == 0
 
 
 @pytest.mark.parametrize("labels", ["labels", "votes"])

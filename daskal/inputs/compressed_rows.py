@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.kernels.votes import order_votes
-from daskal.method.values import SparseLabels
+from daskal.method.findings import REPEATED, UNKNOWN_ANNOTATOR
+from daskal.method.values import NO_FAULTS, SparseLabels
 
 MEMBERS = ("indptr", "indices", "data")
 # How many offsets are checked at once when broken ones are described (8 MiB).
@@ -28,6 +28,39 @@ LOSSY_FORMATS = {
     "bsr": "fills its blocks up with zeros",
     "dia": "fills its diagonals up with zeros",
 }
+
+
+def order_votes(
+    offsets: NDArray[np.int64],
+    annotators: NDArray[np.integer],
+    classes: NDArray[Any],
+    num_annotators: int,
+) -> SparseLabels:
+    """Return votes as they are stored, annotators put in ascending order within each row.
+
+    A row with an annotator there is not, or with the same one twice, is at fault.
+    """
+    num = np.diff(offsets)
+    first = np.zeros(len(annotators), dtype=bool)
+    first[offsets[:-1][num > 0]] = True
+    if not ((annotators[1:] > annotators[:-1]) | first[1:]).all():
+        order = np.lexsort((annotators, np.repeat(np.arange(len(num)), num)))
+        annotators, classes = annotators[order], classes[order]
+    faults = np.zeros(len(annotators), dtype=np.uint8)
+    faults[1:][(annotators[1:] == annotators[:-1]) & ~first[1:]] = REPEATED
+    faults[(annotators < 0) | (annotators >= num_annotators)] = UNKNOWN_ANNOTATOR
+    at = np.flatnonzero(faults)
+    seen = annotators[at].astype(np.float64)
+    if not len(at):
+        return SparseLabels(offsets, annotators, classes, *NO_FAULTS)
+    row_of = np.repeat(np.arange(len(num)), num)
+    faulty, earliest = np.unique(row_of[at], return_index=True)
+    kept = np.isin(row_of, faulty, invert=True)
+    num[faulty] = 0
+    offsets = np.concatenate([[0], np.cumsum(num)])
+    return SparseLabels(
+        offsets, annotators[kept], classes[kept], faulty, faults[at[earliest]], seen[earliest]
+    )
 
 
 class Rows(NamedTuple):

@@ -8,12 +8,12 @@ every processor gives the same bits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # What kernels count by: Numba makes no difference between the two.
@@ -60,12 +60,15 @@ class Lazy:
 
 
 def compiled(function: Function) -> Function:
-    """Return a function that compiles itself for the arguments of its first call."""
+    """Return a function that compiles itself for the arguments of its first call.
+
+    It allocates nothing, so that nothing counts references: callers hand in room to work in.
+    """
     return Lazy(function, compile_function)  # type: ignore[return-value]
 
 
-def intrinsic(function: Callable[..., Any]) -> Any:
-    """Return a function for kernels alone, made of LLVM's instructions."""
+def instruction(function: Callable[..., Any]) -> Any:
+    """Return a function for kernels alone, as an intrinsic of Numba's defines it."""
     return Lazy(function, make_intrinsic)
 
 
@@ -73,7 +76,8 @@ def compile_function(function: Any) -> Any:
     """Return Numba's dispatcher of a function."""
     import numba
 
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    options: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    dispatcher: Any = numba.njit(**options)(function)
     try:
         dispatcher.enable_caching()
     except RuntimeError:
@@ -81,8 +85,13 @@ def compile_function(function: Any) -> Any:
         return dispatcher
     # By itself, Numba compiles a function anew only where its own file has changed, and not where
     # a function has that it calls.
-    cache = dispatcher._cache
-    cache._cache_file._source_stamp = kernels_stamp()
+    file = dispatcher._cache._cache_file
+    file._source_stamp = kernels_stamp()
+    try:
+        file._load_index()
+    except (AttributeError, ImportError):
+        # The cache of another version tells of types that are no more.
+        file.flush()
     return dispatcher
 
 
@@ -104,11 +113,26 @@ def make_intrinsic(function: Any) -> Any:
     return made
 
 
-def read_only(x: Any, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """Return an array as kernels take those they only read: of one type, so compiled for once.
+def first_holding(x: NDArray[Any], dtypes: Sequence[str]) -> NDArray[Any]:
+    """Return an array as kernels take it: in C order, in the first of the dtypes that holds it.
 
-    It is copied only where it is no aligned array of the dtype in C order.
+    Where none does, it is in the last. It is read only, and copied only where it has to be.
     """
-    view = np.require(x, dtype, ("C", "A")).view()
+    dtype = next((each for each in dtypes if np.can_cast(x.dtype, each)), dtypes[-1])
+    # What is beyond a type becomes infinite, which no check lets pass.
+    with np.errstate(over="ignore"):
+        view = np.require(x, dtype, ("C", "A")).view()
     view.flags.writeable = False
     return view
+
+
+def read_only(x: Any) -> Any:
+    """Return a value of a rule as kernels take it, and tuples of such: of one type for all."""
+    if isinstance(x, tuple):
+        return x._make(map(read_only, x)) if hasattr(x, "_make") else tuple(map(read_only, x))
+    if isinstance(x, np.ndarray):
+        return first_holding(x, ("i8",) if x.dtype.kind in "iu" else ("f8",))
+    if isinstance(x, int | np.integer) and not isinstance(x, bool):
+        # The seed of a random choice.
+        return np.uint64(int(x) % 2**64)
+    return x if isinstance(x, bool) else float(x)

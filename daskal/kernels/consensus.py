@@ -1,20 +1,18 @@
 """Consensus labels: the majority vote with all that decides its ties, and the best quality.
 
-Work on a row goes by its votes: only the classes they name are touched, and left as they were.
+Work on a row's votes touches the classes they name alone, and leaves them as they were.
 
 Axes: p models, n rows, k classes, m annotators, v votes, l lanes.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from daskal.kernels.compiling import Whole, compiled, read_only
-from daskal.kernels.lanes import PROB_FLOOR, Marks, count_lanes, load_lanes, scale_lanes
-from daskal.kernels.votes import Votes
+from daskal.kernels.compiling import Whole, compiled
+from daskal.kernels.lanes import PROB_FLOOR, Codes, Room, Rows
 from daskal.method.values import Floats, Ints, Rule, TieBreak, VoteWeights
 
 # Posteriors this close count as tied, so that no last bit decides a consensus label.
@@ -28,136 +26,24 @@ FIRST_FACTOR, SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049B
 FIRST_SHIFT, SECOND_SHIFT, LAST_SHIFT = np.uint64(30), np.uint64(27), np.uint64(31)
 ONE = np.uint64(1)
 
-
-class LaneRule(NamedTuple):
-    """A rule as kernels take it: every array of one type, nothing missing."""
-
-    inverses: Floats  # (p,) 1/T, 0 where the probabilities are taken as they are
-    tie_break: TieBreak
-    majority: VoteWeights
-    final: VoteWeights
-    total_weight: float  # of the final weights' models
-    mean_weight: float
-    best_quality: bool  # whether the majority's weights find better labels
-    by_agreement: bool
-    single_label: bool
-
-
-def prepare_temperature(temperature: Floats | None, num_models: int) -> Floats:
-    """Return 1/T of each model, 0 for none."""
-    return read_only(np.zeros(num_models) if temperature is None else 1.0 / temperature)
-
-
-def prepare_tie_break(tie_break: TieBreak) -> TieBreak:
-    """Return a tie-break as kernels take it."""
-    return TieBreak(
-        read_only(tie_break.class_counts, np.int64),
-        read_only(tie_break.agreement),
-        np.uint64(tie_break.seed % 2**64),  # type: ignore[arg-type]
-    )
-
-
-def prepare_weights(weights: VoteWeights | None, num_models: int) -> VoteWeights:
-    """Return weights as kernels take them, of nothing where there are none."""
-    if weights is None:
-        weights = VoteWeights(0.0, 0.0, np.zeros(num_models), np.zeros(0))
-    return VoteWeights(
-        float(weights.likelihood),
-        float(weights.other_likelihood),
-        read_only(weights.model),
-        read_only(weights.annotator),
-    )
-
-
-def prepare_rule(rule: Rule, num_models: int) -> LaneRule:
-    """Return a rule as kernels take it."""
-    final = prepare_weights(rule.final, num_models)
-    return LaneRule(
-        prepare_temperature(rule.temperature, num_models),
-        prepare_tie_break(rule.tie_break),
-        prepare_weights(rule.majority, num_models),
-        final,
-        float(final.model.sum()),
-        float(rule.mean_weight),
-        rule.consensus_method == "best_quality" and rule.majority is not None,
-        rule.quality_method == "agreement",
-        bool(rule.single_label),
-    )
-
-
-# --- room to work in --------------------------------------------------------------------------
-
-
-class Room(NamedTuple):
-    """Arrays that are used again for each group of lanes."""
-
-    lanes: Floats  # (p, k, l)
-    mean: Floats  # (k, l)
-    quality: Floats  # (k, l)
-    totals: Floats  # (l,)
-    divisors: Floats  # (l,)
-    labels: Ints  # (l,)
-    best: Ints  # (l,)
-    counts: Ints  # (k,) zero between rows
-    sums: Floats  # (k,)
-    tied: Ints  # (k,)
-
-
-@compiled
-def make_room(num_models: int, num_classes: int) -> Room:
-    """Return room for lanes of so many models and classes."""
-    num_lanes = count_lanes(num_classes)
-    return Room(
-        np.empty((num_models, num_classes, num_lanes)),
-        np.empty((num_classes, num_lanes)),
-        np.empty((num_classes, num_lanes)),
-        np.empty(num_lanes),
-        np.empty(num_lanes),
-        np.empty(num_lanes, dtype=np.int64),
-        np.empty(num_lanes, dtype=np.int64),
-        np.zeros(num_classes, dtype=np.int64),
-        np.empty(num_classes),
-        np.empty(num_classes, dtype=np.int64),
-    )
-
-
-@compiled
-def load_scaled(probs: Floats, start: int, inverses: Floats, odd: Marks, room: Room) -> int:
-    """Bring rows of (p, n, k) probabilities into lanes, scaled, and their mean over models.
-
-    Return how many rows they are.
-    """
-    num = 0
-    for p in range(len(probs)):
-        lanes = room.lanes[p]
-        num = load_lanes(probs[p], start, lanes)
-        scale_lanes(lanes, inverses[p], odd[start : start + num], room.divisors, room.totals)
-    for k in range(len(room.mean)):
-        mean, lane = room.mean[k], room.lanes[0, k]
-        for at in range(len(mean)):
-            mean[at] = lane[at]
-        if len(probs) > 1:
-            for p in range(1, len(probs)):
-                lane = room.lanes[p, k]
-                for at in range(len(mean)):
-                    mean[at] += lane[at]
-            for at in range(len(mean)):
-                mean[at] /= len(probs)
-    return num
-
-
 # --- the majority vote ------------------------------------------------------------------------
 
 
 @compiled
-def find_tied(
-    classes: NDArray[np.int32], first: int, last: int, counts: Ints, tied: Ints
-) -> tuple[int, int]:
+def insert(values: Ints, num: Whole, value: Any) -> None:
+    """Put one more among the first ``num`` values, which ascend."""
+    while num > 0 and values[num - 1] > value:
+        values[num] = values[num - 1]
+        num -= 1
+    values[num] = value
+
+
+@compiled
+def find_tied(classes: Codes, first: int, last: int, room: Room) -> tuple[Whole, Whole]:
     """Write the classes with most of a row's votes, ascending; return their number and votes."""
-    if last - first == 1:
-        tied[0] = classes[first]
-        return 1, 1
-    most, num = 0, 0
+    counts, tied = room.counted, room.tied
+    # Of one type from the start: what is compiled for a literal is compiled once more for others.
+    most, num = np.int64(0), np.int64(0)
     for v in range(first, last):
         k = classes[v]
         counts[k] += 1
@@ -165,11 +51,7 @@ def find_tied(
     for v in range(first, last):
         k = classes[v]
         if counts[k] == most:
-            at = num
-            while at > 0 and tied[at - 1] > k:
-                tied[at] = tied[at - 1]
-                at -= 1
-            tied[at] = k
+            insert(tied, num, k)
             num += 1
         counts[k] = 0
     return num, most
@@ -190,10 +72,12 @@ def keyed_choice(seed: Any, index: Any, num_choices: int) -> Any:
 
 @compiled
 def narrow(tied: Ints, num: Whole, values: Floats, tolerance: float) -> int:
-    """Keep those of the tied classes with the greatest of (k,) values; return how many.
+    """Keep those of several tied classes with the greatest of (k,) values; return how many.
 
     None where one of the values is NaN.
     """
+    if num == 1:
+        return 1
     best = -np.inf
     for t in range(num):
         x = values[tied[t]]
@@ -209,59 +93,42 @@ def narrow(tied: Ints, num: Whole, values: Floats, tolerance: float) -> int:
 
 
 @compiled
-def majority_of_lanes(
-    votes: Votes,
-    start: int,
-    num: int,
-    tie_break: TieBreak,
-    global_rows: Ints,
-    room: Room,
-) -> None:
-    """Write the majority label of ``num`` rows that lie in lanes.
+def majority_of_row(rows: Rows, i: int, at: int, tie_break: TieBreak, room: Room) -> int:
+    """Return the majority label of row ``i``, scaled in lane ``at``.
 
     Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
     agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
     majority, and gets that of a tie of all classes.
     """
-    # Taken out of their tuples once: that counts references, which costs more than a row.
-    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
-    counts, tied, values, mean, labels = room.counts, room.tied, room.sums, room.mean, room.labels
-    class_counts, agreement = tie_break.class_counts, tie_break.agreement
-    seed = tie_break.seed
+    tied, values, num_classes = room.tied, room.values, len(room.values)
+    first, last = rows.offsets[i], rows.offsets[i + 1]
+    num, most = find_tied(rows.classes, first, last, room)
+    if num == 1:
+        return tied[0]
+    if num == 0:
+        num = num_classes
+        for k in range(num_classes):
+            tied[k] = k
+    for t in range(num):
+        values[tied[t]] = room.mean[tied[t], at]
     # A mean over models is rounded in the order of their sums; one model's p' never is.
-    tolerance = TIE_TOLERANCE if len(room.lanes) > 1 else 0.0
-    for at in range(num):
-        i = start + at
-        first, last = offsets[i], offsets[i + 1]
-        num_tied, most = find_tied(classes, first, last, counts, tied)
-        if num_tied == 0:
-            num_tied = len(tied)
-            for k in range(num_tied):
-                tied[k] = k
-        if num_tied > 1:
-            for t in range(num_tied):
-                values[tied[t]] = mean[tied[t], at]
-            num_tied = narrow(tied, num_tied, values, tolerance)
-        if num_tied > 1:
-            for t in range(num_tied):
-                values[tied[t]] = -float(class_counts[tied[t]])
-            num_tied = narrow(tied, num_tied, values, 0.0)
-        if num_tied > 1 and most > 0:
-            for t in range(num_tied):
-                values[tied[t]] = 0.0
-            for v in range(first, last):
-                values[classes[v]] += agreement[annotators[v]]
-            for t in range(num_tied):
-                values[tied[t]] /= most
-            num_tied = narrow(tied, num_tied, values, 0.0)
-        if num_tied > 1:
-            labels[at] = tied[keyed_choice(seed, global_rows[i], num_tied)]
-        else:
-            labels[at] = tied[0] if num_tied == 1 else 0
+    num = narrow(tied, num, values, TIE_TOLERANCE if len(room.lanes) > 1 else 0.0)
+    for t in range(num):
+        values[tied[t]] = -float(tie_break.class_counts[tied[t]])
+    num = narrow(tied, num, values, 0.0)
+    if most > 0:
+        for t in range(num):
+            values[tied[t]] = 0.0
+        for v in range(first, last):
+            values[rows.classes[v]] += tie_break.agreement[rows.annotators[v]]
+        for t in range(num):
+            values[tied[t]] /= most
+        num = narrow(tied, num, values, 0.0)
+    return tied[keyed_choice(tie_break.seed, rows.global_rows[i], num)] if num > 0 else 0
 
 
 @compiled
-def clear_leader(lanes: Floats, at: int, tied: Ints, num: int) -> int:
+def clear_leader(lanes: Floats, at: int, tied: Ints, num: Whole) -> int:
     """Return the tied class that every model puts ahead by more than scaling can undo, or -1."""
     leader = -1
     for p in range(len(lanes)):
@@ -285,91 +152,75 @@ def clear_leader(lanes: Floats, at: int, tied: Ints, num: int) -> int:
 
 
 @compiled
-def weigh_lanes(votes: Votes, start: int, num: int, weights: VoteWeights, room: Room) -> None:
-    """Write the posterior of each lane, up to a factor of the row, (k, l).
+def weigh_lanes(rows: Rows, start: int, num: int, weights: VoteWeights, room: Room) -> None:
+    """Write the posterior of each lane, times what its votes and models weigh together, (k, l).
 
-    It is the mean of the models' probabilities and the votes' likelihoods, by weight.
+    It is the sum of the models' probabilities and the votes' likelihoods, by weight. What the votes
+    weigh is in ``room.trust``.
     """
-    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
-    by_annotator, by_model = weights.annotator, weights.model
-    by_votes, posterior, lanes = room.totals, room.quality, room.lanes
+    by_model, likelihood = weights.model, weights.other_likelihood
+    posterior, trust, others = room.posterior, room.trust, room.totals
     for at in range(num):
         total = 0.0
-        for v in range(offsets[start + at], offsets[start + at + 1]):
-            total += by_annotator[annotators[v]]
-        by_votes[at] = weights.other_likelihood * total
+        for v in range(rows.offsets[start + at], rows.offsets[start + at + 1]):
+            total += weights.annotator[rows.annotators[v]]
+        trust[at], others[at] = total, likelihood * total
     for k in range(len(posterior)):
-        quality, lane = posterior[k], lanes[0, k]
+        quality, lane = posterior[k], room.lanes[0, k]
         for at in range(len(quality)):
             quality[at] = lane[at] * by_model[0]
-        for p in range(1, len(lanes)):
-            lane = lanes[p, k]
+        for p in range(1, len(by_model)):
+            lane = room.lanes[p, k]
             for at in range(len(quality)):
                 quality[at] += lane[at] * by_model[p]
         for at in range(len(quality)):
-            quality[at] += by_votes[at]
-    gain = weights.likelihood - weights.other_likelihood
+            quality[at] += others[at]
+    gain = weights.likelihood - likelihood
     for at in range(num):
-        for v in range(offsets[start + at], offsets[start + at + 1]):
-            posterior[classes[v], at] += by_annotator[annotators[v]] * gain
+        for v in range(rows.offsets[start + at], rows.offsets[start + at + 1]):
+            posterior[rows.classes[v], at] += weights.annotator[rows.annotators[v]] * gain
 
 
 @compiled
-def best_labels(num: int, odd: Marks, room: Room) -> None:
+def best_labels(num: int, room: Room) -> None:
     """Replace labels by those of the best quality, but where the largest ones are tied."""
-    most, near, best = room.totals, room.divisors, room.best
+    most, near, total, best = room.most, room.divisors, room.totals, room.best
     for at in range(len(most)):
-        most[at], near[at], best[at] = room.quality[0, at], 0.0, 0
-    for k in range(1, len(room.quality)):
-        quality = room.quality[k]
+        most[at], near[at], total[at], best[at] = -np.inf, 0.0, 0.0, 0
+    for k in range(len(room.posterior)):
+        quality = room.posterior[k]
         for at in range(len(most)):
             most[at] = max(most[at], quality[at])
+            total[at] += quality[at]
     for at in range(len(most)):
         most[at] *= 1 - TIE_TOLERANCE
-    for k in range(len(room.quality)):
-        quality = room.quality[k]
+    for k in range(len(room.posterior)):
+        quality = room.posterior[k]
         for at in range(len(most)):
             is_near = quality[at] >= most[at]
             near[at] += 1.0 if is_near else 0.0
             best[at] = k if is_near else best[at]
-    for at in range(len(odd)):
-        if odd[at]:
-            for k in range(len(room.quality)):
-                if room.quality[k, at] != room.quality[k, at]:
-                    near[at] = 0.0
     for at in range(num):
-        if near[at] == 1.0:
+        # A total is NaN where a class is.
+        if near[at] == 1.0 and total[at] == total[at]:
             room.labels[at] = best[at]
 
 
 @compiled
-def most_counted(
-    offsets: Ints, counted: NDArray[np.int32], start: int, num: int, room: Room
-) -> None:
-    """Replace labels by the class that most votes count as, but where several are tied."""
-    counts, tied, labels = room.counts, room.tied, room.labels
+def take_consensus(rows: Rows, start: int, num: int, rule: Rule, room: Room) -> None:
+    """Write the consensus labels of scaled rows; those of rows without votes mean nothing."""
+    labels, offsets = room.labels, rows.offsets
     for at in range(num):
-        first, last = offsets[start + at], offsets[start + at + 1]
-        num_tied, _ = find_tied(counted, first, last, counts, tied)
+        labels[at] = 0
+        if offsets[start + at] < offsets[start + at + 1]:
+            labels[at] = majority_of_row(rows, start + at, at, rule.tie_break, room)
+    if not rule.best_quality:
+        return
+    if not rule.by_agreement:
+        weigh_lanes(rows, start, num, rule.majority, room)
+        best_labels(num, room)
+        return
+    for at in range(num):
+        num_tied, _ = find_tied(rows.counted, offsets[start + at], offsets[start + at + 1], room)
         if num_tied == 1:
-            labels[at] = tied[0]
-
-
-@compiled
-def take_consensus(
-    votes: Votes,
-    counted: NDArray[np.int32],
-    start: int,
-    num: int,
-    odd: Marks,
-    rule: LaneRule,
-    global_rows: Ints,
-    room: Room,
-) -> None:
-    """Write the consensus labels of ``num`` rows that lie in lanes, scaled."""
-    majority_of_lanes(votes, start, num, rule.tie_break, global_rows, room)
-    if rule.best_quality and rule.by_agreement:
-        most_counted(votes.offsets, counted, start, num, room)
-    elif rule.best_quality:
-        weigh_lanes(votes, start, num, rule.majority, room)
-        best_labels(num, odd[start : start + num], room)
+            labels[at] = room.tied[0]

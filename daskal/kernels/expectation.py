@@ -145,7 +145,7 @@ def posterior_of(
     """
     shares, likelihood = np.zeros((len(tile), num_classes)), np.zeros(len(tile))
     known = np.full(len(tile), UNKNOWN) if gold is None else gold
-    known = read_only(known, np.int64)
+    known = read_only(known)
     votes = tile.offsets, tile.annotators, tile.classes
     if parameters is None or parameters.table is None:
         prior = np.full(num_classes, 1 / num_classes) if parameters is None else parameters.prior

@@ -5,32 +5,16 @@ Axes: p models, n rows, k classes, m annotators, v votes, t temperatures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from daskal.kernels.compiling import read_only
-from daskal.kernels.consensus import prepare_rule
-from daskal.kernels.label_counts import (
-    AGREEING_PAIRS,
-    PAIRS,
-    UNTIED,
-    UNTIED_AGREEING,
-    VOTES,
-    ConsensusCounts,
-    add_consensus,
-    add_labels,
-    make_counts,
-)
+from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.consensus import clear_leader, find_tied, take_consensus
+from daskal.kernels.lanes import Marks, Room, Rows, first_largest, load_scaled
 from daskal.kernels.temperature_curve import LIMB_BITS, add_losses
-from daskal.kernels.tiles import (
-    NO_ROWS,
-    Tile,
-    counted_classes,
-    freeze,
-    labeled_tiles,
-    tile_rows,
-)
+from daskal.kernels.tiles import Tile, take_tiles
 from daskal.method.findings import Findings
 from daskal.method.states import ConsensusStatistics, LabelStatistics, PendingRows
 from daskal.method.temperature import (
@@ -40,11 +24,132 @@ from daskal.method.temperature import (
     LossSums,
     likely_places,
 )
-from daskal.method.values import Block, Floats, Ints, Rule
+from daskal.method.values import NO_FAULTS, Block, Floats, Ints, Rule, SparseLabels
 
 # Rows of a block from which its best temperature is guessed, and how many of them must have votes.
 SAMPLE_ROWS = 512
 LEAST_SAMPLE = 128
+
+# --- counts ----------------------------------------------------------------------------------
+
+# Columns of the counts of each annotator.
+VOTES, AGREEING_PAIRS, PAIRS, UNTIED_AGREEING, UNTIED = range(5)
+
+
+class VoteCounts(NamedTuple):
+    """Votes, and their agreement with others."""
+
+    by_annotator: Ints  # (m, 5)
+    by_class: Ints  # (k,)
+
+    @classmethod
+    def zero(cls, num_annotators: int, num_classes: int) -> VoteCounts:
+        """Return counts of nothing."""
+        by_annotator = np.zeros((num_annotators, UNTIED + 1), dtype=np.int64)
+        return cls(by_annotator, np.zeros(num_classes, dtype=np.int64))
+
+
+class ConsensusCounts(NamedTuple):
+    """How votes and models stand to a consensus, over the rows with at least two votes."""
+
+    agreeing: Ints  # (m + 1,) votes equal to the consensus, by the row's number of votes
+    labels: Ints  # (k,) rows of each consensus label
+    model_errors: Ints  # (p,)
+    model_choices: Ints  # (p, k) rows by the class that each model gives
+    most_votes: Ints  # (1,) of any row
+
+    @classmethod
+    def zero(cls, num_models: int, num_classes: int, num_annotators: int) -> ConsensusCounts:
+        """Return counts of nothing."""
+        by_model = (num_models, num_classes)
+        sizes = (num_annotators + 1, num_classes, num_models, by_model, 1)
+        return cls(*(np.zeros(size, dtype=np.int64) for size in sizes))
+
+    def statistics(self) -> ConsensusStatistics:
+        """Return the counts as a state."""
+        agreeing = self.agreeing[: int(self.most_votes[0]) + 1].copy()
+        return ConsensusStatistics(agreeing, self.labels, self.model_errors, self.model_choices)
+
+
+@compiled
+def count_consensus(
+    rows: Rows, start: int, num: int, lanes: Floats, counts: ConsensusCounts, room: Room
+) -> None:
+    """Count how rows in (p, k, l) lanes stand to their consensus labels, -1 for unknown ones."""
+    labels, best = room.labels, room.best
+    for at in range(num):
+        first, last = rows.offsets[start + at], rows.offsets[start + at + 1]
+        counts.most_votes[0] = max(counts.most_votes[0], last - first)
+        if last - first < 2:
+            labels[at] = -1
+        if labels[at] < 0:
+            continue
+        counts.labels[labels[at]] += 1
+        for v in range(first, last):
+            counts.agreeing[last - first] += rows.classes[v] == labels[at]
+    for p in range(len(lanes)):
+        first_largest(lanes[p], room.most, best)
+        for at in range(num):
+            if labels[at] >= 0:
+                counts.model_errors[p] += best[at] != labels[at]
+                counts.model_choices[p, best[at]] += 1
+
+
+@compiled
+def add_consensus(rows: Rows, rule: Rule, counts: ConsensusCounts, room: Room) -> None:
+    """Count how votes and models stand to the consensus of some rows under a rule."""
+    for group in range(len(rows.lanes)):
+        start, num = load_scaled(rows, group, rule.inverse, room)
+        take_consensus(rows, start, num, rule, room)
+        count_consensus(rows, start, num, room.lanes, counts, room)
+
+
+@compiled
+def add_labels(
+    rows: Rows, votes: VoteCounts, pending: Marks, counts: ConsensusCounts, room: Room
+) -> None:
+    """Count the votes of some rows, and how they stand to the majority vote.
+
+    Rows whose majority vote the probabilities leave open are marked as ``pending``, (n,).
+    """
+    num_lanes, labels = rows.lanes.shape[3], room.labels
+    for group in range(len(rows.lanes)):
+        start, lanes = group * num_lanes, rows.lanes[group]
+        num = min(num_lanes, len(rows.odd) - start)
+        for at in range(num):
+            i = start + at
+            count_row(rows, i, votes, room.counted)
+            num_tied, _ = find_tied(rows.classes, rows.offsets[i], rows.offsets[i + 1], room)
+            labels[at] = room.tied[0] if num_tied == 1 else -1
+            if num_tied > 1:
+                labels[at] = clear_leader(lanes, at, room.tied, num_tied)
+                pending[i] = labels[at] < 0
+        count_consensus(rows, start, num, lanes, counts, room)
+
+
+@compiled
+def count_row(rows: Rows, i: int, votes: VoteCounts, counts: Ints) -> None:
+    """Count the votes of a row, and how many others of the row agree with each."""
+    first, last, classes = rows.offsets[i], rows.offsets[i + 1], rows.classes
+    most, num_most = 0, 0
+    for v in range(first, last):
+        counts[classes[v]] += 1
+        most = max(most, counts[classes[v]])
+    for v in range(first, last):
+        # Each vote for a most frequent class comes by once.
+        num_most += counts[classes[v]] == most
+    untied = num_most == most
+    for v in range(first, last):
+        of_one, k = votes.by_annotator[rows.annotators[v]], classes[v]
+        of_one[VOTES] += 1
+        of_one[AGREEING_PAIRS] += counts[k] - 1
+        of_one[PAIRS] += last - first - 1
+        of_one[UNTIED_AGREEING] += untied and counts[k] == most
+        of_one[UNTIED] += untied
+        votes.by_class[k] += 1
+    for v in range(first, last):
+        counts[classes[v]] = 0
+
 
 # --- the first read ---------------------------------------------------------------------------
 
@@ -67,42 +172,38 @@ def label_statistics(
     num_models, num_classes = len(block.probs), block.probs[0].shape[1]
     if not len(block.probs[0]):
         return LabelStatistics.zero(num_models, num_annotators, num_classes)
-    counts = make_counts(num_models, num_classes, num_annotators)
-    by_annotator = np.zeros((num_annotators, UNTIED + 1), dtype=np.int64)
-    class_counts = np.zeros(num_classes, dtype=np.int64)
+    counts = ConsensusCounts.zero(num_models, num_classes, num_annotators)
+    voted = VoteCounts.zero(num_annotators, num_classes)
     num = np.zeros(3, dtype=np.int64)  # rows, those with a vote, those with several
     pending = PendingRows.zero(num_models, num_classes)
     findings = Findings()
-    places = PLACES if fit else ()
-    curve: Curve | None = None
-    for tile in labeled_tiles(block, on_invalid=on_invalid):
-        if curve is None:
-            if fit and guess:
-                places = guess_places(tile, miscount) or places
-            curve = Curve(num_models, places, miscount)
+    curve = Curve(num_models, PLACES if fit else ())
+    for tile in take_tiles(block, on_invalid=on_invalid, miscount=miscount):
+        if fit and guess and not num[0]:
+            curve = Curve(num_models, guess_places(tile) or PLACES)
         curve.add(tile, len(tile))
-        left = np.zeros(len(tile), dtype=np.uint8)
-        add_labels(tile.probs, tile.votes, tile.odd, by_annotator, class_counts, left, counts)
+        left = tile.scratch.take_zeros("pending", len(tile), dtype=np.uint8)
+        add_labels(tile.rows, voted, left, counts, tile.room)
         votes = tile.num_annotations
         num += np.array([len(votes), np.count_nonzero(votes), np.count_nonzero(votes > 1)])
         pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
         findings = findings.merge(tile.findings)
-    assert curve is not None
-    num_labeled = int(num[1])
+    num_examples, num_labeled, num_multiple = num.tolist()
+    columns = voted.by_annotator.T.copy()
     return LabelStatistics(
-        num_examples=int(num[0]),
+        num_examples=num_examples,
         num_labeled=num_labeled,
-        num_multiple=int(num[2]),
-        votes=by_annotator[:, VOTES].copy(),
-        agreeing_pairs=by_annotator[:, AGREEING_PAIRS].copy(),
-        pairs=by_annotator[:, PAIRS].copy(),
-        untied_agreeing=by_annotator[:, UNTIED_AGREEING].copy(),
-        untied=by_annotator[:, UNTIED].copy(),
-        class_counts=class_counts,
+        num_multiple=num_multiple,
+        votes=columns[VOTES],
+        agreeing_pairs=columns[AGREEING_PAIRS],
+        pairs=columns[PAIRS],
+        untied_agreeing=columns[UNTIED_AGREEING],
+        untied=columns[UNTIED],
+        class_counts=voted.by_class,
         losses=curve.losses(),
-        fitted=tuple(num_labeled if place in places else 0 for place in PLACES),
+        fitted=tuple(num_labeled if place in curve.places else 0 for place in PLACES),
         undefined=curve.undefined,
-        consensus=consensus_of(counts),
+        consensus=counts.statistics(),
         pending=pending,
         findings=findings,
     )
@@ -111,30 +212,25 @@ def label_statistics(
 class Curve:
     """The losses of each model at some places of the grid, as they are summed."""
 
-    def __init__(self, num_models: int, places: Sequence[int], miscount: bool) -> None:
+    def __init__(self, num_models: int, places: Sequence[int]) -> None:
         """Begin with no rows."""
-        self.places, self.miscount = places, miscount
+        self.places = places
         self.temperatures = read_only(TEMPERATURE_GRID[list(places)])
         self.sums = np.zeros((num_models, len(places), 2), dtype=np.int64)
-        self.ratios = np.zeros((num_models, 1, 2), dtype=np.int64)
+        self.ratios = np.zeros((num_models, 2), dtype=np.int64)
         self.undefined = np.zeros(num_models, dtype=np.int64)
 
     def add(self, tile: Tile, num_rows: int) -> None:
         """Add the first rows of a tile."""
-        if not self.places:
-            return
-        votes = tile.votes._replace(offsets=tile.votes.offsets[: num_rows + 1])
-        counted = counted_classes(votes, tile.probs.shape[2], miscount=self.miscount)
-        for p, probs in enumerate(tile.probs):
+        for p in range(len(self.sums) if self.places else 0):
             self.undefined[p] += add_losses(
-                probs[:num_rows], votes, counted, tile.odd, self.temperatures,
-                self.sums[p], self.ratios[p],
-            )  # fmt: skip
+                tile.rows, p, num_rows, self.temperatures, self.sums[p], self.ratios[p], tile.room
+            )
 
     def losses(self) -> tuple[LossSums, ...]:
         """Return the sums of each model."""
         found = []
-        for limbs, (ratio,) in zip(self.sums.tolist(), self.ratios.tolist(), strict=True):
+        for limbs, ratio in zip(self.sums.tolist(), self.ratios.tolist(), strict=True):
             totals = [0] * len(PLACES)
             for place, pair in zip(self.places, limbs, strict=True):
                 totals[place] = joined(*pair)
@@ -147,7 +243,7 @@ def joined(high: int, low: int) -> int:
     return (high << LIMB_BITS) + low
 
 
-def guess_places(tile: Tile, miscount: bool) -> tuple[int, ...]:
+def guess_places(tile: Tile) -> tuple[int, ...]:
     """Return places of the grid that the search will compare, judging by a tile's first rows.
 
     None where too few of them have votes, or one of them is at fault.
@@ -156,7 +252,7 @@ def guess_places(tile: Tile, miscount: bool) -> tuple[int, ...]:
     num_labeled = np.count_nonzero(tile.num_annotations[:num_rows])
     if num_labeled < LEAST_SAMPLE or (tile.faulty < num_rows).any():
         return ()
-    curve = Curve(len(tile.probs), COARSE_PLACES, miscount)
+    curve = Curve(len(tile.room.lanes), COARSE_PLACES)
     curve.add(tile, num_rows)
     return likely_places([model.losses for model in curve.losses()])
 
@@ -164,79 +260,60 @@ def guess_places(tile: Tile, miscount: bool) -> tuple[int, ...]:
 # --- a consensus ------------------------------------------------------------------------------
 
 
-def consensus_of(counts: ConsensusCounts) -> ConsensusStatistics:
-    """Return what was counted as a state."""
-    agreeing = counts.agreeing[: int(counts.most_votes[0]) + 1].copy()
-    return ConsensusStatistics(agreeing, counts.labels, counts.model_errors, counts.model_choices)
-
-
 def consensus_statistics(
     block: Block, *, rule: Rule, on_invalid: str = "raise"
 ) -> ConsensusStatistics:
     """Return the statistics of a block under the rule's consensus."""
-    num_models, num_classes = len(block.probs), block.probs[0].shape[1]
-    return count_tiles(labeled_tiles(block, on_invalid=on_invalid), rule, num_models, num_classes)
+    tiles = take_tiles(block, on_invalid=on_invalid, miscount=rule.miscount)
+    return count_tiles(tiles, rule, len(block.probs), block.probs[0].shape[1])
 
 
 def statistics_of_pending(pending: PendingRows, rule: Rule) -> ConsensusStatistics:
     """Return the consensus statistics of pending rows, now that the rule can decide them."""
-    return count_tiles(pending_tiles(pending), rule, *pending.probs.shape[1:])
+    tiles = pending_tiles(pending, miscount=rule.miscount)
+    return count_tiles(tiles, rule, *pending.probs.shape[1:])
 
 
 def count_tiles(
-    tiles: Iterator[Tile], rule: Rule, num_models: int, num_classes: int
+    tiles: Iterable[Tile], rule: Rule, num_models: int, num_classes: int
 ) -> ConsensusStatistics:
     """Return the statistics of several tiles under the rule's consensus."""
-    counts = make_counts(num_models, num_classes, len(rule.tie_break.agreement))
-    prepared = prepare_rule(rule, num_models)
-    any_rows = False
+    counts = ConsensusCounts.zero(num_models, num_classes, len(rule.tie_break.agreement))
+    prepared, any_rows = read_only(rule), False
     for tile in tiles:
         any_rows = True
-        counted = counted_classes(tile.votes, num_classes, miscount=rule.miscount)
-        add_consensus(tile.probs, tile.votes, counted, tile.odd, prepared, tile.global_rows, counts)
-    return consensus_of(counts) if any_rows else ConsensusStatistics.zero(num_models, num_classes)
+        add_consensus(tile.rows, prepared, counts, tile.room)
+    return counts.statistics() if any_rows else ConsensusStatistics.zero(num_models, num_classes)
 
 
 # --- pending rows -----------------------------------------------------------------------------
 
 
-def pending_rows(tile: Tile, rows: Ints) -> PendingRows:
+def pending_rows(tile: Tile, chosen: Ints) -> PendingRows:
     """Return some rows of a tile, by their numbers within it."""
-    num_models, _, num_classes = tile.probs.shape
-    if not len(rows):
+    rows, votes = tile.rows, tile.num_annotations
+    _, num_models, num_classes, num_lanes = rows.lanes.shape
+    if not len(chosen):
         return PendingRows.zero(num_models, num_classes)
-    votes = tile.num_annotations
-    chosen = np.zeros(len(tile), dtype=bool)
-    chosen[rows] = True
-    at = np.flatnonzero(np.repeat(chosen, votes))
-    probs: Floats = np.ascontiguousarray(tile.probs[:, rows].transpose(1, 0, 2))
+    at = np.flatnonzero(np.isin(np.repeat(np.arange(len(tile)), votes), chosen))
+    group, lane = np.divmod(chosen, num_lanes)
+    probs = rows.lanes[group, :, :, lane]
     return PendingRows(
-        count=len(rows),
+        count=len(chosen),
         size=probs.size + 2 * len(at),
-        index=tile.global_rows[rows],
-        offsets=np.concatenate([[0], np.cumsum(votes[rows])]),
-        annotators=tile.votes.annotators[at].astype(np.int64),
-        classes=tile.votes.classes[at].astype(np.int64),
+        index=rows.global_rows[chosen],
+        offsets=np.concatenate([[0], np.cumsum(votes[chosen])]),
+        annotators=rows.annotators[at].astype(np.int64),
+        classes=rows.classes[at].astype(np.int64),
         probs=probs,
     )
 
 
-def pending_tiles(pending: PendingRows) -> Iterator[Tile]:
-    """Yield pending rows as tiles again, of consecutive rows each."""
-    num_models, num_classes = pending.probs.shape[1:]
-    step = tile_rows(num_models, num_classes)
-    for start in range(0, len(pending.index), step):
-        rows = slice(start, min(start + step, len(pending.index)))
-        offsets = pending.offsets[rows.start : rows.stop + 1]
-        given = slice(offsets[0], offsets[-1])
-        annotators, classes = pending.annotators[given], pending.classes[given]
-        # A row whose probabilities are at fault is pending where it is kept: all are looked at.
-        odd = np.ones(rows.stop - rows.start, dtype=np.uint8)
-        yield Tile(
-            read_only(pending.probs[rows].transpose(1, 0, 2)),
-            freeze(offsets - offsets[0], annotators, classes),
-            read_only(odd, np.uint8),
-            read_only(pending.index[rows], np.int64),
-            Findings(),
-            NO_ROWS,
-        )
+def pending_tiles(pending: PendingRows, *, miscount: bool) -> Iterator[Tile]:
+    """Yield pending rows as tiles again."""
+    labels = SparseLabels(pending.offsets, pending.annotators, pending.classes, *NO_FAULTS)
+    block = Block(labels, list(pending.probs.transpose(1, 0, 2)), 0)
+    # A row at fault is pending only where it is kept.
+    for tile in take_tiles(block, on_invalid="keep", miscount=miscount):
+        tile.rows.global_rows[:] = pending.index[tile.place]
+        yield tile

@@ -62,7 +62,7 @@ class GoldTally:
         """Count the rows of a tile whose class is known, given their consensus."""
         add_known(
             tile.offsets, tile.annotators, tile.classes,
-            read_only(known, np.int64), read_only(labels, np.int64),
+            read_only(known), read_only(labels),
             self.by_annotator, self.rows,
         )  # fmt: skip
 

@@ -1,26 +1,25 @@
-"""Rows side by side: some of them at a time, their classes one below the other.
+"""Rows of a block as kernels take them, in lanes: brought there and checked, and scaled.
 
-A loop over lanes inside a loop over classes runs on the processor's vectors, and sums each row's
-classes in their order, wherever the row lies. Lanes that no row is left for hold even
-probabilities.
+Some rows lie side by side in lanes, their classes one below the other. A loop over lanes inside a
+loop over classes runs on the processor's vectors, and sums each row's classes in their order,
+wherever the row lies.
 
-Axes: p models, n rows, k classes, l lanes.
+Axes: p models, n rows, k classes, v votes, g groups of rows, l lanes.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any, NamedTuple
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from daskal.kernels.compiling import compiled
 from daskal.kernels.powers import exp2, log2
 from daskal.method.findings import ABOVE_ONE, ALL_ZERO, BAD_SUM, BELOW_ZERO, NOT_FINITE
 from daskal.method.values import Floats, Ints
 
-# Rows side by side: of few classes so many, so that loops are long; of very many classes fewer, so
-# that they stay in the cache (measured).
-MANY_LANES, FEW_LANES = 64, 16
-MANY_CLASSES = 1024
 # Rows brought side by side in one go: their part of a class fills a line of the cache.
 STEP = 8
 
@@ -33,89 +32,161 @@ SUM_TOLERANCE = 1e-3
 LEAST_SUM, MOST_SUM = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
 LOW_TOLERANCE, HIGH_TOLERANCE = -1e-6, MOST_SUM
 
+# --- rows and room -----------------------------------------------------------------------------
+
+# Rows side by side: of few classes so many, so that loops are long; of very many classes fewer, so
+# that they stay in the cache (measured).
+MANY_LANES, FEW_LANES = 64, 16
+MANY_CLASSES = 1024
+
 Marks = NDArray[np.uint8]
+Codes = NDArray[np.int32]
 
 
-@compiled
+class Rows(NamedTuple):
+    """Some rows. Their arrays hold until the next rows are taken."""
+
+    lanes: Floats  # (g, p, k, l) probabilities; 1/k where no row is left
+    odd: Marks  # (n,) rows at fault that are kept as they are
+    global_rows: Ints  # (n,)
+    offsets: Ints  # (n + 1,) of votes
+    annotators: Codes  # (v,)
+    classes: Codes  # (v,)
+    counted: Codes  # (v,) as which class a vote counts for the temperature
+
+
+class Room(NamedTuple):
+    """Arrays that are used again for each group of lanes."""
+
+    lanes: Floats  # (p, k, l)
+    mean: Floats  # (k, l) of the models' lanes
+    posterior: Floats  # (k, l)
+    totals: Floats  # (l,)
+    divisors: Floats  # (l,)
+    most: Floats  # (l,)
+    trust: Floats  # (l,)
+    labels: Ints  # (l,)
+    best: Ints  # (l,)
+    values: Floats  # (k,)
+    tied: Ints  # (k,)
+    counted: Ints  # (k,) zero between rows
+
+
 def count_lanes(num_classes: int) -> int:
     """Return how many rows lie side by side."""
     return MANY_LANES if num_classes <= MANY_CLASSES else FEW_LANES
 
 
+def make_room(num_models: int, num_classes: int) -> Room:
+    """Return room for a group of lanes of so many models and classes."""
+    num_lanes = count_lanes(num_classes)
+    lanes = np.empty((num_models, num_classes, num_lanes))
+    mean = lanes[0] if num_models == 1 else np.empty(lanes.shape[1:])
+    totals, divisors, most, trust = np.empty((4, num_lanes))
+    labels, best = np.empty((2, num_lanes), dtype=np.int64)
+    tied, counted = np.zeros((2, num_classes), dtype=np.int64)
+    return Room(
+        lanes, mean, np.empty(lanes.shape[1:]), totals, divisors, most, trust,
+        labels, best, np.empty(num_classes), tied, counted,
+    )  # fmt: skip
+
+
+class Scratch:
+    """Arrays that are used again for each tile: memory fresh from the system costs more than work.
+
+    An array holds until the next one of its name is taken.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.kept: dict[str, NDArray[Any]] = {}
+
+    def take(self, name: str, *shape: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """Return an array that holds anything."""
+        size = math.prod(shape)
+        kept = self.kept.get(name)
+        if kept is None or kept.size < size:
+            kept = self.kept[name] = np.empty(size, dtype)
+        return kept[:size].reshape(shape)
+
+    def take_zeros(self, name: str, *shape: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """Return an array of zeros."""
+        taken = self.take(name, *shape, dtype=dtype)
+        taken.fill(0)
+        return taken
+
+
+# --- loaded and checked -----------------------------------------------------------------------
+
+
 @compiled
-def load_lanes(probs: Floats, start: int, lanes: Floats) -> int:
-    """Bring rows of an (n, k) array from ``start`` on into (k, l) lanes; return how many."""
-    num_classes, num_lanes = lanes.shape
-    num_rows = min(num_lanes, len(probs) - start)
+def fill_lanes(
+    probs: NDArray[Any], model: int, lanes: Floats, faults: Marks, seen: Floats, room: Room
+) -> bool:
+    """Bring one model's (n, k) rows into (g, p, k, l) lanes; return whether any is at fault.
+
+    What is wrong with a row, and the value seen, is written where something is, (n,).
+    """
+    num_rows, num_lanes = len(probs), lanes.shape[3]
+    found = False
+    for group in range(len(lanes)):
+        start = group * num_lanes
+        num = min(num_lanes, num_rows - start)
+        load_lanes(probs[start : start + num], lanes[group, model])
+        if are_good(lanes[group, model], room.totals, room.most):
+            continue
+        for i in range(start, start + num):
+            fault, value = check_row(probs[i])
+            if fault != 0:
+                faults[i], seen[i] = fault, value
+                found = True
+    return found
+
+
+@compiled
+def load_lanes(probs: NDArray[Any], lanes: Floats) -> None:
+    """Bring the rows of a group into (k, l) lanes."""
+    num_rows, num_classes = probs.shape
     whole = num_rows - num_rows % STEP
     for at in range(0, whole, STEP):
-        first = start + at
         for k in range(num_classes):
             lane = lanes[k]
-            lane[at] = probs[first, k]
-            lane[at + 1] = probs[first + 1, k]
-            lane[at + 2] = probs[first + 2, k]
-            lane[at + 3] = probs[first + 3, k]
-            lane[at + 4] = probs[first + 4, k]
-            lane[at + 5] = probs[first + 5, k]
-            lane[at + 6] = probs[first + 6, k]
-            lane[at + 7] = probs[first + 7, k]
-    for at in range(whole, num_rows):
-        for k in range(num_classes):
-            lanes[k, at] = probs[start + at, k]
-    for at in range(num_rows, num_lanes):
-        for k in range(num_classes):
+            for step in range(STEP):
+                lane[at + step] = probs[at + step, k]
+    for k in range(num_classes):
+        for at in range(whole, num_rows):
+            lanes[k, at] = probs[at, k]
+        for at in range(num_rows, lanes.shape[1]):
             lanes[k, at] = 1.0 / num_classes
-    return num_rows
-
-
-# --- checks -----------------------------------------------------------------------------------
 
 
 @compiled
-def sum_lanes(lanes: Floats, totals: Floats) -> None:
-    """Write the sum of each lane, (l,)."""
-    totals[:] = 0.0
+def are_good(lanes: Floats, totals: Floats, least: Floats) -> bool:
+    """Return whether no lane has to be looked at closely."""
+    for at in range(len(totals)):
+        totals[at], least[at] = 0.0, 0.0
     for k in range(len(lanes)):
         lane = lanes[k]
         for at in range(len(totals)):
             totals[at] += lane[at]
-
-
-@compiled
-def span_lanes(lanes: Floats, least: Floats, most: Floats) -> None:
-    """Write the least and the largest of each lane, (l,); what is NaN may hide."""
-    # Numba takes a second to compile the assignment of one array to another.
-    for at in range(len(least)):
-        least[at] = most[at] = lanes[0, at]
-    for k in range(1, len(lanes)):
-        lane = lanes[k]
-        for at in range(len(least)):
             least[at] = min(least[at], lane[at])
-            most[at] = max(most[at], lane[at])
-
-
-@compiled
-def any_suspect(totals: Floats, least: Floats) -> bool:
-    """Return whether some lane has to be looked at closely."""
     # No term of a good sum is above it, and a sum with NaN is NaN.
     good = 0
     for at in range(len(totals)):
         good += (totals[at] >= LEAST_SUM) & (totals[at] <= MOST_SUM) & (least[at] >= 0.0)
-    return good < len(totals)
+    return good == len(totals)
 
 
 @compiled
-def check_row(row: Floats) -> tuple[int, float]:
+def check_row(row: NDArray[Any]) -> tuple[int, float]:
     """Return what is wrong with a row of probabilities, 0 for nothing, and the value seen."""
     total, least, most = 0.0, np.inf, -np.inf
     finite = True
     for k in range(len(row)):
-        x = row[k]
+        x = np.float64(row[k])
         finite &= x - x == 0.0
         total += x
-        least = x if x < least else least
-        most = x if x > most else most
+        least, most = min(least, x), max(most, x)
     if not finite:
         return NOT_FINITE, total
     if least < LOW_TOLERANCE:
@@ -129,33 +200,7 @@ def check_row(row: Floats) -> tuple[int, float]:
     return 0, total
 
 
-@compiled
-def check_probs(probs: Floats, faults: Marks, seen: Floats) -> bool:
-    """Write what is wrong with each row of each model, (p, n); return whether anything is.
-
-    Nothing is written where nothing is wrong.
-    """
-    num_models, num_rows, num_classes = probs.shape
-    num_lanes = count_lanes(num_classes)
-    lanes = np.empty((num_classes, num_lanes))
-    totals, least, most = np.empty(num_lanes), np.empty(num_lanes), np.empty(num_lanes)
-    found = False
-    for p in range(num_models):
-        for start in range(0, num_rows, num_lanes):
-            num = load_lanes(probs[p], start, lanes)
-            sum_lanes(lanes, totals)
-            span_lanes(lanes, least, most)
-            if not any_suspect(totals, least):
-                continue
-            for i in range(start, start + num):
-                fault, value = check_row(probs[p, i])
-                if fault != 0:
-                    faults[p, i], seen[p, i] = fault, value
-                    found = True
-    return found
-
-
-# --- scaled probabilities ---------------------------------------------------------------------
+# --- scaled -----------------------------------------------------------------------------------
 
 
 @compiled
@@ -166,14 +211,13 @@ def find_divisors(lanes: Floats, inverse: float, odd: Marks, divisors: Floats) -
     and numbers far above 1 would overflow.
     """
     divided = inverse > MOST_PLAIN_INVERSE
+    for at in range(len(divisors)):
+        divisors[at] = PROB_FLOOR if divided else 1.0
     if divided:
-        divisors[:] = PROB_FLOOR
         for k in range(len(lanes)):
             lane = lanes[k]
             for at in range(len(divisors)):
                 divisors[at] = max(divisors[at], lane[at])
-    else:
-        divisors[:] = 1.0
     for at in range(len(odd)):
         if odd[at]:
             divided = True
@@ -188,55 +232,84 @@ def find_divisors(lanes: Floats, inverse: float, odd: Marks, divisors: Floats) -
 
 
 @compiled
-def take_logs(lanes: Floats, divisors: Floats, divided: bool) -> None:
-    """Turn lanes into the logarithms of their clipped probabilities."""
+def take_powers(lanes: Floats, inverse: float, odd: Marks, powers: Floats, room: Room) -> None:
+    """Write the powers of (k, l) lanes that a softmax of log(clip(p) / sum) / T is made of.
+
+    ``inverse`` is 1/T; with one of 0, probabilities are taken as they are. What is to be divided by
+    is in ``room.totals`` (NaN where only that can come out), and the largest in ``room.most``.
+    """
+    divisors, totals, most = room.divisors, room.totals, room.most
+    if inverse == 0.0:
+        for at in range(len(totals)):
+            totals[at] = 1.0
+        for k in range(len(lanes)):
+            power, lane = powers[k], lanes[k]
+            for at in range(len(totals)):
+                power[at] = lane[at]
+        return
+    divided = find_divisors(lanes, inverse, odd, divisors)
+    for at in range(len(totals)):
+        totals[at], most[at] = divisors[at] * 0.0, 0.0
     for k in range(len(lanes)):
-        lane = lanes[k]
-        if divided:
-            for at in range(len(lane)):
-                lane[at] = log2(max(lane[at], PROB_FLOOR) / divisors[at])
+        power, lane = powers[k], lanes[k]
+        if inverse == 1.0:
+            for at in range(len(totals)):
+                power[at] = max(lane[at], PROB_FLOOR)
         else:
-            for at in range(len(lane)):
-                lane[at] = log2(max(lane[at], PROB_FLOOR))
+            if divided:
+                for at in range(len(totals)):
+                    power[at] = log2(max(lane[at], PROB_FLOOR) / divisors[at])
+            else:
+                for at in range(len(totals)):
+                    power[at] = log2(max(lane[at], PROB_FLOOR))
+            for at in range(len(totals)):
+                power[at] = exp2(power[at] * inverse)
+        for at in range(len(totals)):
+            totals[at] += power[at]
+            most[at] = max(most[at], power[at])
 
 
 @compiled
-def scale_lanes(
-    lanes: Floats, inverse: float, odd: Marks, divisors: Floats, totals: Floats
-) -> None:
-    """Turn lanes into softmax(log(clip(p) / sum) / T), ``inverse`` being 1/T.
+def load_scaled(rows: Rows, group: int, inverse: Floats, room: Room) -> tuple[int, int]:
+    """Scale a group of rows, and take their mean over models; return the first and their number."""
+    totals, num_lanes = room.totals, rows.lanes.shape[3]
+    start = group * num_lanes
+    num = min(num_lanes, len(rows.odd) - start)
+    for p in range(len(inverse)):
+        scaled = room.lanes[p]
+        odd = rows.odd[start : start + num]
+        take_powers(rows.lanes[group, p], inverse[p], odd, scaled, room)
+        for k in range(len(scaled)):
+            lane = scaled[k]
+            for at in range(len(totals)):
+                lane[at] /= totals[at]
+    if len(inverse) > 1:
+        take_sum(room.lanes, room.mean)
+        for k in range(len(room.mean)):
+            mean = room.mean[k]
+            for at in range(len(mean)):
+                mean[at] /= len(inverse)
+    return start, num
 
-    With an ``inverse`` of 0 they stay as they are. ``odd`` has a mark for each row of the lanes.
-    """
-    if inverse == 0.0:
-        return
-    divided = find_divisors(lanes, inverse, odd, divisors)
-    if inverse != 1.0:
-        take_logs(lanes, divisors, divided)
-    for at in range(len(totals)):
-        # NaN where that is all that can come out.
-        totals[at] = divisors[at] * 0.0
-    for k in range(len(lanes)):
-        lane = lanes[k]
-        if inverse == 1.0:
-            for at in range(len(lane)):
-                lane[at] = max(lane[at], PROB_FLOOR)
-        else:
-            for at in range(len(lane)):
-                lane[at] = exp2(lane[at] * inverse)
-        for at in range(len(lane)):
-            totals[at] += lane[at]
-    for k in range(len(lanes)):
-        lane = lanes[k]
-        for at in range(len(lane)):
-            lane[at] /= totals[at]
+
+@compiled
+def take_sum(lanes: Floats, total: Floats) -> None:
+    """Write the sum over models of (p, k, l) lanes."""
+    for k in range(len(total)):
+        out, lane = total[k], lanes[0, k]
+        for at in range(len(out)):
+            out[at] = lane[at]
+        for p in range(1, len(lanes)):
+            lane = lanes[p, k]
+            for at in range(len(out)):
+                out[at] += lane[at]
 
 
 # --- the largest ------------------------------------------------------------------------------
 
 
 @compiled
-def first_largest(lanes: Floats, most: Floats, odd: Marks, classes: Ints) -> None:
+def first_largest(lanes: Floats, most: Floats, classes: Ints) -> None:
     """Write the first class of the largest value of each lane, (l,), and that value.
 
     As NumPy has it, NaN is the largest.
@@ -246,11 +319,7 @@ def first_largest(lanes: Floats, most: Floats, odd: Marks, classes: Ints) -> Non
     for k in range(1, len(lanes)):
         lane = lanes[k]
         for at in range(len(most)):
-            above = lane[at] > most[at]
+            x, best = lane[at], most[at]
+            above = (x > best) | ((x != x) & (best == best))
             classes[at] = k if above else classes[at]
-            most[at] = lane[at] if above else most[at]
-    for at in range(len(odd)):
-        if odd[at]:
-            for k in range(len(lanes) - 1, -1, -1):
-                if lanes[k, at] != lanes[k, at]:
-                    classes[at], most[at] = k, np.nan
+            most[at] = x if above else best

@@ -65,8 +65,8 @@ def panel_counts(
             coincidences = longer
         votes = tile.offsets, tile.annotators, tile.classes
         add_coincidences(tile.offsets, tile.classes, coincidences)
-        add_reference(*votes, read_only(reference, np.int64), confusion)
-        add_pairs(*votes, read_only(reference, np.int64), read_only(places, np.int64), pairs)
+        add_reference(*votes, read_only(reference), confusion)
+        add_pairs(*votes, read_only(reference), read_only(places), pairs)
         voted = num > 0
         rows += (len(num), voted.sum(), (num > 1).sum(), (voted & (reference >= 0)).sum())
     num_examples, num_labeled, num_multiple, num_judged = rows.tolist()

@@ -14,49 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from daskal.kernels.compiling import compiled, intrinsic
+from daskal.kernels.compiling import compiled, instruction
 
-# --- one instruction each ---------------------------------------------------------------------
-
-
-@intrinsic
-def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return ``a b + c``, rounded once, on every processor."""
-    from numba.core.types import float64
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return float64(float64, float64, float64), build
+# --- instructions -----------------------------------------------------------------------------
 
 
-@intrinsic
-def bits_of(context: Any, x: Any) -> Any:
-    """Return the bits of a float64 as a uint64."""
-    from llvmlite import ir
-    from numba.core.types import float64, uint64
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(64))
-
-    return uint64(float64), build
-
-
-@intrinsic
-def float_of(context: Any, bits: Any) -> Any:
-    """Return the float64 of some bits."""
-    from llvmlite import ir
-    from numba.core.types import float64, uint64
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return float64(uint64), build
-
-
-@intrinsic
+@instruction
 def trailing_zeros(context: Any, word: Any) -> Any:
-    """Return the number of zero bits below the lowest bit set of a uint64 that is not 0."""
+    """Return the number of zero bits below the lowest bit set, in a word that is not 0."""
     from llvmlite import ir
     from numba.core.types import int64, uint64
 
@@ -64,6 +29,29 @@ def trailing_zeros(context: Any, word: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return int64(uint64), build
+
+
+def polynomial(*coefficients: float) -> Any:
+    """Return a kernel of x, s and c: a polynomial of x, the constant first, times s and plus c.
+
+    Each step multiplies and adds at once, rounded once, on every processor.
+    """
+
+    @instruction
+    def evaluate(context: Any, x: Any, scale: Any, constant: Any) -> Any:
+        from llvmlite import ir
+        from numba.core.types import float64
+
+        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x, scale, constant = args
+            *terms, y = (ir.Constant(ir.DoubleType(), term) for term in coefficients)
+            for term in reversed(terms):
+                y = builder.fma(y, x, term)
+            return builder.fma(scale, y, constant)
+
+        return float64(float64, float64, float64), build
+
+    return evaluate
 
 
 # --- logarithms and powers --------------------------------------------------------------------
@@ -86,7 +74,7 @@ LEAST_NORMAL = 2.0**-1022
 LEAST_POWER = -1022.0
 
 # log2((1 + s) / (1 - s)) / s in s^2, to 2e-16 of it up to the s of sqrt(2).
-A0, A1, A2, A3, A4, A5, A6 = LOG_SERIES = (
+log_series = polynomial(
     2.885390081777927,
     0.9617966939243334,
     0.5770780172467823,
@@ -96,7 +84,7 @@ A0, A1, A2, A3, A4, A5, A6 = LOG_SERIES = (
     0.2429183013526297,
 )
 # (2^f - 1) / f in f, to 6e-16 of 2^f up to an f of 1/2.
-B0, B1, B2, B3, B4, B5, B6, B7, B8, B9 = POWER_SERIES = (
+power_series = polynomial(
     0.6931471805599462,
     0.24022650695910075,
     0.05550410866465167,
@@ -111,13 +99,25 @@ B0, B1, B2, B3, B4, B5, B6, B7, B8, B9 = POWER_SERIES = (
 
 
 @compiled
+def bits_of(x: Any) -> Any:
+    """Return the bits of a float64."""
+    return np.float64(x).view(np.uint64)
+
+
+@compiled
+def float_of(bits: Any) -> Any:
+    """Return the float64 of some bits."""
+    return np.uint64(bits).view(np.float64)
+
+
+@compiled
 def log2(x: float) -> float:
     """Return the logarithm of a number from 0 on, of at least the least normal one."""
     bits = bits_of(max(x, LEAST_NORMAL)) + TO_ONE
     exponent = float_of((bits >> FRACTION_BITS) | WHOLE) - WHOLE_BIAS
     m = float_of((bits & FRACTION) + ROOT)
     s = (m - 1.0) / (m + 1.0)
-    return fma(s, quotient_series(s), exponent)
+    return log_series(s * s, s, exponent)
 
 
 @compiled
@@ -125,19 +125,7 @@ def log1p(x: float) -> float:
     """Return the natural logarithm of 1 + x, x from 0 on."""
     s = x / (2.0 + x)
     # Up to the s of sqrt(2) the series holds.
-    return s * quotient_series(s) * LN2 if x < 0.4 else log2(1.0 + x) * LN2
-
-
-@compiled
-def quotient_series(s: float) -> float:
-    """Return log2((1 + s) / (1 - s)) / s up to the s of sqrt(2)."""
-    square = s * s
-    series = fma(A6, square, A5)
-    series = fma(series, square, A4)
-    series = fma(series, square, A3)
-    series = fma(series, square, A2)
-    series = fma(series, square, A1)
-    return fma(series, square, A0)
+    return log_series(s * s, s, 0.0) * LN2 if x < 0.4 else log2(1.0 + x) * LN2
 
 
 @compiled
@@ -146,14 +134,5 @@ def exp2(y: float) -> float:
     y = max(y, LEAST_POWER)
     rounded = y + ROUNDING
     f = y - (rounded - ROUNDING)
-    series = fma(B9, f, B8)
-    series = fma(series, f, B7)
-    series = fma(series, f, B6)
-    series = fma(series, f, B5)
-    series = fma(series, f, B4)
-    series = fma(series, f, B3)
-    series = fma(series, f, B2)
-    series = fma(series, f, B1)
-    series = fma(series, f, B0)
-    power = fma(series, f, 1.0)
+    power = power_series(f, f, 1.0)
     return float_of(bits_of(power) + (bits_of(rounded) << FRACTION_BITS))

@@ -9,16 +9,22 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from daskal.kernels.compiling import read_only
-from daskal.kernels.confidence import score_consensus, score_votes
-from daskal.kernels.consensus import prepare_rule, prepare_temperature, prepare_tie_break
-from daskal.kernels.label_counts import UNTIED, UNTIED_AGREEING, add_labels, make_counts
-from daskal.kernels.pool import vote_majority
-from daskal.kernels.scoring import ScoredRows
-from daskal.kernels.second_pass import model_votes, score_pool_rows, score_tile
+from daskal.kernels.compiling import compiled, first_holding, read_only
+from daskal.kernels.first_pass import (
+    UNTIED,
+    UNTIED_AGREEING,
+    ConsensusCounts,
+    VoteCounts,
+    add_labels,
+)
+from daskal.kernels.lanes import Rows, Scratch
+from daskal.kernels.powers import LN2, log1p, log2
+from daskal.kernels.scoring import ScoredRows, vote_majority
+from daskal.kernels.second_pass import score_pool_rows, score_tile, with_model_votes
 from daskal.kernels.tallying import AnnotatorCounts, Table, add_confidence
-from daskal.kernels.tiles import Loader, Tile, check_tile, labeled_tiles
+from daskal.kernels.tiles import Tile, take_tiles
 from daskal.method.findings import Findings, raise_invalid
 from daskal.method.tallies import BlockColumns, ConfidenceSums, Largest, ModelVotes
 from daskal.method.values import (
@@ -36,6 +42,109 @@ from daskal.method.values import (
     votes_meta,
 )
 
+# --- labels scored by probabilities ----------------------------------------------------------
+
+# Bounds that keep the entropy's quotients finite.
+CONFIDENCE_FLOOR = 1e-6
+
+METHODS = {"self_confidence": 0, "normalized_margin": 1, "confidence_weighted_entropy": 2}
+SELF_CONFIDENCE, NORMALIZED_MARGIN, WEIGHTED_ENTROPY = METHODS.values()
+
+
+def score_consensus(scorer: Scorer, posterior: Floats, labels: Ints) -> Floats:
+    """Return the score of one label for each row of an (n, k) posterior."""
+    thresholds = scorer.consensus_thresholds
+    table = None if thresholds is None else thresholds[np.newaxis]
+    none = np.zeros(len(labels), dtype=np.int64)
+    return score_labels(scorer.method, posterior, np.arange(len(labels)), labels, table, none)
+
+
+def score_votes(scorer: Scorer, posterior: Floats, rows: Rows) -> Floats:
+    """Return the scores of votes by the (n, k) posterior of their rows."""
+    row_of = np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets))
+    table = scorer.annotator_thresholds
+    return score_labels(scorer.method, posterior, row_of, rows.classes, table, rows.annotators)
+
+
+def score_labels(
+    method: str,
+    probs: Floats,
+    rows: Ints,
+    labels: NDArray[np.integer],
+    thresholds: Floats | None,
+    groups: NDArray[np.integer],
+) -> Floats:
+    """Return the scores of labels of some rows, each adjusted by its group's (k,) thresholds."""
+    scores, row = np.empty(len(labels)), np.empty(probs.shape[1])
+    table = np.zeros((0, len(row))) if thresholds is None else thresholds
+    score_each(
+        METHODS[method],
+        first_holding(probs, ("f8",)),
+        first_holding(table, ("f8",)),
+        first_holding(rows, ("i8",)),
+        first_holding(labels, ("i8",)),
+        first_holding(groups, ("i8",)),
+        row,
+        scores,
+    )
+    return scores
+
+
+@compiled
+def score_each(
+    method: int,
+    probs: Floats,
+    thresholds: Floats,
+    rows: Ints,
+    labels: Ints,
+    groups: Ints,
+    row: Floats,
+    scores: Floats,
+) -> None:
+    """Write the score of each label by the (n, k) probabilities of its row."""
+    for v in range(len(labels)):
+        for k in range(len(row)):
+            row[k] = probs[rows[v], k]
+        if len(thresholds) > 0:
+            adjust(row, thresholds[groups[v]])
+        scores[v] = score_label(row, labels[v], method)
+
+
+@compiled
+def adjust(row: Floats, thresholds: Floats) -> None:
+    """Take thresholds off a row's probabilities, shifted to be positive, and normalise them."""
+    largest = thresholds[0]
+    for k in range(1, len(row)):
+        largest = max(largest, thresholds[k])
+    total = 0.0
+    for k in range(len(row)):
+        row[k] = row[k] - thresholds[k] + largest
+        total += row[k]
+    for k in range(len(row)):
+        row[k] /= total
+
+
+@compiled
+def score_label(row: Floats, label: int, method: int) -> float:
+    """Return the score of one label by a row's probabilities."""
+    confidence = row[label]
+    if method == SELF_CONFIDENCE or confidence != confidence:
+        return confidence
+    if method == NORMALIZED_MARGIN:
+        others = -np.inf
+        for k in range(len(row)):
+            if k != label:
+                others = max(others, row[k])
+        return (confidence - others + 1.0) / 2.0
+    total = 0.0
+    for k in range(len(row)):
+        if row[k] > 0.0:
+            total += row[k] * (log2(row[k]) * LN2)
+    # Without a sign of its own where it is zero.
+    entropy = max(-total / (log2(float(len(row))) * LN2), 0.0)
+    weighted = entropy / max(confidence, CONFIDENCE_FLOOR)
+    return log1p(weighted) / max(weighted, CONFIDENCE_FLOOR)
+
 
 class Answer(NamedTuple):
     """What is said of a tile."""
@@ -47,20 +156,21 @@ class Answer(NamedTuple):
 
 def answers(block: Block, question: Question, *, detail: bool = False) -> Iterator[Answer]:
     """Yield the answer to a question, tile by tile; in ``detail`` with the first posterior."""
-    prepared = [prepare_rule(rule, len(block.probs)) for rule in question.rules]
+    rules, on_invalid = read_only(question.rules), question.on_invalid
     detail = detail or not question.vote_scorer.plain
-    for tile in labeled_tiles(block, on_invalid=question.on_invalid):
-        if question.on_invalid == "raise":
+    for tile in take_tiles(block, on_invalid=on_invalid, miscount=rules[0].miscount):
+        if on_invalid == "raise":
             raise_invalid(tile.findings)
         scored: list[ScoredRows] = []
-        for rule, ready, scorer in zip(question.rules, prepared, question.scorers, strict=True):
-            again = rule.quality_method == "crowdlab" and not scorer.plain
+        for rule, scorer in zip(rules, question.scorers, strict=True):
+            again = not (rule.by_agreement or scorer.plain)
             wanted = again or (detail and not scored)
-            scores = score_tile(tile, rule, ready, question.on_invalid, detail=wanted)
+            # Answers are kept, so their scores are in memory of their own.
+            scores = score_tile(tile, rule, on_invalid, Scratch(), detail=wanted)
             scored.append(rescore(tile, scores, scorer) if again else scores)
         votes = scored[0].vote_quality
         if not question.vote_scorer.plain:
-            votes = score_votes(question.vote_scorer, scored[0].posterior, tile.votes)
+            votes = score_votes(question.vote_scorer, scored[0].posterior, tile.rows)
         yield Answer(tile, tuple(scored), votes)
 
 
@@ -86,9 +196,9 @@ def vote_columns(answer: Answer) -> Columns:
     """One entry a vote."""
     tile = answer.tile
     return {
-        "vote_row": np.repeat(tile.global_rows, tile.num_annotations),
-        "vote_annotator": tile.votes.annotators.astype(np.int64),
-        "vote_label": tile.votes.classes.astype(np.int64),
+        "vote_row": np.repeat(tile.rows.global_rows, tile.num_annotations),
+        "vote_annotator": tile.rows.annotators.astype(np.int64),
+        "vote_label": tile.rows.classes.astype(np.int64),
         "vote_quality": answer.vote_quality,
     }
 
@@ -126,8 +236,8 @@ def answer_block(
     for answer in answers(block, question):
         parts.append(described(answer, question, quality, votes))
         findings = findings.merge(answer.tile.findings)
-        main = answer.scores[0]
-        counts.add(answer.tile.votes, main.label, main.quality, answer.vote_quality)
+        scored = answer.scores[0]._replace(vote_quality=answer.vote_quality)
+        counts.add(answer.tile.rows, scored)
     columns = ((block.first_row, join(parts, {})),)
     return BlockColumns(columns, findings, counts.statistics())
 
@@ -137,28 +247,20 @@ def confidence_block(block: Block, *, question: Question) -> ConfidenceSums:
     num_classes = block.probs[0].shape[1]
     table = Table((len(question.rules[0].tie_break.agreement) + 1) * num_classes)
     for answer in answers(block, question, detail=True):
-        tile, main = answer.tile, answer.scores[0]
-        table.make_room(len(tile.votes.classes) + len(tile))
-        table.taken += add_confidence(
-            tile.votes, read_only(main.label, np.int64), read_only(main.posterior),
-            table.keys, table.values,
-        )  # fmt: skip
+        rows = answer.tile.rows
+        slots = table.with_room(len(rows.classes) + len(rows.odd))
+        add_confidence(rows, answer.scores[0], slots)
     return ConfidenceSums(num_classes, table.cells(1))
 
 
 def majority_block(block: Block, *, tie_break: TieBreak) -> Ints:
     """Return the majority vote of each row; one without votes goes by the tie-breaks alone."""
     labels = np.empty(len(block.probs[0]), dtype=np.int64)
-    as_they_are = prepare_temperature(None, len(block.probs))
-    prepared = prepare_tie_break(tie_break)
-    even = read_only(np.ones(len(block.probs)))
-    for tile in labeled_tiles(block, on_invalid="keep"):
-        start = int(tile.global_rows[0]) - block.first_row
-        part = labels[start : start + len(tile)]
-        vote_majority(
-            tile.probs, tile.votes, tile.odd, as_they_are,
-            prepared, tile.global_rows, even, part, np.empty(len(tile)),
-        )  # fmt: skip
+    as_they_are, even = read_only((np.zeros(len(block.probs)), np.ones(len(block.probs))))
+    prepared = read_only(tie_break)
+    for tile in take_tiles(block, on_invalid="keep"):
+        unused, part = tile.scratch.take("score", len(tile)), labels[tile.place]
+        vote_majority(tile.rows, as_they_are, prepared, even, part, unused, tile.room)
     return labels
 
 
@@ -171,22 +273,17 @@ def largest_label_block(block: Block) -> Largest:
     return Largest(int(finite.max()) if len(finite) else -1)
 
 
-def model_votes_block(block: Block, *, temperature: Floats | None) -> ModelVotes:
+def model_votes_block(block: Block, *, inverse: Floats) -> ModelVotes:
     """Return how the models vote on a block of the pool."""
     num_models, num_classes = len(block.probs), block.probs[0].shape[1]
-    loader = Loader(block.probs)
-    inverses = prepare_temperature(temperature, num_models)
-    by_model = np.zeros((num_models, UNTIED + 1), dtype=np.int64)
-    class_counts = np.zeros(num_classes, dtype=np.int64)
-    counts = make_counts(num_models, num_classes, num_models)
-    for start, stop in loader.bounds():
-        first_row = block.first_row + start
-        loaded = loader.load(start, stop)
-        probs, odd, *_ = check_tile(loaded, "pred_probs_unlabeled", first_row, keep=True)
-        votes = model_votes(probs, odd, inverses)
-        pending = np.zeros(len(odd), dtype=np.uint8)
-        add_labels(probs, votes, odd, by_model, class_counts, pending, counts)
-    return ModelVotes(class_counts, by_model[:, UNTIED_AGREEING].copy(), by_model[:, UNTIED].copy())
+    votes = VoteCounts.zero(num_models, num_classes)
+    counts = ConsensusCounts.zero(num_models, num_classes, num_models)
+    prepared = read_only(inverse)
+    for tile in take_tiles(block, on_invalid="keep"):
+        left = tile.scratch.take("pending", len(tile), dtype=np.uint8)
+        add_labels(with_model_votes(tile, prepared), votes, left, counts, tile.room)
+    columns = votes.by_annotator.T.copy()
+    return ModelVotes(votes.by_class, columns[UNTIED_AGREEING], columns[UNTIED])
 
 
 def pool_columns_block(block: Block, *, rule: PoolRule) -> BlockColumns:

@@ -1,31 +1,41 @@
-"""Scores of labeled rows: ActiveLab's, and CROWDLAB's quality of their labels.
+"""Scores of labeled rows: ActiveLab's, and CROWDLAB's quality of their labels; and of the pool.
 
 Axes: p models, n rows, k classes, m annotators, v votes, l lanes.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.consensus import (
-    LaneRule,
-    Room,
-    load_scaled,
-    make_room,
+    TIE_TOLERANCE,
+    majority_of_row,
+    narrow,
     take_consensus,
+    weigh_lanes,
 )
-from daskal.kernels.lanes import LOW_TOLERANCE, Marks
-from daskal.kernels.pool import confidence_of_row, pool_score
-from daskal.kernels.votes import Votes
-from daskal.method.values import Floats, Ints
+from daskal.kernels.lanes import (
+    LOW_TOLERANCE,
+    Codes,
+    Marks,
+    Room,
+    Rows,
+    are_good,
+    first_largest,
+    load_lanes,
+    load_scaled,
+    take_powers,
+    take_sum,
+)
+from daskal.method.values import Floats, Ints, Rule, TieBreak
 
 
 class ScoredRows(NamedTuple):
-    """What is said of the rows of a tile and of their votes; posteriors only where wanted."""
+    """What is said of some rows and of their votes; posteriors only where wanted."""
 
     score: Floats  # (n,)
     label: Ints  # (n,)
@@ -36,17 +46,10 @@ class ScoredRows(NamedTuple):
     off: Marks  # (n,) rows at fault of which no posterior comes
 
 
-def make_scored(num_rows: int, num_votes: int, num_classes: int, *, detail: bool) -> ScoredRows:
-    """Return room for the scores of some rows."""
-    return ScoredRows(
-        np.empty(num_rows),
-        np.empty(num_rows, dtype=np.int64),
-        np.empty(num_rows),
-        np.empty(num_rows),
-        np.empty(num_votes),
-        np.empty((num_rows if detail else 0, num_classes)),
-        np.zeros(num_rows, dtype=np.uint8),
-    )
+@compiled
+def blend(quality: float, trust: float, mean_weight: float, num_classes: int) -> float:
+    """Return ActiveLab's score: what one more vote of mean weight would leave of a quality."""
+    return (quality * trust + mean_weight / num_classes) / (trust + mean_weight)
 
 
 # --- labeled rows -----------------------------------------------------------------------------
@@ -54,170 +57,227 @@ def make_scored(num_rows: int, num_votes: int, num_classes: int, *, detail: bool
 
 @compiled
 def score_labeled(
-    probs: Floats,
-    votes: Votes,
-    counted: NDArray[np.int32],
-    odd: Marks,
-    rule: LaneRule,
-    global_rows: Ints,
-    scored: ScoredRows,
+    rows: Rows, rule: Rule, model_weight: float, scored: ScoredRows, room: Room
 ) -> None:
-    """Write the scores of (p, n, k) rows under a rule."""
-    room = make_room(len(probs), probs.shape[2])
-    sums, offsets = room.sums, votes.offsets
-    posterior, off = scored.posterior, scored.off
-    detail = len(posterior) > 0
-    for start in range(0, probs.shape[1], room.lanes.shape[2]):
-        num = load_scaled(probs, start, rule.inverses, odd, room)
-        take_consensus(votes, counted, start, num, odd, rule, global_rows, room)
-        score_rows(probs, votes, start, num, rule, scored, room)
-        if rule.by_agreement and not rule.single_label:
-            share_votes(votes, counted, start, num, scored, room)
+    """Write the scores of some rows under a rule, whose final weights' models have a sum."""
+    detail = len(scored.posterior) > 0
+    for group in range(len(rows.lanes)):
+        start, num = load_scaled(rows, group, rule.inverse, room)
+        take_consensus(rows, start, num, rule, room)
+        take_posterior(rows, group, start, num, rule, model_weight, room)
         for at in range(num):
-            i = start + at
-            if offsets[i] == offsets[i + 1]:
-                score_unvoted_row(i, at, rule, scored, room)
-            if detail or odd[i]:
-                write_posterior(probs, votes, counted, i, at, rule, room)
-                for k in range(len(sums)):
-                    if detail:
-                        posterior[i, k] = sums[k]
-                    far = sums[k] < LOW_TOLERANCE or sums[k] > 1 - LOW_TOLERANCE
-                    off[i] |= far and odd[i] != 0
+            score_row(rows, start + at, at, rule, model_weight, scored, room)
+            if detail or rows.odd[start + at]:
+                copy_posterior(rows, start + at, at, scored, room)
 
 
 @compiled
-def mean_of_models(probs: Floats, i: int, k: Whole) -> float:
-    """Return the mean over models of a raw probability."""
-    total = probs[0, i, k]
-    for p in range(1, len(probs)):
-        total += probs[p, i, k]
-    return total / len(probs)
+def take_posterior(
+    rows: Rows, group: int, start: int, num: int, rule: Rule, model_weight: float, room: Room
+) -> None:
+    """Write the posterior of a group's lanes, (k, l), but for the divisor of each lane, (l,).
+
+    In ``room.trust`` is what a row's votes and models weigh together.
+    """
+    posterior, trust, divisors = room.posterior, room.trust, room.divisors
+    weigh_lanes(rows, start, num, rule.final, room)
+    for at in range(num):
+        trust[at] += model_weight
+        divisors[at] = trust[at]
+    if rule.single_label:
+        # The mean of the models' probabilities as they are.
+        take_sum(rows.lanes[group], posterior)
+        for at in range(num):
+            divisors[at] = float(len(room.lanes))
+    elif rule.by_agreement:
+        for at in range(num):
+            first, last = rows.offsets[start + at], rows.offsets[start + at + 1]
+            divisors[at] = float(max(last - first, 1))
+            for k in range(len(posterior)):
+                posterior[k, at] = 0.0
+            for v in range(first, last):
+                posterior[rows.counted[v], at] += 1.0
 
 
 @compiled
-def by_models(lanes: Floats, at: int, k: Whole, by_model: Floats) -> float:
-    """Return the models' part of a posterior: w_M p' summed over models."""
-    total = lanes[0, k, at] * by_model[0]
-    for p in range(1, len(lanes)):
+def score_row(
+    rows: Rows,
+    i: int,
+    at: int,
+    rule: Rule,
+    model_weight: float,
+    scored: ScoredRows,
+    room: Room,
+) -> None:
+    """Write the scores of a row, and the posterior of each vote's class.
+
+    A row without votes has a score of the pool, wherever it is stored.
+    """
+    first, last = rows.offsets[i], rows.offsets[i + 1]
+    label = room.labels[at]
+    agreeing = 0
+    for v in range(first, last):
+        scored.vote_quality[v] = room.posterior[rows.classes[v], at] / room.divisors[at]
+        agreeing += rows.classes[v] == label
+    agreement = agreeing / (last - first)
+    quality = room.posterior[label, at] / room.divisors[at]
+    if first == last:
+        label, quality = confidence_of_row(at, rule.final.model, model_weight, room)
+    elif rule.by_agreement:
+        quality = agreement
+    scored.label[i], scored.quality[i], scored.agreement[i] = label, quality, agreement
+    scored.score[i] = blend(quality, room.trust[at], rule.mean_weight, len(room.values))
+
+
+@compiled
+def copy_posterior(rows: Rows, i: int, at: int, scored: ScoredRows, room: Room) -> None:
+    """Write the posterior of every class of a row, where there is room, and whether it is off."""
+    for k in range(len(room.posterior)):
+        x = room.posterior[k, at] / room.divisors[at]
+        if len(scored.posterior) > 0:
+            scored.posterior[i, k] = x
+        if x < LOW_TOLERANCE or x > 1 - LOW_TOLERANCE:
+            scored.off[i] |= rows.odd[i]
+
+
+# --- the pool ---------------------------------------------------------------------------------
+
+
+@compiled
+def confidence_of_row(
+    at: int, by_model: Floats, model_weight: float, room: Room
+) -> tuple[int, float]:
+    """Return the class that most models are surest of, and its scaled probability.
+
+    The latter is the mean by the models' weights. Ties go by the plain mean over models, then the
+    lower weighted mean, then the lower class.
+    """
+    lanes, tied, counts, values = room.lanes, room.tied, room.counted, room.values
+    if len(lanes) == 1:
+        best = largest_of_lane(lanes[0], at)
+        return best, lanes[0, best, at]
+    # Of one type from the start: what is compiled for a literal is compiled once more for others.
+    most: Whole = np.int64(0)
+    num: Whole = np.int64(0)
+    for p in range(len(lanes)):
+        k = largest_of_lane(lanes[p], at)
+        counts[k] += 1
+        most = max(most, counts[k])
+    for k in range(len(values)):
+        if counts[k] == most:
+            tied[num] = k
+            values[k] = room.mean[k, at]
+            num += 1
+        counts[k] = 0
+    for t in range(num):
+        if values[tied[t]] != values[tied[t]]:
+            return 0, np.nan
+    num = narrow(tied, num, values, TIE_TOLERANCE)
+    best, sure = 0, np.inf
+    for t in range(num):
+        weighted = by_models(tied[t], at, by_model, lanes) / model_weight
+        if weighted < sure:
+            best, sure = tied[t], weighted
+    return best, sure
+
+
+@compiled
+def by_models(k: int, at: int, by_model: Floats, lanes: Floats) -> float:
+    """Return the models' probabilities of a class, summed by weight."""
+    total = 0.0
+    for p in range(len(by_model)):
         total += lanes[p, k, at] * by_model[p]
     return total
 
 
 @compiled
-def score_rows(
-    probs: Floats,
-    votes: Votes,
-    start: int,
-    num: int,
-    rule: LaneRule,
-    scored: ScoredRows,
-    room: Room,
-) -> None:
-    """Write the scores of rows with votes, and the posterior of each vote's class."""
-    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
-    by_annotator, by_model = rule.final.annotator, rule.final.model
-    other_likelihood = rule.final.other_likelihood
-    gain = rule.final.likelihood - other_likelihood
-    lanes, counts, sums, labels = room.lanes, room.counts, room.sums, room.labels
-    vote_quality, qualities, scores = scored.vote_quality, scored.quality, scored.score
-    agreements, scored_labels = scored.agreement, scored.label
-    share = rule.mean_weight / len(sums)
-    for at in range(num):
-        i, label = start + at, labels[at]
-        first, last = offsets[i], offsets[i + 1]
-        if first == last:
-            continue
-        by_votes = 0.0
-        for v in range(first, last):
-            by_votes += by_annotator[annotators[v]]
-        trust = by_votes + rule.total_weight
-        others = other_likelihood * by_votes
-        sums[label] = by_models(lanes, at, label, by_model) + others
-        for v in range(first, last):
-            k = np.int64(classes[v])
-            if counts[k] == 0 and k != label:
-                sums[k] = by_models(lanes, at, k, by_model) + others
-            counts[k] += 1
-            sums[k] += by_annotator[annotators[v]] * gain
-        agreement = counts[label] / (last - first)
-        quality = sums[label] / trust
-        for v in range(first, last):
-            vote_quality[v] = sums[classes[v]] / trust
-        for v in range(first, last):
-            counts[classes[v]] = 0
-        if rule.single_label:
-            quality = mean_of_models(probs, i, label)
-            for v in range(first, last):
-                vote_quality[v] = mean_of_models(probs, i, np.int64(classes[v]))
-        if rule.by_agreement:
-            quality = agreement
-        scored_labels[i], agreements[i], qualities[i] = label, agreement, quality
-        scores[i] = (quality * trust + share) / (trust + rule.mean_weight)
+def largest_of_lane(lanes: Floats, at: int) -> int:
+    """Return the first class of the largest value of one lane; NaN is the largest."""
+    best = 0
+    for k in range(len(lanes)):
+        if lanes[k, at] != lanes[k, at]:
+            return k
+        if lanes[k, at] > lanes[best, at]:
+            best = k
+    return best
 
 
 @compiled
-def share_votes(
-    votes: Votes,
-    counted: NDArray[np.int32],
-    start: int,
-    num: int,
-    scored: ScoredRows,
+def score_pool(
+    rows: Rows,
+    inverse: Floats,
+    by_model: Floats,
+    model_weight: float,
+    mean_weight: float,
+    scores: Floats,
     room: Room,
 ) -> None:
-    """Write for each vote the share of its row's votes that count as its class."""
-    offsets, classes, counts = votes.offsets, votes.classes, room.counts
-    for i in range(start, start + num):
-        first, last = offsets[i], offsets[i + 1]
-        for v in range(first, last):
-            counts[counted[v]] += 1
-        for v in range(first, last):
-            scored.vote_quality[v] = counts[classes[v]] / (last - first)
-        for v in range(first, last):
-            counts[counted[v]] = 0
+    """Write the score of each row of a pool, by the models' confidence."""
+    for group in range(len(rows.lanes)):
+        start, num = load_scaled(rows, group, inverse, room)
+        for at in range(num):
+            _, sure = confidence_of_row(at, by_model, model_weight, room)
+            scores[start + at] = blend(sure, model_weight, mean_weight, len(room.values))
 
 
 @compiled
-def score_unvoted_row(i: int, at: int, rule: LaneRule, scored: ScoredRows, room: Room) -> None:
-    """Write the score of a row without votes: of the pool, wherever it is stored."""
-    label, sure = confidence_of_row(at, rule.final.model, rule.total_weight, room)
-    scored.label[i], scored.quality[i], scored.agreement[i] = label, sure, np.nan
-    scored.score[i] = pool_score(sure, rule.total_weight, rule.mean_weight, len(room.sums))
+def score_unchecked(
+    probs: NDArray[Any],
+    inverse: float,
+    model_weight: float,
+    mean_weight: float,
+    none_odd: Marks,
+    scores: Floats,
+    room: Room,
+) -> bool:
+    """Write the scores of one model's (n, k) pool; return whether all its rows are good at sight.
+
+    Rows are read, checked and scored in one go, so that reading does not wait for the rest, and
+    only the largest power of each is divided.
+    """
+    lanes, powers, most, num_lanes = room.lanes[0], room.posterior, room.most, len(room.most)
+    for start in range(0, len(scores), num_lanes):
+        num = min(num_lanes, len(scores) - start)
+        load_lanes(probs[start : start + num], lanes)
+        if not are_good(lanes, room.totals, most):
+            return False
+        take_powers(lanes, inverse, none_odd, powers, room)
+        for at in range(num_lanes):
+            sure = most[at] / room.totals[at]
+            most[at] = blend(sure, model_weight, mean_weight, len(powers))
+        for at in range(num):
+            scores[start + at] = most[at]
+    return True
 
 
 @compiled
-def write_posterior(
-    probs: Floats,
-    votes: Votes,
-    counted: NDArray[np.int32],
-    i: int,
-    at: int,
-    rule: LaneRule,
+def choose_classes(rows: Rows, inverse: Floats, classes: Codes, room: Room) -> None:
+    """Write each model's surest class of each row, (n p,)."""
+    for group in range(len(rows.lanes)):
+        start, num = load_scaled(rows, group, inverse, room)
+        for p in range(len(inverse)):
+            first_largest(room.lanes[p], room.most, room.best)
+            for at in range(num):
+                classes[(start + at) * len(inverse) + p] = room.best[at]
+
+
+@compiled
+def vote_majority(
+    rows: Rows,
+    inverse: Floats,
+    tie_break: TieBreak,
+    by_model: Floats,
+    labels: Ints,
+    confidence: Floats,
     room: Room,
 ) -> None:
-    """Write the posterior of every class of a row."""
-    weights, sums = rule.final, room.sums
-    first, last = votes.offsets[i], votes.offsets[i + 1]
-    if rule.single_label:
-        for k in range(len(sums)):
-            sums[k] = mean_of_models(probs, i, k)
-        return
-    if rule.by_agreement:
-        sums[:] = 0.0
-        for v in range(first, last):
-            sums[counted[v]] += 1.0
-        for k in range(len(sums)):
-            sums[k] /= max(last - first, 1)
-        return
-    by_votes = 0.0
-    for v in range(first, last):
-        by_votes += weights.annotator[votes.annotators[v]]
-    trust = by_votes + rule.total_weight
-    gain = weights.likelihood - weights.other_likelihood
-    for k in range(len(sums)):
-        others = weights.other_likelihood * by_votes
-        sums[k] = by_models(room.lanes, at, k, weights.model) + others
-    for v in range(first, last):
-        sums[votes.classes[v]] += weights.annotator[votes.annotators[v]] * gain
-    for k in range(len(sums)):
-        sums[k] /= trust
+    """Write the majority vote of each row, and the models' weighted probability of it, (n,).
+
+    A row without votes goes by the tie-breaks alone.
+    """
+    for group in range(len(rows.lanes)):
+        start, num = load_scaled(rows, group, inverse, room)
+        for at in range(num):
+            label = majority_of_row(rows, start + at, at, tie_break, room)
+            labels[start + at] = label
+            confidence[start + at] = by_models(label, at, by_model, room.lanes)

@@ -5,10 +5,13 @@ Axes: n rows, k classes, m annotators, v votes, s slots of a table.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from daskal.kernels.compiling import compiled, read_only
-from daskal.kernels.votes import Votes
+from daskal.kernels.compiling import Whole, compiled, first_holding
+from daskal.kernels.lanes import Rows
+from daskal.kernels.scoring import ScoredRows
 from daskal.method.merging import LIMB_BITS, QUALITY_BITS, Cells, FixedSums
 from daskal.method.tallies import HISTOGRAM_BINS, AnnotatorStatistics
 from daskal.method.values import Floats, Ints
@@ -24,8 +27,24 @@ LOW_LIMB = 2**LIMB_BITS - 1
 # A table's slots to begin with. Never more than half of them are taken.
 LEAST_SLOTS = 2**10
 EMPTY = -1
+# Of one type: what is compiled for a literal is compiled once more for others.
+NOTHING = np.int64(0)
 # Knuth's: the golden ratio's bits scatter keys that follow each other.
 SCATTER = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Slots(NamedTuple):
+    """The slots of a table."""
+
+    keys: Ints  # (s,)
+    values: Ints  # (s, 4)
+    taken: Ints  # (1,)
+
+    @classmethod
+    def empty(cls, num_slots: int) -> Slots:
+        """Return so many free ones."""
+        values = np.zeros((num_slots, CELL_LOW + 1), dtype=np.int64)
+        return cls(np.full(num_slots, EMPTY), values, np.zeros(1, dtype=np.int64))
 
 
 class Table:
@@ -34,31 +53,30 @@ class Table:
     def __init__(self, num_cells: int) -> None:
         """Begin with none of so many cells."""
         self.num_cells = num_cells
-        self.keys = np.full(LEAST_SLOTS, EMPTY)
-        self.values = np.zeros((LEAST_SLOTS, CELL_LOW + 1), dtype=np.int64)
-        self.taken = 0
+        self.slots = Slots.empty(LEAST_SLOTS)
 
-    def make_room(self, num_entries: int) -> None:
-        """Have free slots for the cells of so many more entries."""
-        slots = len(self.keys)
-        while slots < 2 * min(self.taken + num_entries, self.num_cells):
-            slots *= 2
-        if slots > len(self.keys):
-            keys, values = np.full(slots, EMPTY), np.zeros((slots, CELL_LOW + 1), dtype=np.int64)
-            move_cells(self.keys, self.values, keys, values)
-            self.keys, self.values = keys, values
+    def with_room(self, num_entries: int) -> Slots:
+        """Return the slots, with free ones for the cells of so many more entries."""
+        slots, num = self.slots, len(self.slots.keys)
+        while num < 2 * min(int(slots.taken[0]) + num_entries, self.num_cells):
+            num *= 2
+        if num > len(slots.keys):
+            self.slots = Slots.empty(num)
+            move_cells(slots, self.slots)
+        return self.slots
 
     def cells(self, num_counts: int) -> Cells:
         """Return the cells as a state, with one count each or two."""
-        at = np.flatnonzero(self.keys != EMPTY)
-        at = at[np.argsort(self.keys[at])]
-        values = self.values[at].T
+        keys = self.slots.keys
+        at = np.flatnonzero(keys != EMPTY)
+        at = at[np.argsort(keys[at])]
+        values = self.slots.values[at].T
         sums = FixedSums.from_limbs(values[CELL_HIGH], values[CELL_LOW])
-        return Cells(self.keys[at], values[:num_counts].copy(), sums)
+        return Cells(keys[at], values[:num_counts].copy(), sums)
 
 
 @compiled
-def find_slot(keys: Ints, key: int) -> int:
+def find_slot(keys: Ints, key: Whole) -> int:
     """Return the slot of a cell: its own, or the free one that is its."""
     last = len(keys) - 1
     at = np.int64((np.uint64(key) * SCATTER) >> np.uint64(32)) & last
@@ -68,22 +86,32 @@ def find_slot(keys: Ints, key: int) -> int:
 
 
 @compiled
-def take_slot(keys: Ints, key: int) -> tuple[int, int]:
-    """Return the slot of a cell, and how many slots it has taken anew."""
-    at = find_slot(keys, key)
-    new = keys[at] == EMPTY
-    keys[at] = key
-    return at, int(new)
+def take_slot(slots: Slots, key: Whole) -> int:
+    """Return the slot of a cell, taken anew where it has none."""
+    at = find_slot(slots.keys, key)
+    slots.taken[0] += slots.keys[at] == EMPTY
+    slots.keys[at] = key
+    return at
 
 
 @compiled
-def move_cells(keys: Ints, values: Ints, more_keys: Ints, more_values: Ints) -> None:
-    """Move the cells of a table into a larger one."""
-    for at in range(len(keys)):
-        if keys[at] != EMPTY:
-            slot, _ = take_slot(more_keys, keys[at])
-            for column in range(values.shape[1]):
-                more_values[slot, column] = values[at, column]
+def move_cells(slots: Slots, larger: Slots) -> None:
+    """Move the cells of a table into larger slots."""
+    for at in range(len(slots.keys)):
+        if slots.keys[at] != EMPTY:
+            new = take_slot(larger, slots.keys[at])
+            for column in range(slots.values.shape[1]):
+                larger.values[new, column] = slots.values[at, column]
+
+
+@compiled
+def add_to_cell(slots: Slots, key: Whole, second: Whole, units: Whole) -> None:
+    """Count one more entry of a cell, and add to its second count and its sum."""
+    values = slots.values[take_slot(slots, key)]
+    values[COUNT] += 1
+    values[SECOND_COUNT] += second
+    values[CELL_HIGH] += units >> LIMB_BITS
+    values[CELL_LOW] += units & LOW_LIMB
 
 
 @compiled
@@ -94,82 +122,53 @@ def to_units(quality: float) -> int:
 
 @compiled
 def add_votes(
-    votes: Votes,
-    num_classes: int,
-    labels: Ints,
-    quality: Floats,
-    vote_quality: Floats,
-    by_annotator: Ints,
-    keys: Ints,
-    values: Ints,
-) -> int:
-    """Count how votes stand to the consensus of their rows; return how many cells are new.
+    rows: Rows, scored: ScoredRows, num_classes: int, by_annotator: Ints, slots: Slots
+) -> None:
+    """Count how votes stand to the consensus of their rows.
 
     ``by_annotator`` is (m, 7); the cells are those of annotators and the classes they gave.
     """
-    taken = 0
-    offsets, classes, annotators = votes.offsets, votes.classes, votes.annotators
-    for i in range(len(labels)):
-        first, last = offsets[i], offsets[i + 1]
-        row_units = to_units(quality[i])
+    for i in range(len(rows.odd)):
+        first, last = rows.offsets[i], rows.offsets[i + 1]
+        several, row_units = last - first >= 2, to_units(scored.quality[i])
         for v in range(first, last):
-            agrees = classes[v] == labels[i]
-            j, units = annotators[v], to_units(vote_quality[v])
-            by_annotator[j, NUM] += 1
-            by_annotator[j, AGREEING] += agrees
-            by_annotator[j, NUM_MULTIPLE] += last - first >= 2
-            by_annotator[j, AGREEING_MULTIPLE] += agrees and last - first >= 2
-            by_annotator[j, SCORED] += vote_quality[v] == vote_quality[v]
-            by_annotator[j, HIGH] += units >> LIMB_BITS
-            by_annotator[j, LOW] += units & LOW_LIMB
-            slot, new = take_slot(keys, np.int64(j) * num_classes + classes[v])
-            taken += new
-            values[slot, COUNT] += 1
-            values[slot, SECOND_COUNT] += agrees
-            values[slot, CELL_HIGH] += row_units >> LIMB_BITS
-            values[slot, CELL_LOW] += row_units & LOW_LIMB
-    return taken
+            agrees, quality = rows.classes[v] == scored.label[i], scored.vote_quality[v]
+            j, units = np.int64(rows.annotators[v]), to_units(quality)
+            of_one = by_annotator[j]
+            of_one[NUM] += 1
+            of_one[AGREEING] += agrees
+            of_one[NUM_MULTIPLE] += several
+            of_one[AGREEING_MULTIPLE] += agrees and several
+            of_one[SCORED] += quality == quality
+            of_one[HIGH] += units >> LIMB_BITS
+            of_one[LOW] += units & LOW_LIMB
+            add_to_cell(slots, j * num_classes + rows.classes[v], int(agrees), row_units)
 
 
 @compiled
-def add_pairs(votes: Votes, num_classes: int, labels: Ints, keys: Ints, values: Ints) -> int:
-    """Count votes by the class given and the consensus label; return how many cells are new."""
-    taken = 0
-    offsets, classes = votes.offsets, votes.classes
-    for i in range(len(labels)):
-        for v in range(offsets[i], offsets[i + 1]):
-            slot, new = take_slot(keys, classes[v] * num_classes + labels[i])
-            taken += new
-            values[slot, COUNT] += 1
-    return taken
+def add_pairs(rows: Rows, labels: Ints, num_classes: int, slots: Slots) -> None:
+    """Count votes by the class given and the consensus label."""
+    for i in range(len(rows.odd)):
+        for v in range(rows.offsets[i], rows.offsets[i + 1]):
+            add_to_cell(slots, rows.classes[v] * num_classes + labels[i], NOTHING, NOTHING)
 
 
 @compiled
-def add_confidence(
-    votes: Votes,
-    labels: Ints,
-    posterior: Floats,
-    keys: Ints,
-    values: Ints,
-) -> int:
-    """Sum the posterior of consensus labels and of votes; return how many cells are new.
+def add_confidence(rows: Rows, scored: ScoredRows, slots: Slots) -> None:
+    """Sum the posterior of consensus labels and of votes.
 
     The cells are those of annotators and classes, the consensus before the first annotator.
     """
-    taken = 0
+    posterior = scored.posterior
     num_classes = posterior.shape[1]
-    for i in range(len(labels)):
-        first, last = votes.offsets[i], votes.offsets[i + 1]
-        for v in range(first - 1 if first < last else last, last):
-            k = votes.classes[v] if v >= first else labels[i]
-            row = votes.annotators[v] + 1 if v >= first else 0
-            slot, new = take_slot(keys, np.int64(row) * num_classes + k)
-            taken += new
-            units = to_units(posterior[i, k])
-            values[slot, COUNT] += 1
-            values[slot, CELL_HIGH] += units >> LIMB_BITS
-            values[slot, CELL_LOW] += units & LOW_LIMB
-    return taken
+    for i in range(len(rows.odd)):
+        first, last = rows.offsets[i], rows.offsets[i + 1]
+        if first < last:
+            label = scored.label[i]
+            add_to_cell(slots, label, NOTHING, to_units(posterior[i, label]))
+        for v in range(first, last):
+            k, row = np.int64(rows.classes[v]), np.int64(rows.annotators[v]) + 1
+            add_to_cell(slots, row * num_classes + k, NOTHING, to_units(posterior[i, k]))
 
 
 class AnnotatorCounts:
@@ -181,15 +180,10 @@ class AnnotatorCounts:
         self.by_annotator = np.zeros((num_annotators, LOW + 1), dtype=np.int64)
         self.table = Table(num_annotators * num_classes)
 
-    def add(self, votes: Votes, labels: Ints, quality: Floats, vote_quality: Floats) -> None:
-        """Count the votes of some rows, given their consensus, its quality and each vote's."""
-        table = self.table
-        table.make_room(len(votes.classes))
-        table.taken += add_votes(
-            votes, self.num_classes,
-            read_only(labels, np.int64), read_only(quality), read_only(vote_quality),
-            self.by_annotator, table.keys, table.values,
-        )  # fmt: skip
+    def add(self, rows: Rows, scored: ScoredRows) -> None:
+        """Count the votes of some rows."""
+        slots = self.table.with_room(len(rows.classes))
+        add_votes(rows, scored, self.num_classes, self.by_annotator, slots)
 
     def statistics(self) -> AnnotatorStatistics:
         """Return the counts as a state."""
@@ -220,5 +214,5 @@ def add_to_histogram(values: Floats, counts: Ints) -> None:
 def histogram(values: Floats) -> Ints:
     """Return how many values between 0 and 1 are in each of the bins."""
     counts = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
-    add_to_histogram(read_only(values), counts)
+    add_to_histogram(first_holding(values, ("f8",)), counts)
     return counts

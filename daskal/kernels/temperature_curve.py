@@ -10,12 +10,10 @@ Axes: n rows, k classes, v votes, t temperatures, l lanes.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from daskal.kernels.compiling import Whole, compiled
-from daskal.kernels.lanes import PROB_FLOOR, Marks, count_lanes, load_lanes
+from daskal.kernels.lanes import PROB_FLOOR, Room, Rows
 from daskal.kernels.powers import LN2, ROUNDING, bits_of, exp2, log2
-from daskal.kernels.votes import Votes
 from daskal.method.temperature import COARSE_GRID, RATIO_BITS, TOTAL_BITS
 from daskal.method.values import Floats, Ints
 
@@ -39,52 +37,49 @@ def to_units(x: float, units: float) -> int:
 
 
 @compiled
-def add_units(sums: Ints, t: Whole, units: int) -> None:
+def add_units(limbs: Ints, units: int) -> None:
     """Add to the two limbs of a sum."""
-    low = sums[t, 1] + units
-    sums[t, 0] += low >> LIMB_BITS
-    sums[t, 1] = low & LOW_LIMB
+    low = limbs[1] + units
+    limbs[0] += low >> LIMB_BITS
+    limbs[1] = low & LOW_LIMB
 
 
 @compiled
 def add_losses(
-    probs: Floats,
-    votes: Votes,
-    counted: NDArray[np.int32],
-    odd: Marks,
+    rows: Rows,
+    model: int,
+    num_rows: int,
     temperatures: Floats,
     sums: Ints,
     ratios: Ints,
-) -> int:
-    """Add the losses of one model's (n, k) rows; return how many rows with votes have none.
+    room: Room,
+) -> Whole:
+    """Add the losses of one model on the first rows; return how many with votes have none.
 
-    ``counted`` says as which class each vote counts, ``temperatures`` ascend, ``sums`` are
-    (t, 2) limbs and ``ratios`` (1, 2). Rows marked as ``odd`` may have no number for a loss.
+    ``temperatures`` ascend, ``sums`` are (t, 2) limbs and ``ratios`` (2,). Rows marked as odd may
+    have no number for a loss.
     """
-    num_rows, num_classes = probs.shape
-    num_lanes = count_lanes(num_classes)
-    lanes = np.empty((num_classes, num_lanes))
-    most, totals = np.empty(num_lanes), np.empty(num_lanes)
-    kept, least = np.empty(num_lanes), np.empty(num_lanes)
+    lanes, most, totals, offsets = room.lanes[0], room.most, room.totals, rows.offsets
+    kept, least, num_lanes = room.trust, room.divisors, len(room.most)
     # No total exceeds log K, so a vote that clears this line clears the floor; what a low
     # temperature leaves above it stays above it at higher ones.
-    line = LOG_FLOOR + log2(float(num_classes)) * LN2
+    line = LOG_FLOOR + log2(float(len(lanes))) * LN2
     undefined = 0
     for start in range(0, num_rows, num_lanes):
-        num = load_lanes(probs, start, lanes)
-        take_ratios(lanes, most, totals)
+        num = min(num_lanes, num_rows - start)
+        take_ratios(rows.lanes[start // num_lanes, model], lanes, most, totals)
         floored = 0
         for at in range(num_lanes):
             kept[at], least[at] = 0.0, 0.0
-            if at >= num or votes.offsets[start + at] == votes.offsets[start + at + 1]:
+            if at >= num or offsets[start + at] == offsets[start + at + 1]:
                 continue
-            if odd[start + at] and not 0.0 < most[at] < np.inf:
+            if rows.odd[start + at] and not 0.0 < most[at] < np.inf:
                 undefined += 1
                 continue
-            first, last = votes.offsets[start + at], votes.offsets[start + at + 1]
+            first, last = offsets[start + at], offsets[start + at + 1]
             mean, lost = 0.0, 0
             for v in range(first, last):
-                ratio = lanes[counted[v], at] * LN2
+                ratio = lanes[rows.counted[v], at] * LN2
                 if ratio <= LEAST_RATIO:
                     lost += 1
                 else:
@@ -92,44 +87,38 @@ def add_losses(
                     least[at] = min(least[at], ratio)
             # What is at the floor at every temperature counts as a constant, so that a loss
             # which no temperature changes is flat to the last unit.
-            kept[at] = 1.0
-            if lost > 0:
-                share = lost / (last - first)
-                kept[at] -= share
-                floored += to_units(share * -LOG_FLOOR, UNITS)
-            add_units(ratios, np.int64(0), to_units(mean / (last - first), RATIO_UNITS))
+            share = lost / (last - first)
+            kept[at] = 1.0 - share
+            floored += to_units(share * -LOG_FLOOR, UNITS)
+            add_units(ratios, to_units(mean / (last - first), RATIO_UNITS))
         for t in range(len(temperatures)):
             inverse = 1.0 / temperatures[t]
             add_powers(lanes, inverse, totals)
             units = floored + sum_kept(totals, kept)
             for at in range(num):
                 if least[at] < line * temperatures[t]:
-                    units -= excess_of_row(
-                        lanes, at, votes, counted, start + at, inverse, totals[at]
-                    )
-            add_units(sums, t, units)
+                    units -= excess_of_row(rows, start + at, at, inverse, totals[at], lanes)
+            add_units(sums[t], units)
     return undefined
 
 
 @compiled
-def take_ratios(lanes: Floats, most: Floats, logs: Floats) -> None:
-    """Turn lanes into the logarithms of their ratios to the largest; write that and its log, (l,).
+def take_ratios(probs: Floats, ratios: Floats, most: Floats, logs: Floats) -> None:
+    """Write the logarithms of lanes' ratios to the largest, that, and its logarithm, (l,).
 
     What is no number above 0 counts as 0, and that as the least number there is.
     """
     most[:] = 0.0
-    for k in range(len(lanes)):
-        lane = lanes[k]
+    for k in range(len(probs)):
+        lane = probs[k]
         for at in range(len(most)):
-            x = lane[at] if lane[at] > 0.0 else 0.0
-            lane[at] = x
-            most[at] = max(most[at], x)
+            most[at] = max(most[at], lane[at])
     for at in range(len(most)):
         logs[at] = log2(most[at])
-    for k in range(len(lanes)):
-        lane = lanes[k]
+    for k in range(len(probs)):
+        lane, ratio = probs[k], ratios[k]
         for at in range(len(most)):
-            lane[at] = log2(lane[at]) - logs[at]
+            ratio[at] = log2(lane[at] if lane[at] > 0.0 else 0.0) - logs[at]
 
 
 @compiled
@@ -155,20 +144,12 @@ def sum_kept(totals: Floats, kept: Floats) -> int:
 
 
 @compiled
-def excess_of_row(
-    lanes: Floats,
-    at: int,
-    votes: Votes,
-    counted: NDArray[np.int32],
-    i: int,
-    inverse: float,
-    total: float,
-) -> int:
+def excess_of_row(rows: Rows, i: int, at: int, inverse: float, total: float, lanes: Floats) -> int:
     """Return by how much a row's votes exceed the floored loss, in units."""
-    first, last = votes.offsets[i], votes.offsets[i + 1]
+    first, last = rows.offsets[i], rows.offsets[i + 1]
     excess = 0.0
     for v in range(first, last):
-        ratio = lanes[counted[v], at] * LN2
+        ratio = lanes[rows.counted[v], at] * LN2
         if ratio > LEAST_RATIO:
             excess += max(total - ratio * inverse + LOG_FLOOR, 0.0)
     return to_units(excess / (last - first), UNITS)

@@ -1,206 +1,146 @@
-"""Tiles of a block: some thousand rows, loaded, checked, and ready for the compiled kernels.
+"""Tiles of a block: some thousand rows, brought into lanes, checked, and their votes found.
 
-Axes: p models, n rows, k classes, m annotators, v votes.
+Axes: p models, n rows, k classes, g groups of rows, l lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import read_only
-from daskal.kernels.lanes import MANY_LANES, Marks, check_probs
-from daskal.kernels.votes import (
-    MOST_LABELS,
-    MOST_VOTES,
-    CheckedVotes,
-    Votes,
-    matrix_votes,
-    miscount_classes,
-    sparse_votes,
+from daskal.kernels.compiling import first_holding
+from daskal.kernels.lanes import (
+    MANY_LANES,
+    Marks,
+    Room,
+    Rows,
+    Scratch,
+    count_lanes,
+    fill_lanes,
+    make_room,
 )
+from daskal.kernels.votes import MOST_LABELS, MOST_VOTES, FoundVotes, find_votes, miscount_votes
 from daskal.method.findings import Findings
-from daskal.method.values import Block, Floats, Ints, LabelBlock, SparseLabels
+from daskal.method.values import Block, Floats, Ints
 from daskal.text import MIB
 
 # Probabilities of a tile as float64: 1 MiB of them, which several kernels find in the cache.
 TILE_ELEMENTS = 2**17
 MOST_TILE_ROWS = 2**12
-NO_ROWS: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+# Dtypes that rows are brought into lanes from.
+PROB_DTYPES = ("f4", "f8")
 
 
 class Tile(NamedTuple):
-    """Rows of a block.
+    """Rows of a block. Their arrays hold until the next tile is taken.
 
     A row at fault takes no part: it has lost its votes and its probabilities are uniform, or, where
-    such rows are kept as they are, it has a mark in ``odd``. (Labels that are no class never are.)
+    such rows are kept as they are, it is marked as odd. (Labels that are no class never are kept.)
     """
 
-    probs: Floats  # (p, n, k)
-    votes: Votes
-    odd: Marks  # (n,)
-    global_rows: Ints  # (n,)
+    rows: Rows
+    place: slice  # of the rows in their block
     findings: Findings
-    faulty: NDArray[np.intp]  # numbers of rows at fault within the tile
+    faulty: Ints  # numbers of rows at fault within the tile
+    room: Room
+    scratch: Scratch
 
     def __len__(self) -> int:
         """Rows of the tile."""
-        return self.probs.shape[1]
+        return len(self.rows.odd)
 
     @property
     def num_annotations(self) -> Ints:
         """Votes of each row, (n,)."""
-        return np.diff(self.votes.offsets)
+        return np.diff(self.rows.offsets)
 
 
 def tile_rows(num_models: int, num_classes: int) -> int:
     """Return the rows of a tile: groups of lanes as whole as can be."""
-    fitting = TILE_ELEMENTS // (num_models * num_classes)
-    return max(MANY_LANES, min(MOST_TILE_ROWS, fitting - fitting % MANY_LANES))
+    fitting, num_lanes = TILE_ELEMENTS // (num_models * num_classes), count_lanes(num_classes)
+    return max(num_lanes, min(MOST_TILE_ROWS, fitting - fitting % num_lanes))
 
 
-class Loader:
-    """Brings rows of a block into float64, tile by tile, into the same memory each time."""
+def take_tiles(block: Block, *, on_invalid: str, miscount: bool = False) -> Iterator[Tile]:
+    """Yield the tiles of a block, labeled or of the pool.
 
-    def __init__(self, blocks: Sequence[NDArray[Any]]) -> None:
-        """Take one (n, k) array a model."""
-        self.blocks = blocks
-        self.num_rows, self.num_classes = blocks[0].shape
-        self.step = tile_rows(len(blocks), self.num_classes)
-        self.room: Floats = np.empty(0)
-
-    def bounds(self) -> Iterator[tuple[int, int]]:
-        """Yield where the tiles begin and end."""
-        for start in range(0, self.num_rows, self.step):
-            yield start, min(start + self.step, self.num_rows)
-
-    def load(self, start: int, stop: int) -> Floats:
-        """Return rows as (p, n, k): of the block itself, or until the next ones are loaded."""
-        parts = [block[start:stop] for block in self.blocks]
-        whole = parts[0].dtype == np.float64 and parts[0].dtype.isnative
-        if len(parts) == 1 and whole and parts[0].flags.c_contiguous and parts[0].flags.aligned:
-            return read_only(parts[0])[np.newaxis]
-        shape = (len(parts), stop - start, self.num_classes)
-        if not len(self.room):
-            self.room = np.empty(len(parts) * min(self.step, self.num_rows) * self.num_classes)
-        probs = self.room[: shape[0] * shape[1] * shape[2]].reshape(shape)
-        # What is beyond all float64 becomes infinite, and is refused.
-        with np.errstate(over="ignore"):
-            for out, part in zip(probs, parts, strict=True):
-                np.copyto(out, part, casting="unsafe")
-        return read_only(probs)
-
-
-def prob_findings(
-    name: str, faults: Marks, seen: Floats, first_row: int
-) -> tuple[Findings, NDArray[np.intp]]:
-    """Return what is wrong with some (p, n) rows of probabilities, and which rows are at fault."""
-    findings = Findings()
-    for model, (found, values) in enumerate(zip(faults, seen, strict=True)):
-        rows = np.flatnonzero(found)
-        array = name if len(faults) == 1 else f"{name}[{model}]"
-        findings = findings.merge(
-            Findings.from_rows(array, found[rows], rows + first_row, values[rows])
-        )
-    return findings, np.flatnonzero(faults.any(axis=0))
-
-
-class CheckedProbs(NamedTuple):
-    """Probabilities of a tile, and what is wrong with them."""
-
-    probs: Floats  # (p, n, k), uniform in rows at fault that are not kept
-    odd: Marks  # (n,)
-    findings: Findings
-    faulty: NDArray[np.intp]
-
-
-def check_tile(probs: Floats, name: str, first_row: int, *, keep: bool) -> CheckedProbs:
-    """Return (p, n, k) probabilities fit for the kernels, and what is wrong with them."""
-    num_models, num_rows, num_classes = probs.shape
-    faults, seen = np.zeros((num_models, num_rows), np.uint8), np.zeros((num_models, num_rows))
-    odd = np.zeros(num_rows, dtype=np.uint8)
-    if not check_probs(probs, faults, seen):
-        return CheckedProbs(probs, read_only(odd, np.uint8), Findings(), NO_ROWS)
-    findings, faulty = prob_findings(name, faults, seen, first_row)
-    if keep:
-        odd[faulty] = 1
-    else:
-        probs = probs.copy()
-        probs[:, faulty] = 1 / num_classes
-        probs = read_only(probs)
-    return CheckedProbs(probs, read_only(odd, np.uint8), findings, faulty)
-
-
-# --- labeled rows -----------------------------------------------------------------------------
-
-
-def votes_of(labels: LabelBlock, start: int, most_rows: int, num_classes: int) -> CheckedVotes:
-    """Return the votes of rows from ``start`` on, a matrix's or sparse ones."""
-    if isinstance(labels, SparseLabels):
-        return sparse_votes(labels, start, most_rows, num_classes)
-    return matrix_votes(labels, start, most_rows, num_classes)
-
-
-def drop_votes(votes: Votes, rows: NDArray[np.intp]) -> Votes:
-    """Return votes with those of some rows taken out."""
-    num = np.diff(votes.offsets)
-    kept = np.ones(len(num), dtype=bool)
-    kept[rows] = False
-    at = np.flatnonzero(np.repeat(kept, num))
-    offsets = np.concatenate([[0], np.cumsum(num * kept)])
-    return Votes(offsets, votes.annotators[at], votes.classes[at])
-
-
-def freeze(offsets: Ints, annotators: NDArray[np.integer], classes: NDArray[np.integer]) -> Votes:
-    """Return votes as kernels take them."""
-    return Votes(
-        read_only(offsets, np.int64),
-        read_only(annotators, np.int32),
-        read_only(classes, np.int32),
-    )
-
-
-def labeled_tiles(block: Block, *, on_invalid: str = "raise") -> Iterator[Tile]:
-    """Yield the tiles of a labeled block."""
-    assert block.labels is not None
-    loader = Loader(block.probs)
+    With ``miscount``, votes count for the temperature as cleanlab counts them.
+    """
+    num_models, (num_rows, num_classes) = len(block.probs), block.probs[0].shape
+    step = min(tile_rows(num_models, num_classes), max(num_rows, 1))
+    scratch, room = Scratch(), make_room(num_models, num_classes)
     start = 0
-    while start < loader.num_rows:
-        votes, faults, seen = votes_of(block.labels, start, loader.step, loader.num_classes)
-        stop, first_row = start + len(faults), block.first_row + start
-        loaded = loader.load(start, stop)
-        probs, odd, findings, faulty = check_tile(
-            loaded, "pred_probs", first_row, keep=on_invalid == "keep"
-        )
-        rows = np.flatnonzero(faults)
+    while start < num_rows:
+        votes = votes_from(block, start, step, scratch)
+        place = slice(start, start + len(votes.faults))
+        lanes, bad, findings = checked_lanes(block, place, room, scratch)
+        rows = np.flatnonzero(votes.faults)
         if len(rows):
-            found = Findings.from_rows("labels", faults[rows], rows + first_row, seen[rows])
+            found = Findings.from_rows(
+                "labels", votes.faults[rows], rows + block.first_row + start, votes.seen[rows]
+            )
             findings = findings.merge(found)
-        if len(faulty) and on_invalid != "keep":
-            votes = drop_votes(votes, faulty)
-        global_rows = read_only(np.arange(first_row, first_row + len(faults)), np.int64)
-        yield Tile(probs, freeze(*votes), odd, global_rows, findings, np.union1d(faulty, rows))
-        start = stop
+        odd = scratch.take_zeros("odd", len(votes.faults), dtype=np.uint8)
+        if len(bad) and on_invalid == "keep":
+            odd[bad] = 1
+        elif len(bad):
+            group, lane = np.divmod(bad, lanes.shape[3])
+            lanes[group, :, :, lane] = 1 / num_classes
+            votes = votes.without(bad)
+        index = scratch.take("global rows", len(odd), dtype=np.int64)
+        index[:] = np.arange(block.first_row + start, block.first_row + place.stop)
+        counted = votes.classes
+        if miscount:
+            counted = scratch.take("counted", len(counted), dtype=np.int32)
+        taken = Rows(lanes, odd, index, votes.offsets, votes.annotators, votes.classes, counted)
+        if miscount:
+            miscount_votes(taken, room.counted, room.tied)
+        yield Tile(taken, place, findings, np.union1d(bad, rows), room, scratch)
+        start = place.stop
 
 
-def counted_classes(votes: Votes, num_classes: int, *, miscount: bool) -> NDArray[np.int32]:
-    """Return as which class each vote counts for the temperature, (v,)."""
-    if not miscount:
-        return votes.classes
-    counted = np.empty(len(votes.classes), dtype=np.int32)
-    miscount_classes(votes, num_classes, counted)
-    return read_only(counted, np.int32)
+def votes_from(block: Block, start: int, most_rows: int, scratch: Scratch) -> FoundVotes:
+    """Return the votes of rows from ``start`` on; a pool's rows have none."""
+    most_rows = min(most_rows, len(block.probs[0]) - start)
+    if block.labels is None:
+        return FoundVotes.room(scratch, most_rows, 0)
+    return find_votes(block.labels, start, most_rows, block.probs[0].shape[1], scratch)
 
+
+def checked_lanes(
+    block: Block, place: slice, room: Room, scratch: Scratch
+) -> tuple[Floats, Ints, Findings]:
+    """Return rows in (g, p, k, l) lanes, the numbers of those at fault, and what is wrong."""
+    num_models, num_rows = len(block.probs), place.stop - place.start
+    num_groups = -(-num_rows // room.lanes.shape[2])
+    lanes = scratch.take("lanes", num_groups, *room.lanes.shape)
+    faults: Marks = scratch.take_zeros("faults", num_models, num_rows, dtype=np.uint8)
+    seen = scratch.take("seen", num_models, num_rows)
+    findings = Findings()
+    name = "pred_probs" if block.labels is not None else "pred_probs_unlabeled"
+    for p, probs in enumerate(block.probs):
+        given = first_holding(probs[place], PROB_DTYPES)
+        if fill_lanes(given, p, lanes, faults[p], seen[p], room):
+            rows = np.flatnonzero(faults[p])
+            array = name if num_models == 1 else f"{name}[{p}]"
+            index = rows + block.first_row + place.start
+            found = Findings.from_rows(array, faults[p, rows], index, seen[p, rows])
+            findings = findings.merge(found)
+    bad: NDArray[np.intp] = np.flatnonzero(faults.any(axis=0)) if findings else NO_ROWS
+    return lanes, bad, findings
+
+
+NO_ROWS: NDArray[np.intp] = np.empty(0, dtype=np.intp)
 
 # --- memory -----------------------------------------------------------------------------------
 
 # What the kernels make of a block beside its results, rows that wait for the temperature included,
 # and what the allocator keeps.
 KERNEL_BYTES = 32 * MIB
-# Float64 arrays of a tile's probabilities: as loaded, and once more where rows are at fault.
+# Float64 arrays of a tile's probabilities: in lanes, and once more where a rare dtype is turned.
 TILE_ARRAYS = 2
 # Float64 arrays of a group of lanes, beside one for each model.
 LANE_ARRAYS = 2

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from daskal.kernels import second_pass
 from daskal.kernels.compiling import Whole, compiled, read_only
-from daskal.kernels.confidence import score_consensus
 from daskal.kernels.expectation import tiles_with_posterior
 from daskal.kernels.gold import GoldTally, gold_of
+from daskal.kernels.quality import score_consensus
 from daskal.kernels.vote_tiles import VoteTile
 from daskal.method.expectation import JudgedVotes, LogParameters
 from daskal.method.findings import Findings
@@ -197,14 +197,14 @@ def tally_of(judged: Judged, first_row: int, size: int, num_annotators: int) -> 
     """Return the tally of a tile, but for its annotators and pairs of classes."""
     voted = judged.tile.num_annotations > 0
     voted[judged.tile.faulty] = True
-    rows = np.arange(len(voted)) + first_row + judged.tile.start
+    start = first_row + judged.tile.start
     quality, findings = judged.quality, judged.tile.findings
     scores = second_pass.pool_tally(quality, first_row, size, findings)
-    smallest = second_pass.smallest_of(quality[voted], rows[voted], size)
+    smallest = second_pass.split_by_votes(quality, voted, ~voted, start, size)
     return replace(
         LabeledTally.zero(size, num_annotators),
-        scores=replace(scores, smallest=smallest),
-        without_votes=second_pass.smallest_of(quality[~voted], rows[~voted], size),
+        scores=replace(scores, smallest=smallest.with_votes),
+        without_votes=smallest.without_votes,
         quality=second_pass.pool_tally(quality[voted], first_row, size, Findings()).histogram,
     )
 
@@ -227,7 +227,7 @@ class AnnotatorCounts:
         tile = judged.tile
         add_votes(
             tile.offsets, tile.annotators, tile.classes,
-            read_only(judged.posterior), read_only(judged.labels, np.int64),
+            read_only(judged.posterior), read_only(judged.labels),
             self.by_annotator, self.by_class, self.by_pair,
         )  # fmt: skip
 

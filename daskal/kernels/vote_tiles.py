@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import read_only
-from daskal.kernels.tiles import freeze, votes_of
+from daskal.kernels import votes
+from daskal.kernels.compiling import first_holding, read_only
+from daskal.kernels.lanes import Scratch
 from daskal.method.findings import Findings
 from daskal.method.values import Block, Ints, LabelBlock, SparseLabels
 
@@ -88,9 +89,9 @@ def plain_votes(labels: LabelBlock, start: int, stop: int, num_classes: int) -> 
     if low < high or (len(classes) and not 0 <= classes.min() <= classes.max() < num_classes):
         return None
     return VoteTile(
-        offsets=read_only(offsets - offsets[0], np.int64),
-        annotators=read_only(labels.annotators[given], np.int32),
-        classes=read_only(classes, np.int32),
+        offsets=read_only(offsets - offsets[0]),
+        annotators=first_holding(labels.annotators[given], ("i4",)),
+        classes=first_holding(classes, ("i4",)),
         start=start,
         faulty=NO_ROWS,
         findings=Findings(),
@@ -101,14 +102,15 @@ def find_votes(
     labels: LabelBlock, start: int, stop: int, num_classes: int, first_row: int
 ) -> VoteTile:
     """Return the votes of rows of any form, and what is wrong with them."""
-    found, faults, seen = votes_of(labels, start, stop - start, num_classes)
-    votes = freeze(*found)
-    rows = np.flatnonzero(faults)
+    found = votes.find_votes(labels, start, stop - start, num_classes, Scratch())
+    rows = np.flatnonzero(found.faults)
     return VoteTile(
-        offsets=votes.offsets,
-        annotators=votes.annotators,
-        classes=votes.classes,
+        offsets=read_only(found.offsets),
+        annotators=first_holding(found.annotators, ("i4",)),
+        classes=first_holding(found.classes, ("i4",)),
         start=start,
         faulty=rows,
-        findings=Findings.from_rows("labels", faults[rows], rows + start + first_row, seen[rows]),
+        findings=Findings.from_rows(
+            "labels", found.faults[rows], rows + start + first_row, found.seen[rows]
+        ),
     )

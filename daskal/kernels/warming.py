@@ -13,16 +13,22 @@ from daskal.kernels.quality import (
     model_votes_block,
     score_pool_block,
 )
-from daskal.kernels.second_pass import labeled_columns, score_unlabeled_block
+from daskal.kernels.second_pass import (
+    findings_of_block,
+    labeled_columns,
+    score_unlabeled_block,
+)
 from daskal.kernels.tallying import Table
-from daskal.kernels.votes import LABEL_DTYPES, matrix_votes, order_votes
+from daskal.kernels.votes import LABEL_DTYPES
 from daskal.method.values import (
+    NO_FAULTS,
     Block,
     Floats,
     PoolRule,
     Question,
     Rule,
     Scorer,
+    SparseLabels,
     TieBreak,
     VoteWeights,
 )
@@ -40,12 +46,13 @@ def warm_up() -> None:
     odd = np.array([[0.5, 0.5], [np.nan, 0.5]])
     labels = np.array([[0, 1], [-1, 1]])
     for dtype in LABEL_DTYPES:
-        matrix_votes(labels.astype(dtype), 0, NUM_ROWS, NUM_CLASSES)
-    table = Table(10**6)
-    table.make_room(10**6)
+        findings_of_block(Block(labels.astype(dtype), [even], 0))
+    score_pool(even.astype(np.float32))
+    Table(10**6).with_room(10**6)
     score_pool(even)
     read_labels(Block(labels, [even] * NUM_MODELS, 0))
-    sparse = order_votes(np.array([0, 2, 3]), np.array([0, 1, 1]), np.array([0, 1, 1]), 2)
+    annotators = np.array([0, 1, 1])
+    sparse = SparseLabels(np.array([0, 2, 3]), annotators, annotators, *NO_FAULTS)
     read_labels(Block(sparse, [odd] * NUM_MODELS, 0))
 
 
@@ -54,9 +61,9 @@ def score_pool(probs: Floats) -> None:
     one, two = Block(None, [probs], 0), Block(None, [probs] * NUM_MODELS, 0)
     score_unlabeled_block(one, rule=PoolRule.without_estimate(1), on_invalid="raise")
     rule = PoolRule.without_estimate(NUM_MODELS)
-    score_pool_block(two, rule=rule)
     score_pool_block(two, rule=rule._replace(tie_break=make_rule().tie_break))
-    model_votes_block(two, temperature=np.ones(NUM_MODELS))
+    score_pool_block(two, rule=rule)
+    model_votes_block(two, inverse=np.ones(NUM_MODELS))
 
 
 def read_labels(block: Block) -> None:
@@ -80,14 +87,5 @@ def make_rule() -> Rule:
     """Return a rule that uses every kernel of the consensus."""
     weights = VoteWeights(0.8, 0.2, np.ones(NUM_MODELS), np.ones(NUM_ANNOTATORS))
     tie_break = TieBreak(np.ones(NUM_CLASSES, dtype=np.int64), np.ones(NUM_ANNOTATORS), 0)
-    return Rule(
-        np.full(NUM_MODELS, 2.0),
-        tie_break,
-        weights,
-        weights,
-        1.0,
-        "best_quality",
-        "crowdlab",
-        True,
-        False,
-    )
+    inverse = np.full(NUM_MODELS, 0.5)
+    return Rule(inverse, tie_break, weights, weights, 1.0, True, False, True, False)

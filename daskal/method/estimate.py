@@ -14,7 +14,7 @@ from daskal.method.flags import QUESTION, quality_flags
 from daskal.method.schema import as_floats
 from daskal.method.states import ConsensusStatistics
 from daskal.method.temperature import PLACES, TEMPERATURE_GRID, compared_places
-from daskal.method.values import Floats, Ints, PoolRule, Rule, TieBreak
+from daskal.method.values import Floats, Ints, PoolRule, Rule, TieBreak, inverse_temperature
 from daskal.method.weights import ConsensusWeights, Draft, agreement_with_others, mean_of_known
 from daskal.names.columns import names_beside_codes
 from daskal.options import Options
@@ -207,20 +207,22 @@ class Estimate(Summarized):
             final = final._replace(annotator=pick(self.final.annotator_weight))
             tie_break = tie_break._replace(agreement=pick(self.tie_agreement))
         return Rule(
-            self.temperatures,
+            inverse_temperature(self.temperatures, len(final.model)),
             tie_break,
             majority,
             final,
             self.final.mean_weight,
-            self.options.consensus_method,
-            self.options.quality_method,
+            self.options.consensus_method == "best_quality",
+            self.options.quality_method == "agreement",
             self.options.convention == "cleanlab",
             self.single_label,
         )
 
     def pool_rule(self) -> PoolRule:
         """Return the rule that scores the pool."""
-        return PoolRule(self.temperatures, self.final.model_weight, self.final.mean_weight)
+        by_model = self.final.model_weight
+        inverse = inverse_temperature(self.temperatures, len(by_model))
+        return PoolRule(inverse, by_model, self.final.mean_weight)
 
     # as text
 

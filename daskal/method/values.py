@@ -15,6 +15,11 @@ Bools = NDArray[np.bool_]
 Columns = dict[str, NDArray[Any]]
 
 
+def inverse_temperature(temperature: Floats | None, num_models: int) -> Floats:
+    """Return 1/T of each model, 0 where the probabilities are taken as they are."""
+    return np.zeros(num_models) if temperature is None else 1.0 / temperature
+
+
 class VoteWeights(NamedTuple):
     """How much a vote and a model count: one set of CROWDLAB weights."""
 
@@ -22,6 +27,11 @@ class VoteWeights(NamedTuple):
     other_likelihood: float
     model: Floats  # (p,)
     annotator: Floats  # (m,)
+
+    @classmethod
+    def unknown(cls) -> VoteWeights:
+        """Return what stands for weights that are not known yet, and not used."""
+        return cls(0.0, 0.0, np.zeros(0), np.zeros(0))
 
 
 class TieBreak(NamedTuple):
@@ -35,13 +45,13 @@ class TieBreak(NamedTuple):
 class Rule(NamedTuple):
     """Everything that scores a labeled row once pass 1 is over."""
 
-    temperature: Floats | None  # (p,), None where the probabilities are taken as they are
+    inverse: Floats  # (p,) 1/T, 0 where the probabilities are taken as they are
     tie_break: TieBreak
-    majority: VoteWeights | None  # None while only the majority vote can be taken
-    final: VoteWeights | None  # None while only the consensus can be taken
+    majority: VoteWeights  # used where they find better labels
+    final: VoteWeights  # unknown while only the consensus can be taken
     mean_weight: float
-    consensus_method: str
-    quality_method: str
+    best_quality: bool  # whether the majority's weights find better labels
+    by_agreement: bool
     miscount: bool
     single_label: bool
 
@@ -49,7 +59,7 @@ class Rule(NamedTuple):
 class PoolRule(NamedTuple):
     """Everything that scores a row of the pool."""
 
-    temperature: Floats | None  # (p,), None where the probabilities are taken as they are
+    inverse: Floats  # (p,) 1/T, 0 where the probabilities are taken as they are
     model_weight: Floats  # (p,)
     mean_weight: float
     tie_break: TieBreak | None = None  # of the models' votes, where cleanlab's ensembles take them
@@ -128,8 +138,8 @@ class Block(NamedTuple):
 class SparseLabels:
     """A block of labels from sparse storage, in compressed sparse row form, unchecked.
 
-    :func:`order_votes` makes it. Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``, from 0 on;
-    rows whose annotators are at fault are in ``faulty_rows``, and their votes left out.
+    ``order_votes`` of ``inputs`` makes it. Votes of row ``i`` are ``offsets[i]:offsets[i + 1]``,
+    from 0 on; rows whose annotators are at fault are in ``faulty_rows``, and their votes left out.
     """
 
     offsets: NDArray[np.int64]

@@ -11,7 +11,14 @@ import numpy as np
 from daskal.errors import InvalidDataError
 from daskal.method.states import ConsensusStatistics, LabelStatistics
 from daskal.method.temperature import choose_temperature, compared_places
-from daskal.method.values import Floats, Ints, Rule, TieBreak, VoteWeights
+from daskal.method.values import (
+    Floats,
+    Ints,
+    Rule,
+    TieBreak,
+    VoteWeights,
+    inverse_temperature,
+)
 from daskal.options import Options
 
 # Least value of weights and of error rates.
@@ -155,17 +162,18 @@ class Draft:
 
     def rule(self, majority: ConsensusWeights | None = None) -> Rule:
         """Return the rule that gives the majority vote or, given its weights, the best quality."""
-        num_classes = len(self.statistics.class_counts)
+        statistics, options = self.statistics, self.options
+        num_classes = len(statistics.class_counts)
         return Rule(
-            self.temperature,
+            inverse_temperature(self.temperature, len(statistics.losses)),
             self.tie_break,
-            None if majority is None else majority.for_kernels(num_classes),
-            None,
+            majority.for_kernels(num_classes) if majority is not None else VoteWeights.unknown(),
+            VoteWeights.unknown(),
             math.nan,
-            self.options.consensus_method if majority is not None else "majority_vote",
-            self.options.quality_method,
-            self.options.convention == "cleanlab",
-            self.statistics.num_multiple == 0,
+            options.consensus_method == "best_quality" and majority is not None,
+            options.quality_method == "agreement",
+            options.convention == "cleanlab",
+            statistics.num_multiple == 0,
         )
 
 

@@ -91,7 +91,7 @@ def score_pool(pool: PoolData, estimate: Estimate | None, *, lazy: bool) -> tupl
     if pool.probs.num_models > 1:
         # Ties between models are broken by statistics of the whole pool, which is read first.
         votes: ModelVotes = reduction.tree(
-            pool.blocks, "models", model_votes_block, temperature=rule.temperature
+            pool.blocks, "models", model_votes_block, inverse=rule.inverse
         ).compute()
         agreement = impute_mean(
             ratio(votes.untied_agreeing, votes.untied), np.ones_like(votes.untied), fallback=1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import dask.array as da
 import numpy as np
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 import daskal
 from daskal.errors import DataWarning, InputError
-from daskal.kernels.second_pass import smallest_of, smallest_of_block
+from daskal.kernels.second_pass import smallest_of
 from tests.problems import make_problem
 
 LABELED = np.array([0.9, 0.2, 0.4, np.nan, 0.2])
@@ -281,19 +280,14 @@ def test_batch_read_back_from_csv_excludes_the_same(run: daskal.Run, tmp_path: P
 # --------------------------------------------------------------------------- of many scores
 
 
-@given(SCORES, st.integers(0, 12), st.integers(1, 9))
-def test_smallest_is_that_of_sorting_wherever_the_scan_is_cut(
-    scores: list[float], size: int, step: int
-) -> None:
+@given(SCORES, st.integers(0, 12))
+def test_smallest_is_that_of_sorting(scores: list[float], size: int) -> None:
     values = np.array(scores)
     rows = np.arange(5, 5 + len(values))
     order = np.lexsort((rows, values))
     order = order[~np.isnan(values[order])][:size]
-    with mock.patch("daskal.kernels.second_pass.SCAN_ROWS", step):
-        found = smallest_of_block(values, 5, size)
-        apart = [
-            smallest_of(values[part], rows[part], size) for part in (slice(0, 7), slice(7, None))
-        ]
+    found = smallest_of(values, 5, size)
+    apart = [smallest_of(values[:7], 5, size), smallest_of(values[7:], 12, size)]
     assert found.rows.tolist() == rows[order].tolist()
     assert found.scores.tolist() == values[order].tolist()
     for merged in (apart[0].merge(apart[1]), apart[1].merge(apart[0])):

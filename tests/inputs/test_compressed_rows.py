@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import daskal
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs import compressed_rows
-from daskal.kernels.votes import order_votes
+from daskal.inputs.compressed_rows import order_votes
 from daskal.method.findings import REPEATED, UNKNOWN_ANNOTATOR
 from tests.inputs.sparsekit import (
     LABELS,

@@ -9,18 +9,20 @@ import math
 
 import numpy as np
 
-from daskal.kernels.tiles import freeze
-from daskal.kernels.votes import Votes
+from daskal.kernels.lanes import Rows, count_lanes
 from daskal.method.values import Rule, TieBreak, VoteWeights
 
 FLOOR = 1e-30
 
 
-def make_votes(votes: list[tuple[int, int, int]], num_rows: int) -> Votes:
-    """Votes as kernels take them, from (row, annotator, class) in the order of rows."""
+def make_votes(votes: list[tuple[int, int, int]], num_rows: int) -> Rows:
+    """Rows as kernels take them, from votes as (row, annotator, class) in the order of rows."""
     rows, annotators, classes = np.array(votes, dtype=np.int64).reshape(-1, 3).T
+    given, codes = annotators.astype(np.int32), classes.astype(np.int32)
     offsets = np.searchsorted(rows, np.arange(num_rows + 1))
-    return freeze(offsets, annotators, classes)
+    lanes = np.empty((-(-num_rows // count_lanes(2)), 1, 2, count_lanes(2)))
+    odd = np.zeros(num_rows, dtype=np.uint8)
+    return Rows(lanes, odd, np.arange(num_rows), offsets, given, codes, codes)
 
 
 def votes_of_row(row: np.ndarray) -> list[tuple[int, int]]:
@@ -110,9 +112,8 @@ def score_row(
     labels: np.ndarray, probs: np.ndarray, rule: Rule, row: int
 ) -> tuple[float, int, float, float]:
     """Score, consensus label, its quality and its agreement of one row; ``probs`` is (P, K)."""
-    assert rule.final is not None
     votes = votes_of_row(labels)
-    temperatures = [None] * len(probs) if rule.temperature is None else rule.temperature.tolist()
+    temperatures = [1 / x if x else None for x in rule.inverse.tolist()]
     scaled = np.array([scale(p, t) for p, t in zip(probs, temperatures, strict=True)])
     num_classes = probs.shape[1]
     if not votes:
@@ -124,13 +125,13 @@ def score_row(
     counted = miscount(classes) if rule.miscount else classes
     shares = np.array([counted.count(k) / len(counted) for k in range(num_classes)])
     label = majority(votes, scaled, rule.tie_break, row)
-    if rule.consensus_method == "best_quality" and rule.majority is not None:
+    if rule.best_quality:
         by_quality = posterior(votes, scaled, rule.majority)[0]
-        label = best(shares if rule.quality_method == "agreement" else by_quality, label)
+        label = best(shares if rule.by_agreement else by_quality, label)
     q, trust = posterior(votes, scaled, rule.final)
     agreement = classes.count(label) / len(classes)
     quality = probs.mean(axis=0)[label] if rule.single_label else q[label]
-    if rule.quality_method == "agreement":
+    if rule.by_agreement:
         quality = agreement
     score = (quality * trust + rule.mean_weight / num_classes) / (trust + rule.mean_weight)
     return score, label, quality, agreement

@@ -8,8 +8,8 @@ from cleanlab.rank import get_label_quality_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskal.kernels import confidence
-from daskal.kernels.confidence import score_consensus, score_votes
+from daskal.kernels import quality
+from daskal.kernels.quality import score_consensus, score_votes
 from daskal.method.values import Scorer
 from daskal.method.weights import class_thresholds
 from daskal.options import SCORE_METHODS
@@ -49,7 +49,7 @@ def test_thresholds_are_means_with_bounds() -> None:
 
 def test_adjusted_probabilities_sum_to_one() -> None:
     row = np.array([0.7, 0.2, 0.1])
-    confidence.adjust(row, np.array([0.5, 0.25, 0.25]))
+    quality.adjust(row, np.array([0.5, 0.25, 0.25]))
     np.testing.assert_allclose(row, np.array([0.7, 0.45, 0.35]) / 1.5)
 
 

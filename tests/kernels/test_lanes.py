@@ -8,44 +8,56 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskal.kernels import lanes, tiles
-from daskal.kernels.compiling import read_only
+from daskal.kernels.compiling import first_holding
 from daskal.method import findings
+from daskal.method.values import Block
 from tests.kernels import reference
 
-NONE_ODD = read_only(np.zeros(64), np.uint8)
+
+def filled(models):
+    """Lanes of some (p, n, k) rows, what is wrong with each, and the values seen."""
+    num_models, num_rows, num_classes = np.shape(models)
+    room = lanes.make_room(num_models, num_classes)
+    groups = np.empty((-(-num_rows // room.lanes.shape[2]), *room.lanes.shape))
+    faults, seen = np.zeros((num_models, num_rows), np.uint8), np.zeros((num_models, num_rows))
+    for p, probs in enumerate(np.asarray(models)):
+        given = first_holding(probs, ("f4", "f8"))
+        found = lanes.fill_lanes(given, p, groups, faults[p], seen[p], room)
+        assert found == faults[p].any()
+    return groups, faults, seen
 
 
 def scaled(probs, temperature, odd=None):
     """P' of (n, k) rows, n at most a group of lanes."""
     num_rows, num_classes = probs.shape
-    num_lanes = lanes.count_lanes(num_classes)
-    group = np.empty((num_classes, num_lanes))
-    assert lanes.load_lanes(read_only(probs), 0, group) == num_rows
-    marks = NONE_ODD[:num_rows] if odd is None else read_only(odd, np.uint8)
-    lanes.scale_lanes(group, 1 / temperature, marks, np.empty(num_lanes), np.empty(num_lanes))
-    return group[:, :num_rows].T
+    room = lanes.make_room(1, num_classes)
+    marks = np.array([0] * num_rows if odd is None else odd, dtype=np.uint8)
+    nothing, codes = np.zeros(num_rows + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)
+    rows = lanes.Rows(filled([probs])[0], marks, nothing[1:], nothing, codes, codes, codes)
+    inverse = first_holding(np.array([1 / temperature]), ("f8",))
+    assert lanes.load_scaled(rows, 0, inverse, room) == (0, num_rows)
+    return room.mean[:, :num_rows].T
 
 
 @pytest.mark.parametrize("num_classes", [1, 3, 1500])
 @pytest.mark.parametrize("num_rows", [1, 7, 8, 15, 16, 40, 80])
-def test_rows_come_into_lanes_as_they_are(num_classes, num_rows):
-    probs = np.random.default_rng(0).random((num_rows + 3, num_classes))
-    group = np.empty((num_classes, lanes.count_lanes(num_classes)))
-    num = lanes.load_lanes(read_only(probs), 3, group)
-    assert num == min(num_rows, group.shape[1])
-    np.testing.assert_array_equal(group[:, :num], probs[3 : 3 + num].T)
-    assert (group[:, num:] == 1 / num_classes).all()
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_rows_come_into_lanes_as_they_are(num_classes, num_rows, dtype):
+    probs = np.random.default_rng(0).random((2, num_rows, num_classes)).astype(dtype)
+    groups, *_ = filled(probs)
+    together = groups.transpose(1, 0, 3, 2).reshape(2, -1, num_classes)
+    np.testing.assert_array_equal(together[:, :num_rows], probs)
+    assert (together[:, num_rows:] == 1 / num_classes).all()
 
 
-@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i1", "?", ">f8"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i1", "?", ">f8", "g"])
 @pytest.mark.parametrize("num_models", [1, 2])
 def test_a_tile_of_any_dtype_and_order_holds_its_values(dtype, num_models):
     block = (np.random.default_rng(0).random((9, 4)) * 3).astype(dtype)
     for each in (block, np.asfortranarray(block), block[::-1]):
-        tile = tiles.Loader([each, each[:, ::-1]][:num_models]).load(2, 7)
-        assert tile.dtype == np.float64
-        assert tile.shape == (num_models, 5, 4)
-        np.testing.assert_array_equal(tile[0], each[2:7].astype(np.float64))
+        models = [each, each[:, ::-1]][:num_models]
+        (tile,) = tiles.take_tiles(Block(None, models, 0), on_invalid="keep")
+        np.testing.assert_array_equal(tile.rows.lanes[0, 0, :, :9].T, each.astype(np.float64))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +80,7 @@ def test_a_tile_of_any_dtype_and_order_holds_its_values(dtype, num_models):
 )
 @pytest.mark.parametrize("num_good", [0, 1, 100])
 def test_faults_of_a_row(row, fault, seen, num_good):
-    probs = read_only(np.array([[*[[0.3, 0.7]] * num_good, row]]))
-    faults, values = np.zeros((1, num_good + 1), np.uint8), np.zeros((1, num_good + 1))
-    assert lanes.check_probs(probs, faults, values) == (fault != 0)
+    _, faults, values = filled([[*[[0.3, 0.7]] * num_good, row]])
     np.testing.assert_array_equal(faults, [[0] * num_good + [fault]])
     np.testing.assert_array_equal(values, [[0] * num_good + [seen]])
 
@@ -80,8 +90,7 @@ def test_faults_of_a_row(row, fault, seen, num_good):
 def test_sums_at_the_tolerance_are_the_same_beside_any_row(total, beside):
     # The row beside it decides whether a group of lanes is looked at closely.
     for edge in (total, np.nextafter(total, 1), np.nextafter(total, 2 if total > 1 else 0)):
-        faults = np.zeros((1, 2), np.uint8)
-        lanes.check_probs(read_only(np.array([[[edge, 0.0], beside]])), faults, np.zeros((1, 2)))
+        _, faults, _ = filled([[[edge, 0.0], beside]])
         assert bool(faults[0, 0]) == (not 1 - 1e-3 <= edge <= 1 + 1e-3)
         assert not faults[0, 1]
 
@@ -89,14 +98,17 @@ def test_sums_at_the_tolerance_are_the_same_beside_any_row(total, beside):
 def test_faults_of_each_model():
     probs = np.full((2, 3, 2), 0.5)
     probs[1, 2] = 0.0
-    checked = tiles.check_tile(read_only(probs), "pred_probs", 10, keep=False)
-    assert checked.findings.faults[0][:3] == ("pred_probs[1]", findings.ALL_ZERO, 1)
-    assert checked.findings.faults[0].rows == ((12, 0.0),)
-    assert checked.faulty.tolist() == [2]
-    assert (checked.probs == 0.5).all()
-    kept = tiles.check_tile(read_only(probs), "pred_probs", 10, keep=True)
-    assert kept.odd.tolist() == [0, 0, 1]
-    np.testing.assert_array_equal(kept.probs, probs)
+    block = Block(np.zeros((3, 1), dtype="i1"), list(probs), 10)
+    (tile,) = tiles.take_tiles(block, on_invalid="nan")
+    assert tile.findings.faults[0][:3] == ("pred_probs[1]", findings.ALL_ZERO, 1)
+    assert tile.findings.faults[0].rows == ((12, 0.0),)
+    assert tile.faulty.tolist() == [2]
+    assert tile.num_annotations.tolist() == [1, 1, 0]
+    assert (tile.rows.lanes == 0.5).all()
+    (kept,) = tiles.take_tiles(block, on_invalid="keep")
+    assert kept.rows.odd.tolist() == [0, 0, 1]
+    assert kept.num_annotations.tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(kept.rows.lanes[0, :, :, :3].transpose(0, 2, 1), probs)
 
 
 @settings(max_examples=60)
@@ -145,8 +157,7 @@ def test_first_largest_is_argmax(seed, num_classes):
     x = rng.integers(0, 3, (num_classes, 64)) / 2
     x[rng.random(x.shape) < 0.1] = np.nan
     most, classes = np.empty(64), np.empty(64, dtype=np.int64)
-    odd = read_only(np.isnan(x).any(axis=0), np.uint8)
-    lanes.first_largest(x, most, odd, classes)
+    lanes.first_largest(x, most, classes)
     np.testing.assert_array_equal(classes, x.argmax(axis=0))
     np.testing.assert_array_equal(most, x.max(axis=0))
 
@@ -155,6 +166,7 @@ def test_first_largest_is_argmax(seed, num_classes):
 @pytest.mark.parametrize("num_models", [1, 5])
 def test_tiles_stay_small(num_models, num_classes):
     rows = tiles.tile_rows(num_models, num_classes)
-    assert rows % lanes.MANY_LANES == 0
-    assert lanes.MANY_LANES <= rows <= tiles.MOST_TILE_ROWS
-    assert rows == lanes.MANY_LANES or rows * num_models * num_classes <= tiles.TILE_ELEMENTS
+    num_lanes = lanes.count_lanes(num_classes)
+    assert rows % num_lanes == 0
+    assert num_lanes <= rows <= tiles.MOST_TILE_ROWS
+    assert rows == num_lanes or rows * num_models * num_classes <= tiles.TILE_ELEMENTS

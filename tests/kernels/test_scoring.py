@@ -22,6 +22,7 @@ from daskal.method.values import (
     Scorer,
     TieBreak,
     VoteWeights,
+    inverse_temperature,
 )
 from tests.kernels import reference
 from tests.problems import chunkings
@@ -44,10 +45,10 @@ def make_rule(rng, num_models, num_classes, temperature, **options):
         return VoteWeights(likelihood, other, rng.random(num_models) + 0.5, rng.random(5))
 
     tie_break = TieBreak(rng.integers(0, 9, num_classes), rng.random(5).round(1), 7)
-    scale = None if temperature is None else np.full(num_models, temperature)
-    rule = Rule(
-        scale, tie_break, weights(), weights(), 0.4, "best_quality", "crowdlab", False, False
+    inverse = inverse_temperature(
+        None if temperature is None else np.full(num_models, temperature), num_models
     )
+    rule = Rule(inverse, tie_break, weights(), weights(), 0.4, True, False, False, False)
     return rule._replace(**options)
 
 
@@ -65,8 +66,8 @@ def block_of(labels, probs, start=0, stop=None):
 
 OPTIONS = st.fixed_dictionaries(
     {
-        "consensus_method": st.sampled_from(["best_quality", "majority_vote"]),
-        "quality_method": st.sampled_from(["crowdlab", "crowdlab", "agreement"]),
+        "best_quality": st.booleans(),
+        "by_agreement": st.sampled_from([False, False, True]),
         "miscount": st.booleans(),
         "single_label": st.sampled_from([False, False, True]),
     }
@@ -99,9 +100,8 @@ def test_labeled_scores_are_the_references(seed, num_classes, num_models, temper
 )
 def test_the_pool_is_scored_as_rows_without_votes(seed, num_classes, num_models, temperature):
     labels, probs, rule = make_case(seed, num_models, 20, num_classes, temperature)
-    assert rule.final is not None
     bare = np.full_like(labels, -1)
-    pool_rule = PoolRule(rule.temperature, rule.final.model, rule.mean_weight)
+    pool_rule = PoolRule(rule.inverse, rule.final.model, rule.mean_weight)
     scores = score_unlabeled_block(block_of(None, probs), rule=pool_rule, on_invalid="raise")
     as_labeled = score_labeled_block(block_of(bare, probs), rule=rule, on_invalid="raise")
     np.testing.assert_array_equal(as_labeled, scores)
@@ -128,8 +128,7 @@ def test_any_cut_gives_the_same_bits(
     question = Question((rule,), ("",), (scorer,), scorer, "raise")
     tie_break = rule.tie_break._replace(agreement=np.full(num_models, 0.5))
     pool_rules = [
-        PoolRule(rule.temperature, rule.final.model, 0.4, by_votes)
-        for by_votes in (None, tie_break)
+        PoolRule(rule.inverse, rule.final.model, 0.4, by_votes) for by_votes in (None, tie_break)
     ]
 
     def columns(start, stop):
@@ -146,7 +145,7 @@ def test_any_cut_gives_the_same_bits(
         _, tally = labeled_columns(block, rule=rule, on_invalid="raise", size=3)
         confidence = quality.confidence_block(block, question=question)
         model_votes = quality.model_votes_block(
-            block_of(None, probs, start, stop), temperature=rule.temperature
+            block_of(None, probs, start, stop), inverse=rule.inverse
         )
         statistics = label_statistics(block, num_annotators=NUM_ANNOTATORS, guess=False)
         return [
@@ -214,7 +213,7 @@ def test_rows_at_fault_take_no_part(on_invalid):
         np.testing.assert_array_equal(found[name][kept], column[kept])
     assert found["num_annotations"][[5, 70]].tolist() == [0, 0]
     assert len(tally.scores.findings.faults) == 2
-    pool_rule = PoolRule(rule.temperature, rule.final.model, 0.4)
+    pool_rule = PoolRule(rule.inverse, rule.final.model, 0.4)
     scores = score_unlabeled_block(block_of(None, bad), rule=pool_rule, on_invalid="nan")
     assert np.flatnonzero(np.isnan(scores)).tolist() == [70]
 

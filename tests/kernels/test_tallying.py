@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from daskal.kernels import tallying
-from daskal.kernels.compiling import read_only
-from daskal.kernels.tallying import AnnotatorCounts, Table
+from daskal.kernels.scoring import ScoredRows
+from daskal.kernels.tallying import AnnotatorCounts, Slots, Table
 from tests.kernels.reference import make_votes
 
 
@@ -23,7 +23,9 @@ def test_cells_of_a_large_table(num_rows, num_classes):
         labels = rng.integers(0, num_classes, num_rows)
         quality = rng.integers(0, 2**10, num_rows) / 2**10
         votes = make_votes(list(zip(range(num_rows), annotators, classes, strict=True)), num_rows)
-        counts.add(votes, labels, quality, quality)
+        none, off = np.zeros((0, num_classes)), np.zeros(num_rows, dtype=np.uint8)
+        scored = ScoredRows(quality, labels, quality, quality, quality, none, off)
+        counts.add(votes, scored)
         for j, k, label, q in zip(annotators, classes, labels, quality, strict=True):
             cell = expected.setdefault(int(j * num_classes + k), [0, 0, 0.0])
             cell[0] += 1
@@ -31,25 +33,23 @@ def test_cells_of_a_large_table(num_rows, num_classes):
             cell[2] += q
     cells = counts.statistics().by_class
     assert cells.keys.tolist() == sorted(expected)
-    assert counts.table.taken == len(expected) <= len(counts.table.keys) / 2
+    assert counts.table.slots.taken[0] == len(expected) <= len(counts.table.slots.keys) / 2
     sums = cells.sums.values()
     for at, key in enumerate(cells.keys.tolist()):
         assert [*cells.counts[:, at], sums[at]] == expected[key]
 
 
 def test_a_table_takes_no_more_room_than_its_cells():
-    table = Table(5)
-    table.make_room(10**9)
-    assert len(table.keys) == tallying.LEAST_SLOTS
+    assert len(Table(5).with_room(10**9).keys) == tallying.LEAST_SLOTS
 
 
 def test_a_full_circle_of_slots():
     # Keys whose slots are all taken by others go on at the beginning.
-    keys = np.full(8, tallying.EMPTY)
-    slots = {tallying.take_slot(keys, key)[0] for key in range(7)}
-    assert len(slots) == 7
-    assert all(keys[tallying.find_slot(keys, key)] == key for key in range(7))
-    assert tallying.take_slot(keys, 3)[1] == 0
+    slots = Slots.empty(8)
+    assert len({tallying.take_slot(slots, key) for key in range(7)}) == 7
+    assert all(slots.keys[tallying.find_slot(slots.keys, key)] == key for key in range(7))
+    assert tallying.take_slot(slots, 3) == tallying.find_slot(slots.keys, 3)
+    assert slots.taken[0] == 7
 
 
 def test_no_number_counts_as_zero():
@@ -60,8 +60,7 @@ def test_no_number_counts_as_zero():
 def test_pairs_of_classes():
     votes = make_votes([(0, 0, 2), (0, 1, 2), (2, 0, 1)], 3)
     table = Table(9)
-    labels = read_only(np.array([2, 0, 0]), np.int64)
-    assert tallying.add_pairs(votes, 3, labels, table.keys, table.values) == 2
+    tallying.add_pairs(votes, np.array([2, 0, 0]), 3, table.with_room(3))
     cells = table.cells(1)
     assert cells.keys.tolist() == [1 * 3 + 0, 2 * 3 + 2]
     assert cells.counts.tolist() == [[1, 2]]

@@ -53,8 +53,9 @@ def test_windows():
 
 def losses_at(labels, probs, places, *, miscount=False):
     """The sums of one model at some places."""
-    curve = first_pass.Curve(1, places, miscount)
-    for tile in tiles.labeled_tiles(Block(labels, [probs], 0)):
+    curve = first_pass.Curve(1, places)
+    block = Block(labels, [probs], 0)
+    for tile in tiles.take_tiles(block, on_invalid="raise", miscount=miscount):
         curve.add(tile, len(tile))
     return curve.losses()[0]
 

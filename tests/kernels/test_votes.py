@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daskal.inputs.compressed_rows import order_votes
 from daskal.kernels import tiles, votes
+from daskal.kernels.lanes import Scratch
 from daskal.method import findings
 from daskal.method.values import Block
 from tests.kernels.reference import miscount
@@ -18,12 +20,12 @@ def taken(labels, num_classes, start=0):
     """Rows, annotators, classes, and faults with the values seen, of all rows from one on."""
     rows, annotators, classes, faults, seen = [], [], [], [], []
     while start < len(labels):
-        found = votes.matrix_votes(labels, start, 4096, num_classes)
-        num = np.diff(found.votes.offsets)
+        found = votes.find_votes(labels, start, 4096, num_classes, Scratch())
+        num = np.diff(found.offsets)
         assert len(found.faults) > 0
         rows.append(np.repeat(np.arange(start, start + len(num)), num))
-        annotators.append(found.votes.annotators)
-        classes.append(found.votes.classes)
+        annotators.append(found.annotators)
+        classes.append(found.classes)
         faults.append(found.faults)
         seen.append(found.seen)
         start += len(num)
@@ -98,20 +100,21 @@ def test_sparse_votes_are_those_of_a_matrix(monkeypatch, dtype, most):
     annotators[offsets[6]] = 99  # row 6 has a vote of an annotator there is not
     classes = matrix[rows, np.minimum(annotators, 4)]
     classes[offsets[6]] = 0
-    sparse = votes.order_votes(offsets, annotators, classes.astype(dtype), 5)
+    sparse = order_votes(offsets, annotators, classes.astype(dtype), 5)
     matrix[6] = np.nan
     probs = [np.full((30, 4), 0.25)]
     found, expected = (
-        list(tiles.labeled_tiles(Block(labels, probs, 0))) for labels in (sparse, matrix)
+        [
+            (tile.rows.annotators.copy(), tile.rows.classes.copy(), tile.findings)
+            for tile in tiles.take_tiles(Block(labels, probs, 0), on_invalid="nan")
+        ]
+        for labels in (sparse, matrix)
     )
-    for name in ("annotators", "classes"):
+    for each in (0, 1):
         np.testing.assert_array_equal(
-            *(
-                np.concatenate([getattr(tile.votes, name) for tile in side])
-                for side in (found, expected)
-            )
+            *(np.concatenate([tile[each] for tile in side]) for side in (found, expected))
         )
-    faults = [fault for tile in found for fault in tile.findings.faults]
+    faults = [fault for *_, found_of in found for fault in found_of.faults]
     assert {(fault.code, *row) for fault in faults for row in fault.rows} == {
         (findings.OUT_OF_RANGE, 3, 100.0),
         (findings.UNKNOWN_ANNOTATOR, 6, 99.0),
@@ -121,7 +124,7 @@ def test_sparse_votes_are_those_of_a_matrix(monkeypatch, dtype, most):
 @given(st.integers(0, 2**32 - 1))
 def test_classes_as_cleanlab_counts_them(seed):
     labels = np.random.default_rng(seed).integers(-1, 6, (9, 7))
-    found = votes.matrix_votes(labels, 0, 9, 6).votes
-    counted = tiles.counted_classes(tiles.freeze(*found), 6, miscount=True)
+    block = Block(labels, [np.full((9, 6), 1 / 6)], 0)
+    (tile,) = tiles.take_tiles(block, on_invalid="raise", miscount=True)
     expected = [miscount(row[row >= 0].tolist()) for row in labels]
-    assert counted.tolist() == [k for row in expected for k in row]
+    assert tile.rows.counted.tolist() == [k for row in expected for k in row]

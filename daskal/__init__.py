@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from daskal.errors import DataWarning as DataWarning
     from daskal.importing.importer import ImportSummary as ImportSummary
     from daskal.importing.importer import import_votes as import_votes
+    from daskal.kernels.warming import Warmup as Warmup
+    from daskal.kernels.warming import warmup as warmup
     from daskal.method.estimate import Estimate as Estimate
     from daskal.runs.plan import Plan as Plan
     from daskal.runs.plan import plan as plan
@@ -38,6 +40,7 @@ _HOMES = {
     "Plan": "runs.plan",
     "Progress": "engine.progress",
     "Run": "runs.result",
+    "Warmup": "kernels.warming",
     "__version__": "version",
     "annotator_stats": "api.quality",
     "detailed_quality": "api.quality",
@@ -51,6 +54,7 @@ _HOMES = {
     "run": "runs.run",
     "score_labeled": "api.scoring",
     "score_unlabeled": "api.scoring",
+    "warmup": "kernels.warming",
 }
 
 _MODULES = ("demo", "multiannotator")

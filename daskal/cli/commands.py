@@ -146,7 +146,7 @@ def demo(
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )
-    with timed_work(None, workers, memory_limit) as (limit, progress):
+    with timed_work(None, workers, memory_limit, kernels=True) as (limit, progress):
         daskal.demo.make(crowd, out, progress)
         run = daskal.run(
             labels=out / "labels.zarr",
@@ -221,7 +221,7 @@ def score(
     if overwrite and resume:
         raise click.UsageError("Choose --overwrite or --resume.")
     known = None if estimate is None else read_estimate(estimate, storage_options)
-    with timed_work(scheduler, workers, memory_limit) as (limit, progress):
+    with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         run = daskal.run(
             labels=labels,
             pred_probs=one_or_all(pred_probs),
@@ -343,6 +343,25 @@ def import_votes(
             **options,
         )
     console.show_import(console.open_console(), made)
+
+
+@main.command()
+@reports_errors
+def warmup() -> None:
+    """Compile the kernels, once on a machine or in an image.
+
+    They are kept in NUMBA_CACHE_DIR if that is set, otherwise beside daskal's code or, where that
+    cannot be written to, in the user's cache folder. Without this, the first command that scores
+    compiles them, for half a minute.
+    """
+    with console.show_compiling():
+        done = daskal.warmup()
+    if done.folder is None:
+        raise click.ClickException(
+            "expected a folder to keep compiled kernels in, found none that can be written to. Set "
+            "NUMBA_CACHE_DIR to one."
+        )
+    console.show_warmup(done)
 
 
 main.add_command(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from daskal import Warmup
     from daskal.demo import Judgement
     from daskal.engine.progress import Progress
     from daskal.importing.importer import ImportSummary
@@ -48,6 +50,10 @@ PIPE_WIDTH = 100
 SHOWN_ANNOTATORS = 5
 SHOWN_EXAMPLES = 10
 SHOWN_CLASSES = 10
+EACH_COMPILES = (
+    "Each process compiles its kernels for half a minute, as no folder can keep them: set "
+    "NUMBA_CACHE_DIR to one that can be written to."
+)
 
 
 # --- progress ---------------------------------------------------------------------------------
@@ -174,6 +180,28 @@ def show_warnings() -> Iterator[None]:
         warnings.simplefilter("always", DataWarning)
         warnings.showwarning = show
         yield
+
+
+class Teller(logging.Handler):
+    """Shows log records as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        click.echo(record.getMessage(), err=True)
+
+
+@contextmanager
+def show_compiling() -> Iterator[None]:
+    """Show that kernels are compiled, during which nothing else moves."""
+    logger, teller = logging.getLogger("daskal.kernels"), Teller(logging.INFO)
+    level = logger.level
+    logger.addHandler(teller)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(teller)
 
 
 # --- results ----------------------------------------------------------------------------------
@@ -327,6 +355,16 @@ def show_import(output: Console, made: ImportSummary) -> None:
         table.add_row("their order", escape(listed(made.classes, most=SHOWN_CLASSES)))
     print_section(output, "Imported", table)
     output.print(f"Stored in [bold]{escape(made.path)}[/bold]", soft_wrap=True)
+
+
+def show_warmup(done: Warmup) -> None:
+    """Print what there was to compile, and where it is."""
+    click.echo(
+        f"Compiled in {done.seconds:.1f} s."
+        if done.compiled
+        else "Nothing to compile: already there."
+    )
+    click.echo(f"Cache: {done.folder}")
 
 
 def describe_cost(seconds: float, peak: int | None, limit: int | None) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from daskal.kernels.caching import use_cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # What kernels count by: Numba makes no difference between the two.
@@ -74,22 +75,8 @@ def compile_function(function: Any) -> Any:
     import numba
 
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    try:
-        dispatcher.enable_caching()
-    except RuntimeError:
-        # No folder can be written to: everything is compiled anew in each process.
-        return dispatcher
-    # By itself, Numba compiles a function anew only where its own file has changed, and not where
-    # a function has that it calls.
-    cache = dispatcher._cache
-    cache._cache_file._source_stamp = kernels_stamp()
+    use_cache(dispatcher)
     return dispatcher
-
-
-def kernels_stamp() -> tuple[tuple[str, float, int], ...]:
-    """Return what changes whenever the file of a kernel does."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return tuple((file.name, file.stat().st_mtime, file.stat().st_size) for file in files)
 
 
 def make_intrinsic(function: Any) -> Any:

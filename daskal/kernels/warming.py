@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any, NamedTuple
+
 import numpy as np
 
+from daskal.kernels.compiling import compiled
 from daskal.kernels.first_pass import consensus_statistics, label_statistics, statistics_of_pending
 from daskal.kernels.quality import (
     answer_block,
@@ -29,6 +33,57 @@ from daskal.method.values import (
 
 # Two annotators at odds about classes that two models hold equally likely: nothing is left out.
 NUM_ROWS, NUM_CLASSES, NUM_MODELS, NUM_ANNOTATORS = 2, 2, 2, 2
+
+
+class Warmup(NamedTuple):
+    """What there was to compile, and where it is kept.
+
+    Attributes
+    ----------
+    compiled : bool
+        False where everything was in the cache already, or nothing can be kept.
+    seconds : float
+    folder : str or None
+        Where the compiled kernels are; None where no folder can keep them.
+    """
+
+    compiled: bool
+    seconds: float
+    folder: str | None
+
+
+def warmup() -> Warmup:
+    """Return once all kernels are in Numba's cache, compiled if need be.
+
+    For images, and for workers before they begin: ``client.run(daskal.warmup)``. Without it, what
+    is missing is compiled when it is first used. Each kind of processor, version of Python and
+    version of Numba needs its own compiled kernels; one folder holds them all. Where no folder can
+    be written to, each process compiles for itself what it uses, and this does nothing.
+
+    Returns
+    -------
+    Warmup
+
+    Examples
+    --------
+    >>> import daskal
+    >>> done = daskal.warmup()  # some 25 seconds, once on a machine
+    >>> daskal.warmup().compiled
+    False
+    """
+    began = time.perf_counter()
+    cache: Any = complete.resolve()._cache  # type: ignore[attr-defined]
+    missing = cache.folder() is None and cache.is_kept
+    if missing:
+        warm_up()
+        complete()
+    return Warmup(missing, time.perf_counter() - began, cache.folder())
+
+
+@compiled
+def complete() -> bool:
+    """Return True. Compiled last: where a cache holds this, it holds everything."""
+    return True
 
 
 def warm_up() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from daskal.importing.importer import import_votes as import_votes
     from daskal.importing.summary import ImportSummary as ImportSummary
     from daskal.inputs.opened import Table as Table
+    from daskal.kernels.warming import Warmup as Warmup
+    from daskal.kernels.warming import warmup as warmup
     from daskal.method.estimate import Estimate as Estimate
     from daskal.method.panels import Panel as Panel
     from daskal.runs.plan import Plan as Plan
@@ -47,6 +49,7 @@ _HOMES = {
     "Progress": "engine.progress",
     "Run": "runs.result",
     "Table": "inputs.opened",
+    "Warmup": "kernels.warming",
     "__version__": "version",
     "aggregate": "api.aggregation",
     "annotator_stats": "api.quality",
@@ -63,6 +66,7 @@ _HOMES = {
     "run_aggregate": "runs.votes",
     "score_labeled": "api.scoring",
     "score_unlabeled": "api.scoring",
+    "warmup": "kernels.warming",
 }
 
 _MODULES = ("demo", "multiannotator")

@@ -96,7 +96,7 @@ def aggregate(
     check_scheduler(scheduler, workers)
     if overwrite and resume:
         raise click.UsageError("Choose --overwrite or --resume.")
-    with timed_work(scheduler, workers, memory_limit) as (limit, progress):
+    with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         run = daskal.run_aggregate(
             labels=votes,
             overwrite=overwrite,
@@ -138,7 +138,7 @@ def panel(
     Answers are judged by known classes, --gold, or else by the majority vote.
     """
     check_scheduler(scheduler, workers)
-    with timed_work(scheduler, workers, memory_limit) as (limit, progress):
+    with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         found = daskal.panel(
             votes,
             gold,

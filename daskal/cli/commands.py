@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import daskal
-from daskal.cli import console
+from daskal.cli import console, meters
 from daskal.cli.aggregating import aggregate, gold_option, panel
 from daskal.cli.importing import import_votes
 from daskal.cli.inputs import check_inputs, choose_scheduler, table_options
@@ -150,7 +150,7 @@ def demo(
         f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
         err=True,
     )
-    with timed_work(None, workers, memory_limit) as (limit, progress):
+    with timed_work(None, workers, memory_limit, kernels=True) as (limit, progress):
         daskal.demo.make(crowd, out, progress)
         run = daskal.run(
             labels=out / "labels.zarr",
@@ -247,7 +247,7 @@ def score(
     known = None if estimate is None else read_estimate(estimate, storage_options)
     paths = [labels, pred_probs, unlabeled, tables["votes"], labeled_ids, unlabeled_ids]
     scheduler = choose_scheduler(scheduler, workers, memory_limit, paths)
-    with timed_work(scheduler, workers, memory_limit) as (limit, progress):
+    with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         run = daskal.run(
             **tables,
             on_duplicate=on_duplicate,
@@ -321,6 +321,25 @@ def plan(
     )
     click.echo(repr(found))
     found.check()
+
+
+@main.command()
+@reports_errors
+def warmup() -> None:
+    """Compile the kernels, once on a machine or in an image.
+
+    They are kept in NUMBA_CACHE_DIR if that is set, otherwise beside daskal's code or, where that
+    cannot be written to, in the user's cache folder. Without this, the first command that scores
+    compiles them, for half a minute.
+    """
+    with meters.show_compiling():
+        done = daskal.warmup()
+    if done.folder is None:
+        raise click.ClickException(
+            "expected a folder to keep compiled kernels in, found none that can be written to. Set "
+            "NUMBA_CACHE_DIR to one."
+        )
+    console.show_warmup(done)
 
 
 main.add_command(import_votes)

@@ -6,6 +6,8 @@ import shlex
 import sys
 from typing import IO, TYPE_CHECKING, Any, cast
 
+import click
+
 from daskal.report.glossary import GLOSSARY
 from daskal.text import format_bytes, listed, plural
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from daskal import Warmup
     from daskal.demo import Judgement
     from daskal.importing.summary import ImportSummary
     from daskal.method.panels import Panel
@@ -285,6 +288,16 @@ def show_import(output: Console, made: ImportSummary) -> None:
         table.add_row("their order", escape(listed(made.classes, most=SHOWN_CLASSES)))
     print_section(output, "Imported", table)
     output.print(f"Stored in [bold]{escape(made.path)}[/bold]", soft_wrap=True)
+
+
+def show_warmup(done: Warmup) -> None:
+    """Print what there was to compile, and where it is."""
+    click.echo(
+        f"Compiled in {done.seconds:.1f} s."
+        if done.compiled
+        else "Nothing to compile: already there."
+    )
+    click.echo(f"Cache: {done.folder}")
 
 
 def describe_cost(seconds: float, peak: int | None, limit: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -35,6 +36,10 @@ STAGES = {
 STAGE_WIDTH = max(map(len, STAGES.values()))
 # Least seconds between two lines about one pass where output is no terminal.
 LINE_INTERVAL = 10.0
+EACH_COMPILES = (
+    "Each process compiles its kernels for half a minute, as no folder can keep them: set "
+    "NUMBA_CACHE_DIR to one that can be written to."
+)
 
 
 def clock_time(seconds: float) -> str:
@@ -159,3 +164,25 @@ def show_warnings() -> Iterator[None]:
         warnings.simplefilter("always", DataWarning)
         warnings.showwarning = show
         yield
+
+
+class Teller(logging.Handler):
+    """Shows log records as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        click.echo(record.getMessage(), err=True)
+
+
+@contextmanager
+def show_compiling() -> Iterator[None]:
+    """Show that kernels are compiled, during which nothing else moves."""
+    logger, teller = logging.getLogger("daskal.kernels"), Teller(logging.INFO)
+    level = logger.level
+    logger.addHandler(teller)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(teller)

@@ -7,12 +7,13 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+import daskal
 from daskal import text
 from daskal.cli import console, launching, meters
 from daskal.errors import DaskalError, InputError
@@ -223,15 +224,24 @@ def one_or_all(paths: tuple[str, ...]) -> Any:
 
 @contextmanager
 def timed_work(
-    scheduler: str | None, workers: int | None, memory_limit: int | None
+    scheduler: str | None,
+    workers: int | None,
+    memory_limit: int | None,
+    *,
+    kernels: bool = False,
 ) -> Iterator[tuple[int | None, ProgressCallback]]:
-    """Yield a progress callback on a running scheduler; at the end, print time and memory used."""
+    """Yield a progress callback on a running scheduler; at the end, print time and memory used.
+
+    Where its processes are new ones that run ``kernels``, these are compiled first: once, not by
+    all processes at the same time.
+    """
     began = time.monotonic()
     peak = None
-    with (
-        meters.show_progress() as progress,
-        launching.scheduler(scheduler, workers, memory_limit) as client,
-    ):
+    with meters.show_compiling(), ExitStack() as stack:
+        progress = stack.enter_context(meters.show_progress())
+        if kernels and scheduler in (None, "processes") and daskal.warmup().folder is None:
+            click.echo(meters.EACH_COMPILES, err=True)
+        client = stack.enter_context(launching.scheduler(scheduler, workers, memory_limit))
         limit = memory_limit
         if client is not None:
             click.echo(f"Dashboard: {client.dashboard_link}", err=True)

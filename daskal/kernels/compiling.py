@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from daskal.kernels.caching import use_cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # What kernels count by: Numba makes no difference between the two.
@@ -78,27 +79,8 @@ def compile_function(function: Any) -> Any:
 
     options: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}
     dispatcher: Any = numba.njit(**options)(function)
-    try:
-        dispatcher.enable_caching()
-    except RuntimeError:
-        # No folder can be written to: everything is compiled anew in each process.
-        return dispatcher
-    # By itself, Numba compiles a function anew only where its own file has changed, and not where
-    # a function has that it calls.
-    file = dispatcher._cache._cache_file
-    file._source_stamp = kernels_stamp()
-    try:
-        file._load_index()
-    except (AttributeError, ImportError):
-        # The cache of another version tells of types that are no more.
-        file.flush()
+    use_cache(dispatcher)
     return dispatcher
-
-
-def kernels_stamp() -> tuple[tuple[str, float, int], ...]:
-    """Return what changes whenever the file of a kernel does."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return tuple((file.name, file.stat().st_mtime, file.stat().st_size) for file in files)
 
 
 def make_intrinsic(function: Any) -> Any:

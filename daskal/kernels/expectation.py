@@ -156,7 +156,7 @@ def posterior_of(
         add_confusion(*votes, prior, table.reshape(-1), shares.reshape(-1))
     else:
         add_coins(*votes, prior, table, shares)
-    normalise(tile.offsets, known, shares, likelihood)
+    normalise(tile.offsets, known, shares, likelihood, np.empty(len(shares)))
     return Posterior(shares, likelihood)
 
 
@@ -234,7 +234,9 @@ def add_coins(
 
 
 @compiled
-def normalise(offsets: Ints, known: Ints, shares: Floats, likelihood: Floats) -> None:
+def normalise(
+    offsets: Ints, known: Ints, shares: Floats, likelihood: Floats, totals: Floats
+) -> None:
     """Turn logarithms into probabilities that sum to 1; write each row's likelihood."""
     for i in range(len(shares)):
         row = shares[i]
@@ -248,7 +250,6 @@ def normalise(offsets: Ints, known: Ints, shares: Floats, likelihood: Floats) ->
     flat = shares.reshape(-1)
     for at in range(len(flat)):
         flat[at] = exp2(flat[at])
-    totals = np.empty(len(shares))
     for i in range(len(shares)):
         row = shares[i]
         total = row[0]
@@ -288,6 +289,7 @@ def expectation(
     prior = np.zeros(num_classes, dtype=np.int64)
     shape = (num_annotators,) if one_coin else (num_annotators, num_classes, num_classes)
     cells = np.zeros(shape, dtype=np.int64)
+    whole = np.empty(num_classes, dtype=np.int64)
     num_rows, likelihood = 0, 0
     for tile in vote_tiles(block, num_classes):
         gold = gold_of(block, tile, num_classes).classes if use_gold else None
@@ -297,7 +299,7 @@ def expectation(
         if one_coin:
             add_agreeing(*votes, read_only(found.shares), 2.0**units.cells, cells)
         else:
-            add_masses(*votes, read_only(found.shares), 2.0**units.cells, cells.reshape(-1))
+            add_masses(*votes, read_only(found.shares), 2.0**units.cells, cells.reshape(-1), whole)
         likelihood += sum_units(read_only(found.likelihood), 2.0**units.likelihood)
         num_rows += int(np.count_nonzero(tile.num_annotations))
     return ExpectationSums(num_rows, prior, cells, int(likelihood))
@@ -320,10 +322,10 @@ def add_masses(
     shares: Floats,
     unit: float,
     cells: Ints,
+    whole: Ints,
 ) -> None:
     """Add up the posterior of each vote's row, by annotator, class given and true class, flat."""
     num_classes = np.uint64(shares.shape[1])
-    whole = np.empty(shares.shape[1], dtype=np.int64)
     for i in range(np.uint64(len(offsets) - 1)):
         for k in range(num_classes):
             whole[k] = np.int64(shares[i, k] * unit + 0.5)

@@ -48,7 +48,7 @@ def panel_counts(
         wrong=np.zeros((size, size), dtype=np.int64),
         wrong_both=np.zeros((size, size), dtype=np.int64),
     )
-    rows = np.zeros(4, dtype=np.int64)
+    rows, counts = np.zeros(4, dtype=np.int64), np.zeros(num_classes, dtype=np.int64)
     findings = Findings()
     for judged in judge_tiles(block, parameters, seed, "nan"):
         tile = judged.tile
@@ -64,7 +64,7 @@ def panel_counts(
             longer[: len(coincidences)] = coincidences
             coincidences = longer
         votes = tile.offsets, tile.annotators, tile.classes
-        add_coincidences(tile.offsets, tile.classes, coincidences)
+        add_coincidences(tile.offsets, tile.classes, coincidences, counts)
         add_reference(*votes, read_only(reference), confusion)
         add_pairs(*votes, read_only(reference), read_only(places), pairs)
         voted = num > 0
@@ -83,9 +83,13 @@ def panel_counts(
 
 
 @compiled
-def add_coincidences(offsets: Ints, classes: NDArray[np.int32], coincidences: Ints) -> None:
-    """Count the ordered pairs of different votes of each row, by the row's number of votes."""
-    counts = np.zeros(coincidences.shape[1], dtype=np.int64)
+def add_coincidences(
+    offsets: Ints, classes: NDArray[np.int32], coincidences: Ints, counts: Ints
+) -> None:
+    """Count the ordered pairs of different votes of each row, by the row's number of votes.
+
+    ``counts`` are zeros, one for each class, and are left so.
+    """
     for i in range(len(offsets) - 1):
         first, last = offsets[i], offsets[i + 1]
         if last - first < 2:

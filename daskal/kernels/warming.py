@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any, NamedTuple
+
 import numpy as np
 
+from daskal.kernels.compiling import compiled
+from daskal.kernels.expectation import count_votes, expectation, logarithms
 from daskal.kernels.first_pass import consensus_statistics, label_statistics, statistics_of_pending
+from daskal.kernels.panel import panel_counts
 from daskal.kernels.quality import (
     answer_block,
     confidence_block,
@@ -19,11 +25,14 @@ from daskal.kernels.second_pass import (
     score_unlabeled_block,
 )
 from daskal.kernels.tallying import Table
+from daskal.kernels.vote_quality import judge_annotators, votes_columns
 from daskal.kernels.votes import LABEL_DTYPES
+from daskal.method.expectation import LogParameters, Units
 from daskal.method.values import (
     NO_FAULTS,
     Block,
     Floats,
+    LabelBlock,
     PoolRule,
     Question,
     Rule,
@@ -35,6 +44,57 @@ from daskal.method.values import (
 
 # Two annotators at odds about classes that two models hold equally likely: nothing is left out.
 NUM_ROWS, NUM_CLASSES, NUM_MODELS, NUM_ANNOTATORS = 2, 2, 2, 2
+
+
+class Warmup(NamedTuple):
+    """What there was to compile, and where it is kept.
+
+    Attributes
+    ----------
+    compiled : bool
+        False where everything was in the cache already, or nothing can be kept.
+    seconds : float
+    folder : str or None
+        Where the compiled kernels are; None where no folder can keep them.
+    """
+
+    compiled: bool
+    seconds: float
+    folder: str | None
+
+
+def warmup() -> Warmup:
+    """Return once all kernels are in Numba's cache, compiled if need be.
+
+    For images, and for workers before they begin: ``client.run(daskal.warmup)``. Without it, what
+    is missing is compiled when it is first used. Each kind of processor, version of Python and
+    version of Numba needs its own compiled kernels; one folder holds them all. Where no folder can
+    be written to, each process compiles for itself what it uses, and this does nothing.
+
+    Returns
+    -------
+    Warmup
+
+    Examples
+    --------
+    >>> import daskal
+    >>> done = daskal.warmup()  # some 25 seconds, once on a machine
+    >>> daskal.warmup().compiled
+    False
+    """
+    began = time.perf_counter()
+    cache: Any = complete.resolve()._cache  # type: ignore[attr-defined]
+    missing = cache.folder() is None and cache.is_kept
+    if missing:
+        warm_up()
+        complete()
+    return Warmup(missing, time.perf_counter() - began, cache.folder())
+
+
+@compiled
+def complete() -> bool:
+    """Return True. Compiled last: where a cache holds this, it holds everything."""
+    return True
 
 
 def warm_up() -> None:
@@ -54,6 +114,25 @@ def warm_up() -> None:
     annotators = np.array([0, 1, 1])
     sparse = SparseLabels(np.array([0, 2, 3]), annotators, annotators, *NO_FAULTS)
     read_labels(Block(sparse, [odd] * NUM_MODELS, 0))
+    read_votes_alone(labels)
+
+
+def read_votes_alone(labels: LabelBlock) -> None:
+    """Run what reads votes without a model."""
+    block = Block(labels, [np.array([0.0, 1.0])], 0)
+    size: Any = {"num_annotators": NUM_ANNOTATORS, "num_classes": NUM_CLASSES}
+    units = Units.from_counts(count_votes(block, **size))
+    logarithms(np.ones(1))
+    for shape in ((NUM_ANNOTATORS, 2), (NUM_ANNOTATORS, NUM_CLASSES, NUM_CLASSES), None):
+        table = None if shape is None else np.full(shape, -1.0)
+        parameters = LogParameters(np.full(NUM_CLASSES, -1.0), table, NUM_ANNOTATORS)
+        one_coin = shape is not None and len(shape) == 2
+        expectation(
+            block, parameters=parameters, units=units, one_coin=one_coin, use_gold=True, **size
+        )
+        votes_columns(block, parameters=parameters, seed=0, size=1)
+    judge_annotators(block, parameters=parameters, seed=0)
+    panel_counts(block, parameters=parameters, seed=0, paired=np.arange(NUM_ANNOTATORS))
 
 
 def score_pool(probs: Floats) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
@@ -25,10 +27,13 @@ from distributed import Client
 import daskal
 from daskal.cli import commands, options
 from daskal.cli.options import TYPED
-from daskal.errors import ARGUMENT
+from daskal.errors import ARGUMENT, ClusterError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COMMANDS = ("aggregate", "batch", "demo", "import", "labels", "panel", "plan", "report", "score")
+COMMANDS = (
+    *("aggregate", "batch", "demo", "import", "labels"),
+    *("panel", "plan", "report", "score", "warmup"),
+)
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -55,6 +60,12 @@ def session_members(leader: int) -> list[str]:
         ["ps", "-o", "stat=,args=", "-s", str(leader)], capture_output=True, text=True, check=False
     ).stdout
     return [line for line in listed.splitlines() if not line.startswith("Z")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> None:
+    """Compile the kernels, which the commands would say, before any of them runs."""
+    daskal.warmup()
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +107,60 @@ def score(folder: Path, *arguments: str | Path) -> Result:
 
 def labeled(folder: Path) -> tuple[str | Path, ...]:
     return ("--labels", folder / "labels.zarr", "--pred-probs", folder / "probs.zarr")
+
+
+# --- compiled kernels -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("done", "status", "said"),
+    [
+        ((True, 24.31, "/cache"), 0, "Compiled in 24.3 s.\nCache: /cache\n"),
+        ((False, 0.2, "/cache"), 0, "Nothing to compile: already there.\nCache: /cache\n"),
+        ((False, 0.2, None), 1, "Error: expected a folder to keep compiled kernels in, found none"),
+    ],
+)
+def test_warmup(
+    monkeypatch: pytest.MonkeyPatch, done: tuple[Any, ...], status: int, said: str
+) -> None:
+    monkeypatch.setattr(daskal, "warmup", lambda: daskal.Warmup(*done), raising=False)
+    result = invoke("warmup")
+    assert result.exit_code == status
+    assert result.output.startswith(said)
+
+
+def test_warmup_says_where_the_cache_is() -> None:
+    said = invoke("warmup").output
+    assert said == f"Nothing to compile: already there.\nCache: {daskal.warmup().folder}\n"
+
+
+@pytest.mark.parametrize("scheduler", [None, "processes", "threads"])
+def test_kernels_are_compiled_before_new_processes_start(
+    monkeypatch: pytest.MonkeyPatch, arrays: Path, scheduler: str | None
+) -> None:
+    done = []
+
+    def begin(choice: str | None, *_: Any) -> None:
+        done.append(f"began {choice}")
+        raise ClusterError("enough")
+
+    def warmup() -> daskal.Warmup:
+        done.append("compiled")
+        logging.getLogger("daskal.kernels").info("Compiling ...")
+        return daskal.Warmup(False, 0.0, None)
+
+    monkeypatch.setattr(daskal, "warmup", warmup, raising=False)
+    monkeypatch.setattr(options.launching, "scheduler", begin)
+    chosen = () if scheduler is None else ("--scheduler", scheduler)
+    said = invoke("score", *labeled(arrays), "--out", arrays / "out.zarr", *chosen).output
+    if scheduler == "threads":
+        # They compile what they need, when they need it.
+        assert (done, said) == (["began threads"], "Error: enough\n")
+    else:
+        assert done == ["compiled", f"began {scheduler}"]
+        assert said.splitlines()[0] == "Compiling ..."
+        assert said.splitlines()[1].startswith("Each process compiles its kernels")
+    assert logging.getLogger("daskal.kernels").handlers == []
 
 
 # --- help -------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ MEMBERS = frozenset(
         "classes",
         "histograms",
         "batch",
-        "votes",
+        "matched_votes",
     }
 )
 # What a finished store says of its making.

@@ -51,7 +51,7 @@ from daskal.storage.redaction import redacted
 
 UNKNOWN_TASKS = ("raise", "ignore")
 # Group of the result store that holds the votes.
-VOTES = "votes"
+VOTES = "matched_votes"
 # Bytes of a vote, its annotator and its class, and of the offset of a row.
 VOTE_BYTES, OFFSET_BYTES = 4 + 4, 8
 

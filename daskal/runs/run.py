@@ -76,7 +76,7 @@ def run(
         In place of labels: one row a vote, as for :func:`daskal.import_votes`. ``pred_probs`` then
         holds all examples, with ids, in any order: those with votes are the labeled ones, the
         others the pool. The result tells the row of each in ``labeled/table_row`` and
-        ``unlabeled/table_row``, and keeps the votes, sparse, in ``votes``.
+        ``unlabeled/table_row``, and keeps the votes, sparse, in ``matched_votes``.
     out : str or path
         Path or URL of the Zarr store to write.
     estimate : Estimate, optional

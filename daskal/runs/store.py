@@ -68,7 +68,7 @@ MEMBERS = frozenset(
         "histograms",
         "batch",
         "doubtful_labels",
-        "votes",
+        "matched_votes",
     }
 )
 # What a finished store says of its making.

@@ -126,8 +126,8 @@ def test_the_same_bits_for_every_table(form: str, data: Data, tmp_path: Path) ->
     )
     assert_same(run, data)
     stored = zarr.open_group(run.path, mode="r")
-    assert stored["votes"].attrs["encoding-type"] == "csr_matrix"
-    labels = pd.Series(stored["votes/tasks"][:]).tolist()
+    assert stored["matched_votes"].attrs["encoding-type"] == "csr_matrix"
+    labels = pd.Series(stored["matched_votes/tasks"][:]).tolist()
     assert labels == data.table["task"][data.labeled].tolist()
 
 

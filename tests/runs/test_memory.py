@@ -224,7 +224,7 @@ def test_a_table_of_ten_million_rows(
         given["id_column"] = "task"
     else:
         given["class_columns"] = [f"class {at}" for at in range(10)]
-    small = write_table(tmp_path / "small.parquet", 1000, (100,))
+    small = write_table(tmp_path / "small.parquet", 2**19, (2**18,))
     with worker.as_current():
         # What reading tables takes once is there from now on.
         daskal.score_unlabeled(daskal.Table(small, "task")).compute()
@@ -244,8 +244,7 @@ def test_a_table_of_ten_million_rows(
     )
     shutil.rmtree(tmp_path)
     assert pool_rows == (num_rows * 99 // 100 if votes else num_rows)
-    assert idle <= plan.idle_bytes
-    assert peak <= plan.worker_bytes
+    assert measured <= projected
 
 
 def watch(dask_worker: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -130,7 +130,8 @@ def label_quality(
     aggregate = only_votes(pred_probs, estimate)
     if aggregate is not None:
         return votes_quality(labels, aggregate, method, on_invalid, storage_options)
-    assert isinstance(estimate, Estimate)
+    # Of any other type, it is refused where it has to fit the probabilities.
+    estimate = cast("Estimate", estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(method), on_invalid, storage_options)
     return lazy_quality(inquiry)
 
@@ -281,7 +282,8 @@ def annotator_stats(
     aggregate = only_votes(pred_probs, estimate)
     if aggregate is not None:
         return votes_annotators(labels, aggregate, gold, on_invalid, storage_options)
-    assert isinstance(estimate, Estimate)
+    # Of any other type, it is refused where it has to fit the probabilities.
+    estimate = cast("Estimate", estimate)
     inquiry = inquire(labels, pred_probs, estimate, Scorer(), on_invalid, storage_options)
     # Faults of all blocks are merged before they are raised.
     inquiry = replace(inquiry, question=inquiry.question._replace(on_invalid="nan"))

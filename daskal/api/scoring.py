@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import dask.array as da
 import numpy as np
@@ -78,7 +78,8 @@ def score_labeled(
     aggregate = only_votes(pred_probs, estimate)
     if aggregate is not None:
         return score_votes(labels, aggregate, on_invalid, storage_options)
-    assert isinstance(estimate, Estimate)
+    # Of any other type, it is refused where it has to fit the probabilities.
+    estimate = cast("Estimate", estimate)
     given = open_labeled(labels, pred_probs, storage_options)
     check_labeled_fits(estimate, given.probs, given.classes)
     scores = labeled_scores(

@@ -25,7 +25,7 @@ from distributed.utils import color_of
 
 import daskal
 from daskal import demo, multiannotator
-from daskal.cli.console import STAGES
+from daskal.cli.meters import STAGES
 from daskal.engine import reduction
 from daskal.engine.graph import BlockLayer, call_each, merged, new_name, same_blocks
 from daskal.engine.progress import Progress

@@ -196,11 +196,11 @@ def test_killed_scheduler_is_an_error_and_the_run_resumes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 2 MiB."""
+    """Mount a file system of 3 MiB."""
     place = tmp_path / "small"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True
     )
     if made.returncode:
         pytest.skip(f"no file system may be mounted here: {made.stderr.decode().strip()}")
@@ -212,7 +212,7 @@ def test_full_disk_is_named_and_the_run_resumes(
     paths: dict[str, str], expected: dict[str, bytes], small_disk: Path
 ) -> None:
     out, ballast = small_disk / "out.zarr", small_disk / "ballast"
-    ballast.write_bytes(bytes(1_700_000))
+    ballast.write_bytes(bytes(2_700_000))
     reported = run_client(paths, out)[-1]
     assert reported["error"] == "StorageError"
     assert "No space left on device" in reported["message"]

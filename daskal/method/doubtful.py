@@ -19,8 +19,8 @@ DOUBTFUL_COLUMNS = (
     "num_annotations",
     "score",
 )
-# How many are kept: what a person may look through, and little beside a block.
-NUM_DOUBTFUL = 1000
+# How many are kept: what a person may look through, and little in the record of each block.
+NUM_DOUBTFUL = 200
 # Rows compared at once: few temporary values beside the block's own.
 SCAN_ROWS = 2**16
 

@@ -19,7 +19,7 @@ from daskal.report.charts import Counts
 MOST_ANNOTATORS = 10_000
 MOST_CLASSES = 500
 MOST_BATCH_ROWS = 5_000
-MOST_LABELS = 1_000
+MOST_LABELS = 200
 # A matrix with more classes does not fit on a screen.
 MATRIX_CLASSES = 12
 

@@ -26,7 +26,7 @@ from distributed.utils import color_of
 
 import daskal
 from daskal import demo, multiannotator
-from daskal.cli.console import STAGES
+from daskal.cli.meters import STAGES
 from daskal.engine import reduction
 from daskal.engine.graph import BlockLayer, call_each, merged, new_name, same_blocks
 from daskal.engine.progress import Progress
@@ -219,7 +219,13 @@ def test_calls_in_turn_get_what_the_one_before_returned(cluster: Client) -> None
 
 PASS_1 = ("votes", "temperature", "ties", "consensus")
 SCORES = ("score labeled", "score unlabeled")
-DEMO = ("make labeled", "make unlabeled", "test labeled", "test unlabeled")
+DEMO = (
+    "make labeled",
+    "make unlabeled",
+    "test labeled",
+    "test unlabeled",
+    "test quality labeled",
+)
 QUALITY = ("label quality", "vote qualities", "quality columns", "thresholds")
 IMPORT = ("survey", "pick", "read ids", "number votes", "sort votes", "write")
 # What all of them have: merges, and the job that tasks share.

@@ -10,9 +10,11 @@ import math
 import numpy as np
 
 from daskal.kernels.lanes import Rows, count_lanes
+from daskal.kernels.scoring import ScoredRows
 from daskal.method.values import Rule, TieBreak, VoteWeights
 
 FLOOR = 1e-30
+NO_POSTERIOR = np.zeros((0, 1))
 
 
 def make_votes(votes: list[tuple[int, int, int]], num_rows: int) -> Rows:
@@ -23,6 +25,12 @@ def make_votes(votes: list[tuple[int, int, int]], num_rows: int) -> Rows:
     lanes = np.empty((-(-num_rows // count_lanes(2)), 1, 2, count_lanes(2)))
     odd = np.zeros(num_rows, dtype=np.uint8)
     return Rows(lanes, odd, np.arange(num_rows), offsets, given, codes, codes)
+
+
+def make_scored(labels, quality, vote_quality, posterior=NO_POSTERIOR) -> ScoredRows:
+    """Scores of some rows and votes as kernels take them; quality stands for what is not given."""
+    off = np.zeros(len(labels), dtype=np.uint8)
+    return ScoredRows(quality, labels, quality, quality, vote_quality, posterior, off)
 
 
 def votes_of_row(row: np.ndarray) -> list[tuple[int, int]]:

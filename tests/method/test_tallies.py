@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from daskal.kernels.tallying import AnnotatorCounts, histogram
 from daskal.method.merging import merge_in_pairs
 from daskal.method.tallies import HISTOGRAM_BINS, AnnotatorStatistics
-from tests.kernels.reference import make_votes
+from tests.kernels.reference import make_scored, make_votes
 
 NUM_ANNOTATORS, NUM_CLASSES = 6, 3
 
@@ -30,7 +30,7 @@ def statistics_of(seed: int) -> AnnotatorStatistics:
     ]
     counts = AnnotatorCounts(NUM_ANNOTATORS, NUM_CLASSES)
     labels, quality = rng.integers(0, NUM_CLASSES, 5), rng.random(5)
-    counts.add(make_votes(votes, 5), labels, quality, rng.random(len(votes)))
+    counts.add(make_votes(votes, 5), make_scored(labels, quality, rng.random(len(votes))))
     return counts.statistics()
 
 

@@ -63,13 +63,8 @@ def commands() -> list[str]:
 
 
 TWO_FILES = re.search(r"^```sh two-files\n(.*?)^```$", README, re.M | re.S)
-NEEDED = {"--votes", "--id-column"}
 
 
-@pytest.mark.skipif(
-    not {option for part in main.commands["score"].params for option in part.opts} >= NEEDED,
-    reason="`daskal score` does not take votes yet",
-)
 def test_two_files_make_a_batch_labels_and_a_report(tmp_path: Path) -> None:
     """The block that begins with two files, in an empty folder that has them."""
     assert TWO_FILES is not None

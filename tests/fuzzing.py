@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.problems import Problem, is_vote, normalize, problems
+
+# Cases of each slow test; fewer where time is short.
+MANY = int(os.environ.get("DASKAL_TEST_CASES", "10000"))
 
 # --- forms of one array -----------------------------------------------------------------------
 

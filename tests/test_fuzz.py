@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 import daskal
 from daskal.errors import DaskalError, DataWarning, InvalidDataError
 from tests import oracle
-from tests.fuzzing import Case, bad_cases, good_cases, wild_arrays
+from tests.fuzzing import MANY, Case, bad_cases, good_cases, wild_arrays
 
-MANY = 10_000
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 bounded = settings(max_examples=60, suppress_health_check=CHECKS)
 exhaustive = settings(max_examples=MANY, suppress_health_check=CHECKS, database=None)

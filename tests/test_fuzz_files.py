@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 import daskal
 from daskal.errors import BlockError, DaskalError, DataWarning
+from tests.fuzzing import MANY
 from tests.problems import make_problem
 
-MANY = 10_000
 CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 bounded = settings(max_examples=25, suppress_health_check=CHECKS)
 exhaustive = settings(max_examples=MANY, suppress_health_check=CHECKS, database=None)

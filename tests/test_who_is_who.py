@@ -26,6 +26,7 @@ from daskal import multiannotator
 from daskal.api.scoring import labeled_scores
 from daskal.errors import DataWarning
 from daskal.inputs.data import open_labeled
+from tests.fuzzing import MANY
 from tests.who import (
     ANNOTATORS,
     BARE,
@@ -789,7 +790,8 @@ def problems(seed: int) -> Iterator[tuple[str, int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_ten_thousand_problems(part: int) -> None:
-    wrong, outcomes = failures(itertools.islice(problems(10_000 * (part + 1)), 2_500))
+    num = MANY // 4
+    wrong, outcomes = failures(itertools.islice(problems(MANY * (part + 1)), num))
     print(*sorted(outcomes.items()), sep="\n")
-    assert sum(outcomes.values()) == 2_500 - len(wrong)
-    assert not wrong, f"{len(wrong)} of 2,500:\n" + "\n".join(wrong[:100])
+    assert sum(outcomes.values()) == num - len(wrong)
+    assert not wrong, f"{len(wrong)} of {num:,}:\n" + "\n".join(wrong[:100])

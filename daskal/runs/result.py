@@ -21,7 +21,7 @@ from daskal.report.page import Page, make_page
 from daskal.runs import store
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
-from daskal.runs.tables import section_ids, stored_batch
+from daskal.runs.tables import section_ids, stored_annotators, stored_batch
 from daskal.storage import tables
 from daskal.storage.redaction import redacted
 from daskal.text import Summarized
@@ -54,7 +54,7 @@ def read_contents(path: str, root: Any) -> Contents:
         path=path,
         attrs=attrs,
         estimate=estimate,
-        annotators=tables.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
+        annotators=stored_annotators(root),
         classes=classes,
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),
@@ -214,7 +214,7 @@ class Run(Summarized):
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
         """One row per annotator, the worst first."""
-        table = tables.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
+        table = stored_annotators(self.root)
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)[ANNOTATOR_COLUMNS]

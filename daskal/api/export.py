@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from daskal.api.batches import COLUMNS, EARLIER_SOURCE, as_id_column, with_source
@@ -83,9 +84,18 @@ def json_ids(batch: pd.DataFrame) -> pd.DataFrame:
     return batch if plain else with_text_ids(batch)
 
 
+# Says in a CSV file that ids are floats, which no text tells: "2.5" may be text too.
+KIND_COLUMN = "id_kind"
+FLOAT = "float"
+
+
 def write_csv(batch: pd.DataFrame, file: Any, id_key: str) -> None:
     """Write a batch as CSV."""
-    with_text_ids(batch).to_csv(file, index=False, lineterminator="\n")
+    known = batch["id"].dropna().tolist() if "id" in batch else []
+    written = with_text_ids(batch)
+    if known and all(isinstance(value, float | np.floating) for value in known):
+        written = written.assign(**{KIND_COLUMN: batch["id"].notna().map({True: FLOAT})})
+    written.to_csv(file, index=False, lineterminator="\n")
 
 
 def write_parquet(batch: pd.DataFrame, file: Any, id_key: str) -> None:
@@ -230,7 +240,7 @@ REPORT_SOURCES = {"labeled": "labeled", "labelled": "labeled", "pool": "unlabele
 def read_csv(file: Any, id_key: str) -> pd.DataFrame:
     """Return the examples of a CSV file, ids as the text they are written as: 007, NA and "" too.
 
-    Where no example of a source has an id, that source has none.
+    Floats come back as floats. Where no example of a source has an id, that source has none.
     """
     found = pd.read_csv(
         file, dtype={"id": str, "Id": str}, keep_default_na=False, na_values={"score": [""]}
@@ -245,6 +255,10 @@ def read_csv(file: Any, id_key: str) -> pd.DataFrame:
         ids = found["id"].astype(object)
         blank = (ids == "").groupby(found["source"]).transform("all")
         found["id"] = ids.where(~blank, None)
+        if KIND_COLUMN in found and (found[KIND_COLUMN] == FLOAT).any():
+            kinds = found.pop(KIND_COLUMN)
+            pairs = zip(found["id"], kinds, strict=True)
+            found["id"] = as_id_column([float(v) if kind == FLOAT else None for v, kind in pairs])
     return found
 
 

@@ -77,13 +77,20 @@ def in_task() -> bool:
     return getattr(state, "key", None) is not None
 
 
+def has_seceded() -> bool:
+    """Return whether the worker may already run another task in place of this one."""
+    # ``worker_client()`` and ``secede()`` see to that; Dask's error of a second time is a KeyError.
+    state: Any = importlib.import_module("distributed.threadpoolexecutor").__dict__["thread_state"]
+    return not getattr(state, "proceed", True)
+
+
 @contextlib.contextmanager
 def waiting_for_tasks() -> Iterator[None]:
     """Let another task run in place of this one while it waits for tasks of its own.
 
     Otherwise a worker with one thread would wait forever.
     """
-    if not in_task():
+    if not in_task() or has_seceded():
         yield
         return
     from distributed import rejoin, secede

@@ -230,10 +230,22 @@ def as_column(values: pd.Series[Any]) -> Column:
         return _from_objects(values)
     else:
         try:
-            array = array.cast(pa.large_string())
+            array = as_texts(array)
         except pa.ArrowInvalid:
             return _from_objects(values)
     return Column(array, _first_kind(array))
+
+
+def as_texts(array: pa.Array) -> pa.Array:
+    """Return values as text, equal for equal moments of whatever time zone and unit."""
+    if not pa.types.is_timestamp(array.type):
+        return array.cast(pa.large_string())
+    zone = None if array.type.tz is None else "UTC"
+    try:
+        array = array.cast(pa.timestamp("ns", zone))
+    except pa.ArrowInvalid:  # beyond the years of nanoseconds
+        array = array.cast(pa.timestamp("us", zone))
+    return pc.replace_substring_regex(array.cast(pa.large_string()), r"(\.\d{6})000", r"\1")
 
 
 def as_ids(values: Any, name: str) -> pa.Array:

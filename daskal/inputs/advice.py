@@ -6,6 +6,8 @@ from typing import Any
 
 from daskal.errors import InputError
 
+BATCHES = "Batches of rows become one array with numpy.concatenate(batches)."
+
 
 def refuse(name: str, given: Any) -> InputError:
     """Return the error for an argument that daskal does not take."""
@@ -61,8 +63,22 @@ def advice_on_list(given: Any) -> str:
             "format a store with daskal.import_votes."
         )
     if len({getattr(part, "shape", (0, 0))[1:] for part in given}) == 1 and hasattr(first, "shape"):
-        return "Batches of rows become one array with numpy.concatenate(batches)."
+        return BATCHES
     return "Fill missing labels up with NaN, or pass votes in long format to daskal.import_votes."
+
+
+def advice_on_one_axis(dtype: Any) -> str:
+    """Return what to do with probabilities that have one axis."""
+    if dtype.names is not None:
+        return (
+            "The fields of records become columns with "
+            "numpy.lib.recfunctions.structured_to_unstructured."
+        )
+    if dtype.kind == "O":
+        return "Rows that are lists or arrays become one array with numpy.stack(list(...))."
+    return (
+        "The probabilities p of the second of two classes are written np.column_stack([1 - p, p])."
+    )
 
 
 def advice_on_dtype(kind: str) -> str:

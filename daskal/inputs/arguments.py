@@ -175,12 +175,22 @@ def open_xarray(name: str, given: Any) -> Opened:
 
 
 def coords_of(name: str, kind: str, given: Any, dim: Any) -> pd.Index | None:
-    """Return the names along a dimension: its index, or its only coordinate."""
+    """Return the names along a dimension: its index, or the one coordinate that can name it."""
     index = given.indexes.get(dim)
     if index is None:
         along = [coord for coord in given.coords.values() if coord.dims == (dim,)]
-        if len(along) != 1:
+        if len(along) > 1:
+            # Of several, measures such as a place or a size name nothing.
+            along = [coord for coord in along if coord.dtype.kind not in "fcb"]
+        if not along:
             return None
+        if len(along) > 1:
+            names = [str(coord.name) for coord in along]
+            raise InputError(
+                f"{name}: expected one coordinate that names its {kind}, got "
+                f"{', '.join(map(repr, names))}, and no index along {dim!r}. Choose one: "
+                f".set_index({{{dim!r}: {names[0]!r}}}), or drop the others: .drop_vars(...)."
+            )
         index = as_index(np.asarray(along[0].values))
     check_names(name, kind, index)
     return index

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import DataWarning, EstimateError, InputError
+from daskal.inputs.advice import BATCHES
 from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import Labels
 from daskal.inputs.probabilities import Probs
@@ -32,7 +33,8 @@ def align(
 
     Rows in another order are reordered if one side is in memory, the probabilities if both are.
     """
-    if labels.num_rows != probs.num_rows and None in (labels.row_ids, probs.row_ids):
+    unnamed = labels.row_ids is None or probs.row_ids is None
+    if labels.num_rows != probs.num_rows and unnamed:
         raise InputError(
             "expected labels and pred_probs with the same number of rows, got "
             f"{labels.num_rows:,} and {probs.num_rows:,}.{advice_on_rows(labels, probs)}"
@@ -94,6 +96,8 @@ def advice_on_rows(labels: Labels, probs: Probs) -> str:
     """Return advice where the numbers of rows differ."""
     if probs.ensemble and labels.num_rows == probs.num_models:
         return " Models come first in pred_probs, (P, N, K): call .transpose(1, 0, 2) on it."
+    if probs.num_models * probs.num_rows == labels.num_rows:
+        return f" A list is of models. {BATCHES}"
     if probs.num_rows < labels.num_rows == probs.num_classes:
         return " pred_probs seems to be transposed: rows are examples, columns classes."
     if labels.num_rows < probs.num_rows == labels.num_annotators:
@@ -182,8 +186,13 @@ def check_same_form(estimate: Any, probs: Probs) -> None:
         expected = f"an ensemble's, (P, N, K) with P = {models:,}" if estimate.ensemble else "one's"
         raise EstimateError(
             f"{name}: expected the probabilities of the model(s) the estimate was made with, "
-            f"{expected}, got {probs.form}."
+            f"{expected}, got {probs.form}.{'' if estimate.ensemble else of_models(probs)}"
         )
+
+
+def of_models(probs: Probs) -> str:
+    """Return advice on a list of arrays, if it is one, for a single model."""
+    return f" A list is of models. {BATCHES}" if len(probs.sources) > 1 else ""
 
 
 def classes_of(estimate: Estimate) -> Side:

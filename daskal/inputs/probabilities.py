@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from daskal.errors import InputError
+from daskal.inputs.advice import BATCHES, advice_on_one_axis
 from daskal.inputs.arguments import check_numeric, open_argument
 from daskal.inputs.ids import RowIds
 from daskal.inputs.opened import Opened
@@ -17,10 +18,6 @@ from daskal.names.columns import match_classes, unnamed_columns
 from daskal.names.naming import class_texts
 from daskal.names.rows import Side, match_rows
 from daskal.options import Storage
-
-ONE_COLUMN = (
-    " The probabilities p of the second of two classes are written np.column_stack([1 - p, p])."
-)
 
 
 class Probs(NamedTuple):
@@ -75,9 +72,10 @@ def open_probs(name: str, given: Any, storage_options: Storage, *, least_classes
     first = open_probs_array(name, given, storage_options)
     ndim = len(first.array.shape)
     if ndim not in (2, 3):
+        advice = f" {advice_on_one_axis(first.array.dtype)}" if ndim == 1 else ""
         raise InputError(
             f"{name}: expected shape (N, K), or (P, N, K) for P models, got "
-            f"{tuple(first.array.shape)}.{ONE_COLUMN if ndim == 1 else ''}"
+            f"{tuple(first.array.shape)}.{advice}"
         )
     source = make_source(name, first.array, row_axis=ndim - 2)
     num_models = source.shape[0] if ndim == 3 else 1
@@ -100,7 +98,8 @@ def join_models(name: str, opened: Sequence[Opened], least_classes: int) -> Prob
     shapes = {tuple(item.array.shape) for item in opened}
     if len(shapes) > 1:
         raise InputError(
-            f"{name}: expected {len(opened)} models of one shape (N, K), got {sorted(shapes)}."
+            f"{name}: expected {len(opened)} models of one shape (N, K), got {sorted(shapes)}. "
+            f"{BATCHES}"
         )
     first = next((item for item in opened if item.row_ids is not None), opened[0])
     named = next((item for item in opened if item.column_ids is not None), opened[0])

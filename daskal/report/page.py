@@ -7,6 +7,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -99,6 +100,8 @@ def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> 
     page = Page(render(contents, csv), str(target))
     try:
         refuse_another_file(target)
+        if csv is not None:
+            refuse_another_table(target, csv)
         target.write_text(page.html, encoding="utf-8")
         if csv is not None and people is not None:
             people.to_csv(target.with_name(csv), index=False)
@@ -127,3 +130,27 @@ def refuse_another_file(target: Path) -> None:
             f"out: expected a new file, or a report of daskal to replace, got {str(target)!r}, "
             "which is something else. Choose another name, or remove it yourself."
         )
+
+
+def refuse_another_table(target: Path, csv: str) -> None:
+    """Refuse to write over a file beside a report that is not that report's list of annotators.
+
+    Raises
+    ------
+    InputError
+        If there is such a file.
+    """
+    beside = target.with_name(csv)
+    if not beside.exists():
+        return
+    linked = target.is_file() and f'href="{quote(csv)}"' in target.read_text(encoding="utf-8")
+    if linked and beside.is_file():
+        with beside.open("rb") as file:
+            columns = file.readline(HEAD_BYTES).decode(errors="replace").strip().split(",")
+        if {"annotator", "num_examples_labeled"} <= set(columns):
+            return
+    raise InputError(
+        f"out: expected a name whose list of annotators is new too, or that of the report to "
+        f"replace, got {str(target)!r}, and {str(beside)!r} is something else. Choose another "
+        "name, or remove that file yourself."
+    )

@@ -6,12 +6,11 @@ from typing import Any
 
 from daskal.api.aggregation import Aggregate
 from daskal.errors import StorageError, UnfinishedStoreError
-from daskal.method.annotators import ANNOTATOR_COLUMNS
 from daskal.method.estimate import Estimate
 from daskal.method.panels import Panel
 from daskal.report.contents import Contents
 from daskal.runs import store
-from daskal.runs.tables import stored_batch, stored_doubtful
+from daskal.runs.tables import stored_annotators, stored_batch, stored_doubtful
 from daskal.storage import tables
 from daskal.storage.redaction import redacted
 
@@ -45,7 +44,7 @@ def read_contents(path: str, root: Any) -> Contents:
         path=path,
         attrs=attrs,
         estimate=estimate,
-        annotators=tables.read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS)),
+        annotators=stored_annotators(root),
         classes=classes,
         histograms={str(name): histograms[name].to_numpy() for name in histograms},
         batch=stored_batch(root),

@@ -32,7 +32,7 @@ from daskal.runs.labels import (
     write_csv,
 )
 from daskal.runs.stored import StoredRun
-from daskal.runs.tables import stored_batch, stored_doubtful
+from daskal.runs.tables import stored_annotators, stored_batch, stored_doubtful
 from daskal.storage import tables
 from daskal.storage.redaction import redacted
 from daskal.version import __version__
@@ -172,7 +172,7 @@ class Run(StoredRun):
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
         """One row per annotator, the worst first."""
-        table = tables.read_table(self.root, "annotators", ["annotator", *ANNOTATOR_COLUMNS])
+        table = stored_annotators(self.root)
         if table is None:
             return None
         table = table.set_index("annotator").rename_axis(None)

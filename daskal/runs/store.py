@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskal.errors import MissingPathError, StorageError, StoreExistsError, UnfinishedStoreError
+from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
 from daskal.options import Storage
 from daskal.storage import stores
 from daskal.storage.objects import (
@@ -27,6 +28,7 @@ from daskal.storage.objects import (
     get_bytes,
     join_key,
     list_keys,
+    list_names,
     modified_at,
     put_bytes,
     remove,
@@ -71,6 +73,12 @@ MEMBERS = frozenset(
         "matched_votes",
     }
 )
+# All that a run makes in a section, and in each array there.
+SECTION_MEMBERS = {
+    "labeled": frozenset({ROOT_KEY, *LABELED_COLUMNS, "example", "table_row"}),
+    "unlabeled": frozenset({ROOT_KEY, *UNLABELED_COLUMNS, "example", "table_row"}),
+}
+ARRAY_MEMBERS = frozenset({ROOT_KEY, "c"})
 # What a finished store says of its making.
 ATTR_KINDS: dict[str, type] = {
     "version": str,
@@ -233,13 +241,25 @@ def create(
 def refuse_strangers(path: str, storage_options: Storage) -> None:
     """Refuse to replace a store in which there is something that no run made."""
     names = stores.names_under(path, storage_options) or []
-    strangers = sorted(name for name in {*names} - MEMBERS if not name.endswith(PARTIAL))
+    strangers = unknown(names, MEMBERS)
+    opened = stores.open_store(path, storage_options, read_only=True) if names else None
+    for section in sorted(SECTION_MEMBERS.keys() & {*names}):
+        columns = list_names(opened, section)
+        strangers += unknown(columns, SECTION_MEMBERS[section], f"{section}/")
+        for column in sorted({*columns} & SECTION_MEMBERS[section] - {ROOT_KEY}):
+            within = f"{section}/{column}"
+            strangers += unknown(list_names(opened, within), ARRAY_MEMBERS, f"{within}/")
     if strangers:
         raise StoreExistsError(
             f"{redacted(path)!r} holds something beside the results of a run "
             f"({listed(strangers)}), which would be deleted with them. Move it elsewhere, or "
             "choose another path."
         )
+
+
+def unknown(names: Iterable[str], known: frozenset[str], prefix: str = "") -> list[str]:
+    """Return the paths of what no run made; a write that was killed may have left a part."""
+    return sorted(f"{prefix}{name}" for name in {*names} - known if not name.endswith(PARTIAL))
 
 
 def clear(root: Any) -> None:

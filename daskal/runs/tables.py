@@ -21,13 +21,13 @@ from daskal.inputs.ids import StorableIds, StoredIds, from_texts, take_ids
 from daskal.inputs.labels import Labels
 from daskal.inputs.matching import find_annotators
 from daskal.method.aggregates import VoteModel
-from daskal.method.annotators import annotator_table, vote_table
+from daskal.method.annotators import ANNOTATOR_COLUMNS, annotator_table, vote_table
 from daskal.method.doubtful import DOUBTFUL_COLUMNS, DoubtfulLabels
 from daskal.method.estimate import Estimate
 from daskal.method.tallies import AnnotatorStatistics, GoldCounts, LabeledTally, PoolTally
 from daskal.method.values import Floats
 from daskal.names.naming import plain_texts
-from daskal.names.normal import as_index
+from daskal.names.normal import WHOLE, as_index, key_of
 from daskal.runs.inputs import Given, RunInputs
 from daskal.storage.stores import update_attributes
 from daskal.storage.tables import member, read_table, reading, write_column, write_table
@@ -125,6 +125,32 @@ def as_stored(values: list[Any], known: StoredIds) -> list[Any]:
     return from_texts(values, known.kind)
 
 
+# The kind of each annotator's id, where some are numbers and some text: a column has one type.
+KIND_COLUMN = "annotator_kind"
+
+
+def with_kinds(columns: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return columns of annotators, with the kind of each id where text alone would not tell it."""
+    ids = columns["annotator"].tolist()
+    kinds = [key_of(value)[0] for value in ids]
+    if columns["annotator"].dtype != object or WHOLE not in kinds:
+        return columns
+    texts = np.array(plain_texts(as_index(ids)), dtype=object)
+    return {**columns, "annotator": texts, KIND_COLUMN: np.array(kinds, dtype=object)}
+
+
+def stored_annotators(root: Any) -> pd.DataFrame | None:
+    """Return the annotators of a store, their ids of the kind they were; None where none are."""
+    table = read_table(root, "annotators", ("annotator", *ANNOTATOR_COLUMNS))
+    if table is None or KIND_COLUMN not in table:
+        return table
+    pairs = zip(table["annotator"], table[KIND_COLUMN], strict=True)
+    with reading(root, "annotators"):
+        ids = [int(text) if kind == WHOLE else text for text, kind in pairs]
+    table["annotator"] = pd.Series(ids, dtype=object)
+    return table.drop(columns=KIND_COLUMN)
+
+
 def write_ids(root: Any, given: Given) -> None:
     """Store the examples' known ids, and the kind of value that their texts stand for."""
     for section, ids in given.ids.items():
@@ -180,7 +206,7 @@ def write_tables(
         columns = annotator_columns(
             labeled.annotators, given.labeled.labels, estimate, labeled.gold
         )
-        write_table(root, "annotators", columns, "annotator")
+        write_table(root, "annotators", with_kinds(columns), "annotator")
         write_classes(root, labeled, estimate.num_classes)
         write_doubtful(root, labeled.doubtful)
         name_codes(root, estimate)
@@ -203,7 +229,8 @@ def write_votes_tables(
     ).sort_index()
     ids = annotator_index(labels, aggregate.annotator_ids).take(table.index.to_numpy())
     values = {str(name): table[name].to_numpy() for name in table}
-    write_table(root, "annotators", {"annotator": ids.to_numpy(), **values}, "annotator")
+    annotators = with_kinds({"annotator": ids.to_numpy(), **values})
+    write_table(root, "annotators", annotators, "annotator")
     write_classes(root, tally, aggregate.num_classes)
     write_doubtful(root, tally.doubtful)
     name_codes(root, aggregate)

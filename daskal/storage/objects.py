@@ -92,12 +92,12 @@ def list_keys(store: Any, prefix: str) -> list[str]:
     return [key for key in keys if not key.endswith(PARTIAL)]
 
 
-def list_names(store: Any) -> list[str]:
-    """Return the names of what is directly under the root of a store."""
+def list_names(store: Any, prefix: str = "") -> list[str]:
+    """Return the names of what is directly under the root of a store, or under a prefix."""
 
     async def collect() -> list[str]:
         forget_listings(store)
-        return [name.rstrip("/").rsplit("/", 1)[-1] async for name in store.list_dir("")]
+        return [name.rstrip("/").rsplit("/", 1)[-1] async for name in store.list_dir(prefix)]
 
     return attempt_on(store, lambda: run_in_zarr(collect()), f"{store} cannot be listed")
 

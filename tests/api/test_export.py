@@ -111,6 +111,23 @@ def test_ids_come_back_as_they_went_out(tmp_path: Path, kind: str, ending: str) 
         assert rest["row"].tolist() == np.argsort(scores)[2:].tolist()
 
 
+@pytest.mark.parametrize("labeled_ids", [None, [0.5, 7.0]])
+def test_float_ids_come_back_equal_from_csv(
+    tmp_path: Path, labeled_ids: list[float] | None
+) -> None:
+    ids = np.array([0.1, 1 / 3, 2.0, -1e-9, 2.0**52])
+    for scores in ([0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.1, 0.6, 0.7]):
+        sent = daskal.next_batch(
+            np.array([0.15, 0.9]),
+            np.array(scores),
+            size=3,
+            labeled_ids=labeled_ids,
+            unlabeled_ids=ids,
+        )
+        daskal.export_batch(sent, tmp_path / "b.csv")
+        pd.testing.assert_frame_equal(daskal.read_batch(tmp_path / "b.csv"), sent)
+
+
 def test_the_reports_own_csv_is_read(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text(
         "Rank,Id,From,Row,Score\n1,u2,pool,2,0.1\n2,–,labeled,0,0.2\n", encoding="utf-8"

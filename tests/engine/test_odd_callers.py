@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, worker_client
 
 import daskal
 from daskal.errors import ClusterError
@@ -39,6 +39,14 @@ def everything(folder: str) -> dict[str, Any]:
     }
 
 
+def estimate_with_worker_client() -> str:
+    """Estimate where the task has already made room for others, and once more where it has not."""
+    with worker_client():
+        inside = daskal.estimate(PROBLEM.labels, PROBLEM.pred_probs).to_json()
+    assert daskal.estimate(PROBLEM.labels, PROBLEM.pred_probs).to_json() == inside
+    return inside
+
+
 def test_all_works_inside_a_task(tmp_path: Path) -> None:
     """On one worker of one thread, where waiting for other tasks would be for ever."""
     expected = everything(str(tmp_path / "here"))
@@ -55,6 +63,8 @@ def test_all_works_inside_a_task(tmp_path: Path) -> None:
     ):
         future = client.submit(everything, str(tmp_path / "there"), pure=False)
         assert future.result(timeout=SECONDS) == expected
+        future = client.submit(estimate_with_worker_client, pure=False)
+        assert future.result(timeout=SECONDS) == expected["estimate"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Columns of long-format votes in Arrow, and surveys that merge."""
 
+import datetime
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -130,3 +132,14 @@ def test_a_value_has_one_bucket_wherever_it_stands(values):
             if value in bucket.values.to_pylist()
         }
         assert len(places) == 1
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_equal_moments_are_one_id(unit, zone):
+    moments = pd.date_range("2024-01-01", periods=3, tz="UTC")
+    held = pd.Series(moments.tz_convert(zone).as_unit(unit))
+    assert as_column(held).values.equals(as_column(pd.Series(moments)).values)
+    far = pa.array([datetime.datetime(9000, 1, 1)], pa.timestamp("us"))
+    kept = as_column(pd.Series(pd.arrays.ArrowExtensionArray(far))).values
+    assert kept.to_pylist() == ["9000-01-01 00:00:00.000000"]

@@ -129,3 +129,32 @@ def test_dimensions_that_are_turned_round_are_refused() -> None:
     probs = xr.DataArray(PROBLEM.pred_probs[:6, :2], dims=("class", "task"))
     with pytest.raises(InputError, match="transpose"):
         daskal.estimate(labels, probs)
+
+
+@pytest.mark.parametrize("index", [TASKS, None])
+def test_numbers_of_rows_that_differ_beside_names(index: list[str] | None) -> None:
+    """A side with an index in memory and one without, or with another number of rows."""
+    frame = pd.DataFrame(PROBLEM.pred_probs, index=index)
+    labels = pd.DataFrame(INTEGERS).iloc[::2]
+    with pytest.raises(InputError, match=r"25 and 50"):
+        daskal.estimate(labels, frame)
+    with pytest.raises(InputError, match="got 25 and 50"):
+        daskal.estimate(INTEGERS[::2], pd.DataFrame(PROBLEM.pred_probs, index=TASKS))
+
+
+def test_one_of_several_coordinates_names_the_rows() -> None:
+    labels = pd.DataFrame(INTEGERS, index=TASKS)
+    order = np.random.default_rng(1).permutation(50)
+    probs = xr.DataArray(
+        PROBLEM.pred_probs,
+        dims=("row", "class"),
+        coords={"task": ("row", TASKS), "length": ("row", np.arange(50.0))},
+    ).isel(row=order)
+    expected = daskal.estimate(INTEGERS, PROBLEM.pred_probs)
+    assert daskal.estimate(labels, probs).temperature == expected.temperature
+    several = probs.assign_coords(page=("row", order))
+    with pytest.raises(InputError, match=r"names its rows, got 'task', 'page'.*set_index"):
+        daskal.estimate(labels, several)
+    measured = probs.drop_vars("task").assign_coords(size=("row", order / 2))
+    by_place = daskal.estimate(INTEGERS[order], measured)
+    assert by_place.temperature == expected.temperature

@@ -24,6 +24,7 @@ import pytest
 from zarr.core.array import Array
 
 import daskal
+from daskal.errors import InputError
 from daskal.report import contents
 from daskal.report.glossary import GLOSSARY
 from daskal.report.page import TEMPLATES, Page, make_page, render
@@ -464,6 +465,39 @@ def test_of_many_annotators_the_ends_are_listed_and_all_saved(
     saved = pd.read_csv(tmp_path / "r-annotators.csv")
     assert saved["annotator"].tolist() == names
     assert ("a", {"href": "r-annotators.csv", "download": "r-annotators.csv"}) in outline.seen
+
+
+def test_only_the_annotators_of_the_report_are_replaced(
+    run: daskal.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskal.report.sections.MOST_ANNOTATORS", 10)
+    monkeypatch.setattr("daskal.report.page.MOST_ANNOTATORS", 10)
+    report, beside = tmp_path / "r.html", tmp_path / "r-annotators.csv"
+    beside.write_text("annotator,num_examples_labeled\nmine,3\n", encoding="utf-8")
+
+    def refused() -> None:
+        before = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+        with pytest.raises(InputError, match=r"r-annotators\.csv' is something else"):
+            run.report(report)
+        after = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+        assert after == before
+
+    refused()  # without a report that links to it
+    beside.unlink()
+    run.report(report)
+    saved = beside.read_bytes()
+    beside.write_bytes(b"annotator,num_examples_labeled\nchanged,3\n")
+    run.report(report)
+    assert beside.read_bytes() == saved
+    beside.write_text("name,wage\nann,3\n", encoding="utf-8")
+    refused()
+    beside.unlink()
+    beside.mkdir()
+    refused()
+    beside.rmdir()
+    report.write_text(run.report().html.replace("r-annotators.csv", "other.csv"), encoding="utf-8")
+    beside.write_bytes(saved)
+    refused()
 
 
 def test_link_to_the_annotators_is_an_address(run: daskal.Run) -> None:

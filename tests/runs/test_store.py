@@ -77,6 +77,21 @@ def test_what_no_run_made_is_not_replaced(path: str, stranger: str) -> None:
     assert after == before
 
 
+@pytest.mark.parametrize("stranger", ["unlabeled/notes", "unlabeled/score/votes", "labeled/mine"])
+def test_what_no_run_made_inside_a_section_is_not_replaced(path: str, stranger: str) -> None:
+    labeled = Section("labeled", LABELED_COLUMNS, 6, 6)
+    root, claim = store.create(path, [SECTION, labeled], {}, None)
+    SectionWriter(root["unlabeled"], claim).write(0, 10, {"score": np.ones(10)})
+    write_table(root, "annotators", {"annotator": np.arange(3)}, "annotator")
+    store.create(path, [SECTION, labeled], {}, None)
+    mine = Path(path) / stranger / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    with pytest.raises(StoreExistsError, match=rf"beside the results of a run \({stranger}\)"):
+        store.create(path, [SECTION], {}, None)
+    assert mine.read_text() == "years of work"
+
+
 def test_interrupted_creation_is_known_as_such(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt

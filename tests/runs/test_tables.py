@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import daskal
+from daskal.runs.result import read_contents
 from tests.problems import make_problem
 
 BIG = 2**60
@@ -54,3 +55,30 @@ def test_ids_of_every_kind_come_back(tmp_path: Path, labeled_ids: Any, unlabeled
         # Not the text of a None or NaN, which could be an id.
         stored = run.root["batch/id"][:].tolist()
         assert {str(stored[at]) for at in np.flatnonzero(run.batch["source"] == "labeled")} == {""}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [1, "b", 2, "1", "x", "y"],
+        [-1, 2**63, 5, 6, 7, 8],
+        [1, 2, 3, 4, 5, 6],
+        ["1", "2", "3", "4", "5", "6"],
+    ],
+)
+def test_annotators_come_back_as_they_were_called(tmp_path: Path, names: list[Any]) -> None:
+    problem = make_problem(1, num_annotators=len(names))
+    columns = pd.Index(names, dtype=object)
+    labels = pd.DataFrame(problem.labels, columns=columns)
+    run = daskal.run(labels=labels, pred_probs=problem.pred_probs, out=tmp_path / "s.zarr")
+    expected = daskal.annotator_stats(labels, problem.pred_probs, run.estimate)
+    assert run.annotator_stats is not None
+    assert run.annotator_stats.index.tolist() == expected.index.tolist()
+    found = read_contents(run.path, run.root).annotators
+    assert found is not None
+    assert sorted(map(repr, found["annotator"])) == sorted(map(repr, names))
+    assert "annotator_kind" not in found
+    mixed = {type(name) for name in names} == {int, str}
+    assert ("annotator_kind" in run.root["annotators"]) == (mixed or names[0] == -1)
+    saved = run.report(tmp_path / "r.html")
+    assert "whole numbers" not in saved.html

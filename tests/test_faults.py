@@ -65,6 +65,7 @@ def kill_and_resume(
     return finished, read["labels"] + read["pred_probs_unlabeled"]
 
 
+@pytest.mark.slow
 def test_killed_client_resumes(
     paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def run_while_killing(
     return kills
 
 
+@pytest.mark.slow
 def test_killed_workers_change_nothing(
     paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_paused_worker_is_left_behind(
 # ------------------------------------------------------------------------------ the cluster
 
 
+@pytest.mark.slow
 def test_killed_scheduler_is_an_error_and_the_run_resumes(
     paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -208,6 +211,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk_is_named_and_the_run_resumes(
     paths: dict[str, str], expected: dict[str, bytes], small_disk: Path
 ) -> None:

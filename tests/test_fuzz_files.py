@@ -306,6 +306,7 @@ def check_result(data: st.DataObject, result: Path, folder: Path) -> None:
         outcome(lambda read=read: [read(daskal.Run.open(path)) is None])
 
 
+@pytest.mark.slow
 @bounded
 @given(data=st.data())
 def test_a_damaged_result(data: st.DataObject, result: Path, tmp_path: Path) -> None:

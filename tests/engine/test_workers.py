@@ -112,6 +112,7 @@ def test_worker_without_daskal_that_joins_later_in_words() -> None:
 # ------------------------------------------------------------------- clusters made by commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_paths", [False, True])
 def test_relative_paths_hold_in_any_working_directory(
     paths: dict[str, str], expected: dict[str, bytes], tmp_path: Path, as_paths: bool

@@ -242,6 +242,7 @@ def test_kernels_of_many_classes_take_what_is_projected(num_classes: int, num_mo
         assert peak <= projected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_annotators", [20, 500])
 @pytest.mark.parametrize("dtype", ["i1", "f8"])
 def test_kernels_of_a_full_matrix_take_no_more_than_projected(

@@ -238,6 +238,7 @@ def test_estimate_of_other_classes_is_refused_before_anything_is_replaced(
     assert_same_store(reference, before)
 
 
+@pytest.mark.slow
 def test_every_scheduler_writes_the_same_bits(
     problem: Problem, reference: Path, tmp_path: Path, cluster: Client
 ) -> None:

@@ -81,7 +81,7 @@ def panel(
     >>> import numpy as np, daskal
     >>> labels = np.array([[0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0]])
     >>> panel = daskal.panel(labels, gold=[0, 1, 0, 1])
-    >>> panel.agreement.loc[0, 2]
+    >>> float(panel.agreement.loc[0, 2])
     0.5
     """
     options = AggregateOptions(

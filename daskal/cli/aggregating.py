@@ -133,9 +133,10 @@ def panel(
     memory_limit: int | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Tell what a panel of annotators or judges is worth: agreement, habits, effective number.
+    """Tell what a panel of annotators or judges is worth.
 
-    Answers are judged by known classes, --gold, or else by the majority vote.
+    Agreement, confusion, habits, and how many independent annotators the panel is worth. Answers
+    are judged by known classes, --gold, or else by the majority vote.
     """
     check_scheduler(scheduler, workers)
     with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):

@@ -187,6 +187,8 @@ def inputs_options(command: Callable[..., None]) -> Callable[..., None]:
 
 # Options of `daskal score` that do not change its plan.
 PLANNED_ALIKE = (
+    "--gold",
+    "--on-duplicate",
     "--out",
     "--scheduler",
     "--workers",

@@ -241,11 +241,12 @@ def take_powers(lanes: Floats, inverse: float, odd: Marks, powers: Floats, room:
     divisors, totals, most = room.divisors, room.totals, room.most
     if inverse == 0.0:
         for at in range(len(totals)):
-            totals[at] = 1.0
+            totals[at], most[at] = 1.0, lanes[0, at]
         for k in range(len(lanes)):
             power, lane = powers[k], lanes[k]
             for at in range(len(totals)):
                 power[at] = lane[at]
+                most[at] = max(most[at], lane[at])
         return
     divided = find_divisors(lanes, inverse, odd, divisors)
     for at in range(len(totals)):

@@ -151,7 +151,8 @@ def test_kernels_are_compiled_before_new_processes_start(
 
     monkeypatch.setattr(daskal, "warmup", warmup, raising=False)
     monkeypatch.setattr(options.launching, "scheduler", begin)
-    chosen = () if scheduler is None else ("--scheduler", scheduler)
+    # Small inputs start no cluster unless they are told to.
+    chosen = ("--workers", "2") if scheduler is None else ("--scheduler", scheduler)
     said = invoke("score", *labeled(arrays), "--out", arrays / "out.zarr", *chosen).output
     if scheduler == "threads":
         # They compile what they need, when they need it.

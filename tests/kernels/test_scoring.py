@@ -170,6 +170,9 @@ def assert_same(a, b):
     if hasattr(a, "__dataclass_fields__"):
         for name in a.__dataclass_fields__:
             assert_same(getattr(a, name), getattr(b, name))
+    elif isinstance(a, tuple):
+        for each, other in zip(a, b, strict=True):
+            assert_same(each, other)
     elif isinstance(a, np.ndarray):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)

@@ -259,8 +259,8 @@ def watch(dask_worker: Any) -> dict[str, Any]:
 
 def test_ten_times_the_memory_of_all_workers(tmp_path: Path) -> None:
     """Labeled data and pool together; no spill, no pause, no restart, within the limit."""
-    limit = 640 * MIB
-    rows, pool_rows, chunk = 1_000_000, 17_000_000, 5_000
+    limit = 800 * MIB
+    rows, pool_rows, chunk = 1_000_000, 20_000_000, 5_000
     paths = {
         "labels": tile_array(tmp_path / "labels", Stored((rows, 300), "i1", chunk), True),
         "pred_probs": tile_array(tmp_path / "probs", Stored((rows, 100), "f8", chunk), False),

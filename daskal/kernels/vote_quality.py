@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from daskal.kernels import second_pass
 from daskal.kernels.compiling import Whole, compiled, read_only
+from daskal.kernels.consensus import TIE_TOLERANCE, keyed_choice
 from daskal.kernels.expectation import tiles_with_posterior
 from daskal.kernels.gold import GoldTally, gold_of
 from daskal.kernels.quality import score_consensus
@@ -24,11 +25,6 @@ from daskal.method.merging import LIMB_BITS, QUALITY_BITS, Cells, FixedSums, mer
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally
 from daskal.method.values import LABELED_COLUMNS, Block, Columns, Floats, Ints, Scorer
 
-# Shares within so much of the largest are tied with it, so that no last bit decides.
-TIE_TOLERANCE = 1e-12
-GOLDEN, FIRST_MIX, SECOND_MIX = (
-    np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
 # Columns of what is counted of each annotator, and of each class that it gives.
 NUM, AGREEING, NUM_MULTIPLE, AGREEING_MULTIPLE, SCORED, HIGH, LOW = range(7)
 GIVEN, GIVEN_AGREEING, GIVEN_HIGH, GIVEN_LOW = range(4)
@@ -85,8 +81,7 @@ def take_labels(
             tied += row[k] >= least
         chosen: Whole = np.int64(0)
         if tied > 1:
-            mixed = mix(mix(seed, np.uint64(0)), np.uint64(first_row + i))
-            chosen = np.int64(mixed % np.uint64(tied))
+            chosen = keyed_choice(seed, first_row + i, tied)
         for k in range(len(row)):
             if row[k] >= least:
                 if chosen == 0:
@@ -98,15 +93,6 @@ def take_labels(
         for v in range(first, last):
             same += classes[v] == labels[i]
         agreement[i] = same / (last - first) if last > first else np.nan
-
-
-@compiled
-def mix(state: np.uint64, term: np.uint64) -> np.uint64:
-    """Return a round of the generator splitmix64."""
-    state = state + (term + np.uint64(1)) * GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * FIRST_MIX
-    state = (state ^ (state >> np.uint64(27))) * SECOND_MIX
-    return state ^ (state >> np.uint64(31))
 
 
 def score_posterior(judged: Judged, method: str) -> Floats:

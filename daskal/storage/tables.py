@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -99,8 +99,11 @@ class Column:
         return attempt_read(self.array, "a block", lambda: np.asarray(self.array[place]))
 
 
-def read_table(root: Any, name: str, required: Collection[str] = ()) -> pd.DataFrame | None:
-    """Return one of the small tables, None where there is none."""
+def read_table(root: Any, name: str, required: Sequence[str] = ()) -> pd.DataFrame | None:
+    """Return one of the small tables, None where there is none.
+
+    The required columns come first, then the others by name: a store lists them in any order.
+    """
     group = member(root, name)
     if group is None:
         return None
@@ -113,10 +116,11 @@ def read_table(root: Any, name: str, required: Collection[str] = ()) -> pd.DataF
         lacking = sorted(set(required) - set(columns))
         if lacking:
             raise ValueError(f"columns {', '.join(lacking)} are missing")
+    ordered = [*required, *sorted(set(columns) - set(required))]
     # Text in pandas' own dtype, whatever Zarr returns.
     return pd.DataFrame(
         {
             column: values.tolist() if values.dtype.kind in "OUT" else values
-            for column, values in columns.items()
+            for column, values in ((name, columns[name]) for name in ordered)
         }
     )

@@ -7,8 +7,9 @@ every processor gives the same bits.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -95,17 +96,30 @@ def make_intrinsic(function: Any) -> Any:
     return made
 
 
-def first_holding(x: NDArray[Any], dtypes: Sequence[str]) -> NDArray[Any]:
+def first_holding(x: NDArray[Any], dtypes: tuple[str, ...]) -> NDArray[Any]:
     """Return an array as kernels take it: in C order, in the first of the dtypes that holds it.
 
     Where none does, it is in the last. It is read only, and copied only where it has to be.
     """
-    dtype = next((each for each in dtypes if np.can_cast(x.dtype, each)), dtypes[-1])
-    # What is beyond a type becomes infinite, which no check lets pass.
-    with np.errstate(over="ignore"):
-        view = np.require(x, dtype, ("C", "A")).view()
+    if is_held(x, dtypes):
+        view = x.view()
+    else:
+        # What is beyond a type becomes infinite, which no check lets pass.
+        with np.errstate(over="ignore"):
+            view = np.require(x, holding(x.dtype, dtypes), ("C", "A")).view()
     view.flags.writeable = False
     return view
+
+
+def is_held(x: NDArray[Any], dtypes: tuple[str, ...]) -> bool:
+    """Return whether kernels take an array as it is, without a copy."""
+    return holding(x.dtype, dtypes) == x.dtype and x.flags.c_contiguous and x.flags.aligned
+
+
+@functools.cache
+def holding(dtype: np.dtype[Any], dtypes: tuple[str, ...]) -> np.dtype[Any]:
+    """Return the first of the dtypes that holds the values of another, or else the last."""
+    return np.dtype(next((each for each in dtypes if np.can_cast(dtype, each)), dtypes[-1]))
 
 
 def read_only(x: Any) -> Any:

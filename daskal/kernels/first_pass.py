@@ -186,7 +186,8 @@ def label_statistics(
         add_labels(tile.rows, voted, left, counts, tile.room)
         votes = tile.num_annotations
         num += np.array([len(votes), np.count_nonzero(votes), np.count_nonzero(votes > 1)])
-        pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
+        if left.any():
+            pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
         findings = findings.merge(tile.findings)
     num_examples, num_labeled, num_multiple = num.tolist()
     columns = voted.by_annotator.T.copy()
@@ -292,11 +293,8 @@ def count_tiles(
 def pending_rows(tile: Tile, chosen: Ints) -> PendingRows:
     """Return some rows of a tile, by their numbers within it."""
     rows, votes = tile.rows, tile.num_annotations
-    _, num_models, num_classes, num_lanes = rows.lanes.shape
-    if not len(chosen):
-        return PendingRows.zero(num_models, num_classes)
     at = np.flatnonzero(np.isin(np.repeat(np.arange(len(tile)), votes), chosen))
-    group, lane = np.divmod(chosen, num_lanes)
+    group, lane = np.divmod(chosen, rows.lanes.shape[3])
     probs = rows.lanes[group, :, :, lane]
     return PendingRows(
         count=len(chosen),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import InvalidDataError
-from daskal.kernels.compiling import first_holding, read_only
+from daskal.kernels.compiling import first_holding, is_held, read_only
 from daskal.kernels.lanes import Rows, Scratch, make_room
 from daskal.kernels.scoring import (
     ScoredRows,
@@ -177,18 +177,14 @@ def score_plainly(block: Block, rule: PoolRule, scores: Floats) -> bool:
     (probs,), num_classes = block.probs, block.probs[0].shape[1]
     if rule.tie_break is not None or not rule.inverse[0]:
         return False
-    step, room = tile_rows(1, num_classes), make_room(1, num_classes)
-    inverse, weights = (
-        float(rule.inverse[0]),
-        (float(rule.model_weight[0]), float(rule.mean_weight)),
-    )
-    none_odd = np.zeros(0, dtype=np.uint8)
-    for start in range(0, len(probs), step):
-        given, part = (
-            first_holding(probs[start : start + step], PROB_DTYPES),
-            scores[start : start + step],
-        )
-        if not score_unchecked(given, inverse, *weights, none_odd, part, room):
+    # In tiles where they have to be copied, and at once where not.
+    step = len(probs) if is_held(probs, PROB_DTYPES) else tile_rows(1, num_classes)
+    inverse, weight, mean = map(float, (rule.inverse[0], rule.model_weight[0], rule.mean_weight))
+    none_odd, room = np.zeros(0, dtype=np.uint8), make_room(1, num_classes)
+    for start in range(0, len(probs), max(step, 1)):
+        given = first_holding(probs[start : start + step], PROB_DTYPES)
+        part = scores[start : start + step]
+        if not score_unchecked(given, inverse, weight, mean, none_odd, part, room):
             return False
     return True
 

@@ -76,7 +76,7 @@ def take_labels(
         for k in range(1, len(row)):
             most = max(most, row[k])
         least = most * (1.0 - TIE_TOLERANCE)
-        tied = 0
+        tied: Whole = np.int64(0)
         for k in range(len(row)):
             tied += row[k] >= least
         chosen: Whole = np.int64(0)

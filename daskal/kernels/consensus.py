@@ -58,7 +58,7 @@ def find_tied(classes: Codes, first: int, last: int, room: Room) -> tuple[Whole,
 
 
 @compiled
-def keyed_choice(seed: Any, index: Any, num_choices: int) -> Any:
+def keyed_choice(seed: Any, index: Any, num_choices: Whole) -> Any:
     """Return a draw below ``num_choices`` for a global row, the same in every block and run."""
     mixed = seed
     # One round for the seed, one more for the row.

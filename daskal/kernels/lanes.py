@@ -127,13 +127,16 @@ def fill_lanes(
 
     What is wrong with a row, and the value seen, is written where something is, (n,).
     """
-    num_rows, num_lanes = len(probs), lanes.shape[3]
+    (num_rows, num_classes), num_lanes = probs.shape, lanes.shape[3]
+    sums, least = room.totals, room.most
     found = False
     for group in range(len(lanes)):
-        start = group * num_lanes
+        start, own = group * num_lanes, lanes[group, model]
         num = min(num_lanes, num_rows - start)
-        load_lanes(probs[start : start + num], lanes[group, model])
-        if are_good(lanes[group, model], room.totals, room.most):
+        load_lanes(probs[start : start + num], 1.0 / num_classes, own)
+        sums[:], least[:] = 0.0, 0.0
+        add_sums(own, sums, least)
+        if are_good(sums, least):
             continue
         for i in range(start, start + num):
             fault, value = check_row(probs[i])
@@ -144,8 +147,8 @@ def fill_lanes(
 
 
 @compiled
-def load_lanes(probs: NDArray[Any], lanes: Floats) -> None:
-    """Bring the rows of a group into (k, l) lanes."""
+def load_lanes(probs: NDArray[Any], rest: float, lanes: Floats) -> None:
+    """Bring the rows of a group into (k, l) lanes, and ``rest`` where there is no row."""
     num_rows, num_classes = probs.shape
     whole = num_rows - num_rows % STEP
     for at in range(0, whole, STEP):
@@ -157,24 +160,27 @@ def load_lanes(probs: NDArray[Any], lanes: Floats) -> None:
         for at in range(whole, num_rows):
             lanes[k, at] = probs[at, k]
         for at in range(num_rows, lanes.shape[1]):
-            lanes[k, at] = 1.0 / num_classes
+            lanes[k, at] = rest
 
 
 @compiled
-def are_good(lanes: Floats, totals: Floats, least: Floats) -> bool:
-    """Return whether no lane has to be looked at closely."""
-    for at in range(len(totals)):
-        totals[at], least[at] = 0.0, 0.0
+def add_sums(lanes: Floats, sums: Floats, least: Floats) -> None:
+    """Add the classes of each lane to its sum, and take the least of them."""
     for k in range(len(lanes)):
         lane = lanes[k]
-        for at in range(len(totals)):
-            totals[at] += lane[at]
+        for at in range(len(sums)):
+            sums[at] += lane[at]
             least[at] = min(least[at], lane[at])
+
+
+@compiled
+def are_good(sums: Floats, least: Floats) -> bool:
+    """Return whether no lane has to be looked at closely, by its sum and its least class or 0."""
     # No term of a good sum is above it, and a sum with NaN is NaN.
     good = 0
-    for at in range(len(totals)):
-        good += (totals[at] >= LEAST_SUM) & (totals[at] <= MOST_SUM) & (least[at] >= 0.0)
-    return good == len(totals)
+    for at in range(len(sums)):
+        good += (sums[at] >= LEAST_SUM) & (sums[at] <= MOST_SUM) & (least[at] >= 0.0)
+    return good == len(sums)
 
 
 @compiled
@@ -251,6 +257,20 @@ def take_powers(lanes: Floats, inverse: float, odd: Marks, powers: Floats, room:
     divided = find_divisors(lanes, inverse, odd, divisors)
     for at in range(len(totals)):
         totals[at], most[at] = divisors[at] * 0.0, 0.0
+    add_powers(lanes, inverse, divided, divisors, powers, totals, most)
+
+
+@compiled
+def add_powers(
+    lanes: Floats,
+    inverse: float,
+    divided: bool,
+    divisors: Floats,
+    powers: Floats,
+    totals: Floats,
+    most: Floats,
+) -> None:
+    """Write the powers of some classes' lanes, add them to the totals, and take the largest."""
     for k in range(len(lanes)):
         power, lane = powers[k], lanes[k]
         if inverse == 1.0:

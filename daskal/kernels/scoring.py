@@ -24,11 +24,12 @@ from daskal.kernels.lanes import (
     Marks,
     Room,
     Rows,
+    add_powers,
+    add_sums,
     are_good,
     first_largest,
     load_lanes,
     load_scaled,
-    take_powers,
     take_sum,
 )
 from daskal.method.values import Floats, Ints, Rule, TieBreak
@@ -226,25 +227,29 @@ def score_unchecked(
     inverse: float,
     model_weight: float,
     mean_weight: float,
-    none_odd: Marks,
     scores: Floats,
     room: Room,
 ) -> bool:
     """Write the scores of one model's (n, k) pool; return whether all its rows are good at sight.
 
-    Rows are read, checked and scored in one go, so that reading does not wait for the rest, and
-    only the largest power of each is divided.
+    Rows are read, checked and scored in one go, some classes at a time (as many as there is room
+    for), so that reading does not wait for the rest, and only the largest power of each is divided.
     """
-    lanes, powers, most, num_lanes = room.lanes[0], room.posterior, room.most, len(room.most)
+    sums, least, totals, most = room.trust, room.divisors, room.totals, room.most
+    num_classes, num_lanes, strip = probs.shape[1], len(most), len(room.values)
     for start in range(0, len(scores), num_lanes):
         num = min(num_lanes, len(scores) - start)
-        load_lanes(probs[start : start + num], lanes)
-        if not are_good(lanes, room.totals, most):
+        sums[:], least[:], totals[:], most[:] = 0.0, 0.0, 0.0, 0.0
+        for first in range(0, num_classes, strip):
+            part = probs[start : start + num, first : first + strip]
+            lanes = room.lanes[0, : part.shape[1]]
+            load_lanes(part, 1.0 / num_classes, lanes)
+            add_sums(lanes, sums, least)
+            add_powers(lanes, inverse, False, least, room.posterior, totals, most)
+        if not are_good(sums, least):
             return False
-        take_powers(lanes, inverse, none_odd, powers, room)
         for at in range(num_lanes):
-            sure = most[at] / room.totals[at]
-            most[at] = blend(sure, model_weight, mean_weight, len(powers))
+            most[at] = blend(most[at] / totals[at], model_weight, mean_weight, num_classes)
         for at in range(num):
             scores[start + at] = most[at]
     return True

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from daskal.errors import InvalidDataError
 from daskal.kernels.compiling import first_holding, is_held, read_only
-from daskal.kernels.lanes import Rows, Scratch, make_room
+from daskal.kernels.lanes import MOST_PLAIN_INVERSE, Rows, Scratch, make_room
 from daskal.kernels.scoring import (
     ScoredRows,
     choose_classes,
@@ -27,6 +27,10 @@ from daskal.kernels.tiles import PROB_DTYPES, Tile, take_tiles, tile_rows
 from daskal.method.findings import FIRST_ROWS, Findings, raise_invalid
 from daskal.method.tallies import Candidates, LabeledTally, PoolTally, Smallest
 from daskal.method.values import LABELED_COLUMNS, Block, Columns, Floats, Ints, PoolRule, Rule
+
+# Classes that a good pool's rows are scored by at a time, so that they stay in the nearest cache
+# (measured).
+STRIP = 64
 
 # --- the smallest scores ----------------------------------------------------------------------
 
@@ -175,16 +179,16 @@ def score_pool_rows(block: Block, rule: PoolRule, on_invalid: str) -> tuple[Floa
 def score_plainly(block: Block, rule: PoolRule, scores: Floats) -> bool:
     """Write the scores by one model; return whether that will do, as it does for good rows."""
     (probs,), num_classes = block.probs, block.probs[0].shape[1]
-    if rule.tie_break is not None or not rule.inverse[0]:
+    if rule.tie_break is not None or not 0 < rule.inverse[0] <= MOST_PLAIN_INVERSE:
         return False
     # In tiles where they have to be copied, and at once where not.
     step = len(probs) if is_held(probs, PROB_DTYPES) else tile_rows(1, num_classes)
     inverse, weight, mean = map(float, (rule.inverse[0], rule.model_weight[0], rule.mean_weight))
-    none_odd, room = np.zeros(0, dtype=np.uint8), make_room(1, num_classes)
+    room = make_room(1, min(STRIP, num_classes))
     for start in range(0, len(probs), max(step, 1)):
         given = first_holding(probs[start : start + step], PROB_DTYPES)
         part = scores[start : start + step]
-        if not score_unchecked(given, inverse, weight, mean, none_odd, part, room):
+        if not score_unchecked(given, inverse, weight, mean, part, room):
             return False
     return True
 

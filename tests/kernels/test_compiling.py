@@ -223,8 +223,8 @@ def test_every_processor_gives_the_same_bits(tmp_path, name):
 
 # Of each hot loop: instructions that its formula needs many of, at least so many packed ones.
 HOT = {
-    "lanes.take_powers": ("fmadd", 18),
-    "lanes.are_good": ("min|max|cmp", 1),
+    "lanes.add_powers": ("fmadd", 18),
+    "lanes.add_sums": ("min|max|cmp", 1),
     "scoring.score_unchecked": ("fmadd", 18),
     "temperature_curve.take_ratios": ("fmadd", 8),
     "temperature_curve.add_powers": ("fmadd", 10),

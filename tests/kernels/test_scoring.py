@@ -180,6 +180,20 @@ def assert_same(a, b):
         assert a == b
 
 
+@pytest.mark.parametrize("num_classes", [2, second_pass.STRIP, 2 * second_pass.STRIP + 3])
+@pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0])
+def test_a_row_at_fault_changes_no_bit_of_others(num_classes, temperature):
+    rule = PoolRule(np.array([1 / temperature]), np.array([0.7]), 0.4)
+    probs = make_probs(np.random.default_rng(2), 1, 150, num_classes)[0]
+    faulty = np.vstack([probs, np.full((1, num_classes), np.nan)])
+    good, kept = (
+        score_unlabeled_block(Block(None, [each], 0), rule=rule, on_invalid="nan")
+        for each in (probs, faulty)
+    )
+    assert not np.isnan(good).any()
+    np.testing.assert_array_equal(kept[:150], good)
+
+
 def test_the_pool_is_scored_by_the_surest_class():
     probs = np.array([[[0.9, 0.1], [0.5, 0.5]]])
     # (w_M max p + w/K) / (w_M + w)

@@ -52,9 +52,6 @@ def choose_block(
     fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
     least = max(MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1), late_rows)
     spread = max(least, math.ceil(num_rows / MIN_BLOCKS))
-    if in_memory and spread == least:
-        # An even number of them, and of one size, so that two cores end together.
-        spread = math.ceil(num_rows / max(num_rows // least // 2 * 2, 1))
     wanted = min(fitting, spread)
     unit = math.lcm(*chunk_rows)
     if unit > fitting:
@@ -68,7 +65,7 @@ def choose_block(
         reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
     elif spread == late_rows:
         reason = f"{LATE_CHUNKS} storage chunks are asked for together, as storage may answer late"
-    elif num_rows <= MIN_BLOCKS * least:
+    elif spread == least:
         reason = f"no block is smaller than {least:,} rows"
     else:
         reason = f"at least {MIN_BLOCKS} blocks, so that every core has work"

@@ -39,9 +39,7 @@ def test_blocks_of_a_small_array() -> None:
 def test_blocks_keep_4096_rows_until_there_are_32() -> None:
     assert choose_block(9_000, 8, [1]) == (4096, "no block is smaller than 4,096 rows")
     in_memory = choose_block(50_000, 8, [1], in_memory=True)
-    # Of three blocks one core would do two.
-    assert in_memory == (25_000, "no block is smaller than 16,384 rows")
-    assert choose_block(100_000, 8, [1], in_memory=True).rows == 16_667
+    assert in_memory == (16_384, "no block is smaller than 16,384 rows")
     rows, reason = choose_block(1_000_000, 8, [1])
     assert rows == 31_250
     assert reason == "at least 32 blocks, so that every core has work"

@@ -19,6 +19,8 @@ from daskal.inputs.sources import Cut, Source, lazy_source, take_rows
 
 # Most bytes of neighboring parts read together, of which the rows wanted are then taken.
 READ_BYTES = 2**25
+# Rows that are picked at once.
+TILE_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,32 @@ class Selection:
         kept[rows - start] = True
         return cls(start, stop, np.flatnonzero(~kept) + start, left_out=True)
 
-    def rows(self) -> NDArray[np.int64]:
-        """Return the rows."""
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        listed = len(self.listed)
+        return self.stop - self.start - listed if self.left_out else listed
+
+    def count_before(self, edges: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many of the rows come before each edge."""
+        listed = np.searchsorted(self.listed, edges)
         if not self.left_out:
-            return self.listed
-        kept = np.ones(self.stop - self.start, dtype=bool)
-        kept[self.listed - self.start] = False
-        return np.flatnonzero(kept) + self.start
+            return listed
+        return np.clip(edges, self.start, self.stop) - self.start - listed
+
+    def bounds(self, first: int, end: int) -> tuple[int, int]:
+        """Return the first and the end of fewer rows, with all those between the ones given."""
+        if self.left_out:
+            return max(first, self.start), min(end, self.stop)
+        rows = self.between(first, end)
+        return int(rows[0]), int(rows[-1]) + 1
+
+    def between(self, first: int, end: int) -> NDArray[np.int64]:
+        """Return the rows between two."""
+        listed = self.listed[slice(*np.searchsorted(self.listed, [first, end]))]
+        if not self.left_out:
+            return listed
+        first, end = self.bounds(first, end)
+        return np.delete(np.arange(first, end), listed - first)
 
 
 @dataclass(frozen=True)
@@ -70,44 +91,65 @@ class PickedReader:
 
     def __call__(self, argument: Selection, start: int, stop: int) -> Any:
         """Return the rows of the selection."""
-        rows = argument.rows()
-        before = (slice(None),) * self.row_axis
+        num_rows = len(argument)
+        if num_rows == argument.stop - argument.start:
+            return self.reader(None, argument.start, argument.stop)
         found: NDArray[Any] | None = None
         at = 0
-        for wanted in self.pieces(rows):
-            first, end = int(wanted[0]), int(wanted[-1]) + 1
+        for first, end in self.pieces(argument):
             block = self.reader(None, first, end)
-            if len(wanted) == len(rows) == end - first:
-                return block
             if found is None:
                 shape = list(block.shape)
-                shape[self.row_axis] = len(rows)
+                shape[self.row_axis] = num_rows
                 found = np.empty(shape, dtype=block.dtype)
-            found[(*before, slice(at, at + len(wanted)))] = block[(*before, wanted - first)]
-            at += len(wanted)
-        return self.reader(None, 0, 0) if found is None else found
+            at = self.copy_rows(argument, block, first, found, at)
+            # Not to be in memory beside the next one.
+            del block
+        return found
 
-    def part_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the part that each row is in."""
+    def copy_rows(
+        self,
+        selection: Selection,
+        block: NDArray[Any],
+        first: int,
+        found: NDArray[Any],
+        at: int,
+    ) -> int:
+        """Copy the rows wanted of a block, whose first row is ``first``, to ``at`` and after.
+
+        Returns the place behind them.
+        """
+        before = (slice(None),) * self.row_axis
+        end = first + block.shape[self.row_axis]
+        for start in range(first, end, TILE_ROWS):
+            rows = selection.between(start, min(start + TILE_ROWS, end)) - first
+            out = found[(*before, slice(at, at + len(rows)))]
+            # In any other mode NumPy would copy the output once more.
+            np.take(block, rows, axis=self.row_axis, out=out, mode="clip")
+            at += len(rows)
+        return at
+
+    def edges_around(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the edges of the parts that some rows lie in."""
         if isinstance(self.parts, int):
-            return rows // self.parts
-        return np.searchsorted(self.parts, rows, side="right") - 1
+            first, last = start // self.parts, -(-stop // self.parts)
+            return np.arange(first, last + 1) * self.parts
+        first = int(np.searchsorted(self.parts, start, side="right")) - 1
+        last = int(np.searchsorted(self.parts, stop, side="left"))
+        return self.parts[first : last + 1]
 
-    def pieces(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Yield the rows in runs of neighboring parts, none of which is without such rows."""
-        if not len(rows):
+    def pieces(self, selection: Selection) -> Iterator[tuple[int, int]]:
+        """Yield the rows to be read: neighboring parts, none of which is without rows wanted."""
+        if not len(selection):
             return
-        parts = self.part_of(rows)
-        firsts = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(rows)]
-        begin = 0
-        for part, following in pairwise(firsts):
-            # The rows of a part are ``part:following``.
-            apart = part > begin and parts[part] > parts[part - 1] + 1
-            long = rows[following - 1] + 1 - rows[begin] > self.most_rows
-            if part > begin and (apart or long):
-                yield rows[begin:part]
-                begin = part
-        yield rows[begin:]
+        edges = self.edges_around(selection.start, selection.stop)
+        wanted = np.flatnonzero(np.diff(selection.count_before(edges)))
+        begin = int(wanted[0])
+        for part, following in pairwise([*wanted.tolist(), len(edges)]):
+            long = edges[min(following + 1, len(edges) - 1)] - edges[begin] > self.most_rows
+            if following > part + 1 or long:
+                yield selection.bounds(int(edges[begin]), int(edges[part + 1]))
+                begin = following
 
 
 def pick_rows(source: Source, rows: NDArray[np.int64]) -> Source:
@@ -148,7 +190,8 @@ def pick_stored(source: Source, rows: NDArray[np.int64]) -> Source:
         # Chunks are asked for together here.
         is_late=False,
         chunk_bytes=held,
-        in_flight_bytes=held + source.in_flight_bytes,
+        in_flight_bytes=min(held, source.in_flight_bytes),
+        held_bytes=held + source.held_bytes,
         part_edges=np.unique(inner),
         rows_read=int(np.diff(edges)[filled].sum()),
     )

@@ -126,8 +126,8 @@ class Matrix(Protocol):
         """First row of each part that is read whole, and the number of rows, if there are such."""
 
     @property
-    def stored_bytes(self) -> int:
-        """Most bytes that a part takes in storage."""
+    def held_bytes(self) -> int:
+        """Most bytes held beside the rows that are wanted."""
 
     def read(self, name: str, start: int, stop: int, row_axis: int = 0) -> NDArray[Any]:
         """Return some rows."""

@@ -27,13 +27,11 @@ from daskal.inputs.readers import (
 from daskal.storage import transfers
 from daskal.tables.matrix import TableMatrix
 from daskal.tables.npy import NpyMatrix
-from daskal.tables.table import BATCH_ROWS, regular_rows
+from daskal.tables.table import regular_rows
 
-# Batches of a table that are in memory while one is laid into the block.
-BATCHES_HELD = 2
-# Imports of pyarrow, and what its allocator and the C library keep after many tables (measured: 96
-# to 160 MiB above a worker that has read none, which takes 186).
-TABLE_IDLE_BYTES = 80 * 2**20
+# What a worker that has read tables holds between blocks beside the usual: imports of pyarrow, and
+# what the C library keeps (measured: 490 MiB in all after many tables of differing kinds).
+TABLE_IDLE_BYTES = 112 * 2**20
 
 
 class Cut(NamedTuple):
@@ -73,6 +71,9 @@ class Source:
         Bytes that storage hands out at once, decoded: a chunk or a shard; 0 if not stored.
     in_flight_bytes : int
         Bytes of the chunks that are in flight at most while a block is read, decoded.
+    held_bytes : int
+        Bytes held beside a block of any size while it is read: parts of files until they are
+        decoded, and what rows are picked from.
     row_chunks : tuple of int, optional
         The caller's own chunks along the rows, if the data has such.
     part_edges : ndarray of int64, optional
@@ -102,6 +103,7 @@ class Source:
     chunk_rows: int = 1
     chunk_bytes: int = 0
     in_flight_bytes: int = 0
+    held_bytes: int = 0
     row_chunks: tuple[int, ...] | None = None
     part_edges: NDArray[np.int64] | None = field(default=None, repr=False)
     rows_read: int | None = None
@@ -194,17 +196,12 @@ def file_source(name: str, matrix: Matrix, row_axis: int) -> Source:
         cut=cut_nothing,
         identity=matrix.identity,
         chunk_rows=1 if rows is None else rows,
-        # Parts are decoded straight into the block, a batch of rows at a time.
+        # Parts are decoded straight into the block, a batch of rows at a time: none is in flight.
         chunk_bytes=largest,
-        in_flight_bytes=0 if edges is None else matrix.stored_bytes + decoding_bytes(row_bytes),
+        held_bytes=matrix.held_bytes,
         part_edges=edges if rows is None else None,
         idle_bytes=0 if edges is None else TABLE_IDLE_BYTES,
     )
-
-
-def decoding_bytes(row_bytes: int) -> int:
-    """Return the bytes of the rows that are decoded at once, beside the block they are for."""
-    return BATCHES_HELD * BATCH_ROWS * row_bytes
 
 
 # --- lazy -------------------------------------------------------------------------------------

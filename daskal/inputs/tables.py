@@ -161,8 +161,8 @@ class GivenBatches:
                 return
             row += batch.num_rows
 
-    def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Return 0: nothing is stored."""
+    def held_bytes(self, columns: Sequence[str]) -> int:
+        """Return 0: nothing is decoded."""
         return 0
 
     def describe(self) -> dict[str, Any]:

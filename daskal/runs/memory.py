@@ -39,6 +39,8 @@ class ArrayPlan:
         Most bytes that a byte of it takes in storage.
     in_flight_bytes : int
         Bytes of the chunks that are in flight at most while a block is read, decoded.
+    held_bytes : int
+        Bytes held beside a block of any size while it is read.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ArrayPlan:
     reads: tuple[int, int]
     stored_share: float = 1.0
     in_flight_bytes: int = 0
+    held_bytes: int = 0
 
     @property
     def num_bytes(self) -> int:
@@ -63,11 +66,11 @@ class ArrayPlan:
         return (self.num_bytes * self.reads[0], self.num_bytes * self.reads[1])
 
     def transient_bytes(self, rows: int) -> int:
-        """Return the bytes held beside a block while it is read: encoded and decoded chunks."""
+        """Return the bytes held beside a block while it is read, chunks encoded and decoded."""
         block = rows * self.row_bytes
         if self.kind == "stored":
             in_flight = min(max(block, self.chunk_bytes), self.in_flight_bytes)
-            return math.ceil(in_flight * (1 + self.stored_share))
+            return math.ceil(in_flight * (1 + self.stored_share)) + self.held_bytes
         # A block of a Dask array may be joined from smaller chunks.
         return block if self.kind == "lazy" else 0
 

@@ -318,4 +318,5 @@ def plan_array(source: Source, reads: tuple[int, int], *, is_labels: bool) -> Ar
         reads,
         min(1.0, LABEL_BYTES / source.dtype.itemsize) if is_few_codes else 1.0,
         source.in_flight_bytes,
+        source.held_bytes,
     )

@@ -180,9 +180,9 @@ class Batches:
 
         read_file(name, self.file_system, self.files[run.file], read)
 
-    def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Return the most bytes that one batch takes, which is read whole."""
-        return max(READ_BYTES, int(self.batches[:, 1].max(initial=0)))
+    def held_bytes(self, columns: Sequence[str]) -> int:
+        """Return the most bytes held while batches are decoded: as read, and behind the schema."""
+        return 2 * max(READ_BYTES, int(self.batches[:, 1].max(initial=0)))
 
     def describe(self) -> dict[str, Any]:
         """Return what identifies the files beside their URLs."""

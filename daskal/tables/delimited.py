@@ -27,6 +27,9 @@ from daskal.tables.table import BATCH_ROWS, Run, StoredTable, Taker
 PART_BYTES = 2**22
 # Bytes at the beginning of a file by which the types of its columns are told.
 HEAD_BYTES = 2**20
+# Text is held as it is read, behind the header, and as Arrow's parser takes it.
+TEXT_COPIES = 3
+VALUE_BYTES = 8
 NEWLINE, RETURN, QUOTE = b'\n\r"'
 WIDE = (b"\xff\xfe", b"\xfe\xff")
 MARK = b"\xef\xbb\xbf"
@@ -75,9 +78,10 @@ class LineParts:
         packed = "infer" if is_delimited_packed(file) else None
         read_file(name, self.file_system, file, read, compression=packed)
 
-    def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Return the most bytes that one part takes, which is read whole."""
-        return int(self.lines[:, 1].max(initial=0))
+    def held_bytes(self, columns: Sequence[str]) -> int:
+        """Return the most bytes held while a part is decoded: its text, and all its values."""
+        values = self.lines[:, 2] * len(columns) * VALUE_BYTES
+        return int((TEXT_COPIES * self.lines[:, 1] + values).max(initial=0))
 
     def describe(self) -> dict[str, Any]:
         """Return what identifies the files beside their URLs."""

@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from daskal.errors import InputError, InvalidDataError
-from daskal.tables.table import StoredTable, plain_array, plain_type
+from daskal.tables.table import BATCH_ROWS, StoredTable, plain_array, plain_type
 from daskal.text import listed
 
 # Stands for a missing whole number, as in a DataFrame.
 MISSING_CODE = -1
 # Rows put together at once: their columns stay in the cache while they are laid side by side.
 TILE_ROWS = 2**11
+# Batches of a table that are in memory while one is laid into the rows wanted.
+BATCHES_HELD = 2
 SHOWN = 8
 
 
@@ -87,9 +89,10 @@ class TableMatrix:
         return self.table.edges
 
     @property
-    def stored_bytes(self) -> int:
-        """Most bytes that a part takes in storage."""
-        return self.table.parts.stored_bytes(self.columns)
+    def held_bytes(self) -> int:
+        """Most bytes held beside the rows that are wanted."""
+        batches = BATCHES_HELD * BATCH_ROWS * self.shape[1] * self.dtype.itemsize
+        return self.table.parts.held_bytes(self.columns) + batches
 
     def read(self, name: str, start: int, stop: int, row_axis: int = 0) -> NDArray[Any]:
         """Return some rows."""

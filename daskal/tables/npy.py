@@ -37,8 +37,8 @@ class NpyMatrix:
         return None
 
     @property
-    def stored_bytes(self) -> int:
-        """Most bytes read beside the rows that are wanted."""
+    def held_bytes(self) -> int:
+        """Most bytes held beside the rows that are wanted."""
         return 0
 
     def read(self, name: str, start: int, stop: int, row_axis: int = 0) -> NDArray[Any]:

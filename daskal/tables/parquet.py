@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,10 +19,15 @@ from daskal.storage.redaction import redacted
 from daskal.tables.kinds import HEAD_BYTES, PARQUET, foreign_content
 from daskal.tables.table import BATCH_ROWS, Run, StoredTable, Taker
 
-# Of a row group of which only the first rows are wanted, no more is read than these are stored in.
-# All columns together buffer this much.
-BUFFERED_BYTES = 2**25
-BUFFER_BYTES = (2**16, 2**20)
+# Neighboring row groups are read together up to so many stored bytes, larger ones one by one: what
+# is read ahead of them stays in memory until the last of them is decoded.
+TOGETHER_BYTES = 2**23
+# Most bytes of a column that are read at once of a row group of which few rows are wanted, and
+# fetched beyond what is wanted of a remote file.
+BUFFER_BYTES = 2**20
+# A column is decoded with a dictionary and a page in memory, the latter as stored and unpacked: of
+# about 1 MiB each by default, and of no more than all its values.
+PAGES_HELD, PAGE_BYTES, VALUE_BYTES = 3, 2**20, 8
 FOOTERS_AT_ONCE = 8
 
 
@@ -52,23 +57,37 @@ class RowGroups:
 
     def feed(self, name: str, run: Run, columns: Sequence[str], take: Taker) -> None:
         """Hand out the rows of neighboring row groups, until no more are wanted."""
-        first = run.first - int(self.file_parts[run.file])
-        groups = list(range(first, first + run.last - run.first))
-        ends = run.start + np.cumsum(self.group_rows[run.first : run.last])
-        whole = groups if int(ends[-1]) == run.stop else groups[:-1]
+        number = run.first - int(self.file_parts[run.file])
+        sizes = self.sizes[run.first : run.last, self.leaves_of(columns)].sum(axis=1)
+        rows = self.group_rows[run.first : run.last]
 
         def read(opened: Any) -> None:
             row = run.start
-            for part, buffered in ((whole, False), (groups[len(whole) :], True)):
-                if part:
-                    row = read_groups(opened, part, columns, row, take, buffered=buffered)
+            for first, last in neighbors(sizes):
+                end = row + int(rows[first:last].sum())
+                few = 2 * (run.stop - row) < end - row
+                buffer_bytes = int(sizes[first]) // max(len(columns), 1) if few else None
+                groups = range(number + first, number + last)
+                read_groups(opened, groups, columns, row, take, buffer_bytes)
+                row = end
 
-        read_file(name, self.file_system, self.files[run.file], read)
+        file = self.files[run.file]
+        read_file(name, self.file_system, file, read, block_size=BUFFER_BYTES)
 
-    def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Return the most bytes that some columns of one row group take in storage."""
-        wanted = [at for at, leaf in enumerate(self.leaves) if leaf.split(".")[0] in set(columns)]
-        return int(self.sizes[:, wanted].sum(axis=1).max(initial=0))
+    def leaves_of(self, columns: Sequence[str]) -> list[int]:
+        """Return the numbers of the leaf columns that some columns are stored in."""
+        names = set(columns)
+        return [at for at, leaf in enumerate(self.leaves) if leaf.split(".")[0] in names]
+
+    def held_bytes(self, columns: Sequence[str]) -> int:
+        """Return the most bytes held while row groups are decoded: as stored, and their pages."""
+        leaves = self.leaves_of(columns)
+        groups = self.sizes[:, leaves].sum(axis=1)
+        stored = max(int(groups.max(initial=0)), min(int(groups.sum()), TOGETHER_BYTES))
+        # What is fetched of a remote file is kept until more of it is.
+        copies = 1 if getattr(self.file_system, "local_file", False) else 2
+        pages = np.minimum(self.num_values[:, leaves] * VALUE_BYTES, PAGE_BYTES).sum(axis=1)
+        return copies * stored + PAGES_HELD * int(pages.max(initial=0))
 
     def describe(self) -> dict[str, Any]:
         """Return what identifies the files beside their URLs."""
@@ -76,7 +95,7 @@ class RowGroups:
 
     def list_size(self, column: str) -> int | None:
         """Return how many values each list of a column holds, by the counts in the footers."""
-        at = [place for place, leaf in enumerate(self.leaves) if leaf.split(".")[0] == column]
+        at = self.leaves_of([column])
         filled = self.group_rows > 0
         if len(at) != 1 or not filled.any():
             return None
@@ -85,19 +104,32 @@ class RowGroups:
         return size if (values == size * rows).all() else None
 
 
+def neighbors(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the end of neighboring row groups that are read together."""
+    first = stored = 0
+    for at, size in enumerate(sizes.tolist()):
+        if at > first and stored + size > TOGETHER_BYTES:
+            yield first, at
+            first, stored = at, 0
+        stored += size
+    if first < len(sizes):
+        yield first, len(sizes)
+
+
 def read_groups(
     opened: Any,
     groups: Sequence[int],
     columns: Sequence[str],
     row: int,
     take: Taker,
-    *,
-    buffered: bool,
-) -> int:
-    """Hand out the rows of row groups of an opened file; return the row after them."""
-    least, most = BUFFER_BYTES
-    size = max(least, min(most, BUFFERED_BYTES // max(len(columns), 1))) if buffered else 0
-    table = pq.ParquetFile(opened, buffer_size=size)
+    buffer_bytes: int | None,
+) -> None:
+    """Hand out the rows of row groups of an opened file, until no more are wanted.
+
+    What they are stored in is read at once, or column by column, so many bytes at a time.
+    """
+    size = 0 if buffer_bytes is None else max(1, min(buffer_bytes, BUFFER_BYTES))
+    table = pq.ParquetFile(opened, buffer_size=size, pre_buffer=buffer_bytes is None)
     batches = table.iter_batches(
         BATCH_ROWS, row_groups=list(groups), columns=list(columns), use_threads=False
     )
@@ -105,7 +137,9 @@ def read_groups(
         if not take(row, batch):
             break
         row += batch.num_rows
-    return row
+    # Arrow would keep what it decoded with, beside what the next groups take.
+    del batches, table
+    pa.default_memory_pool().release_unused()
 
 
 def read_footer(name: str, file_system: Any, file: str) -> Footer:

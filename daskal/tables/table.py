@@ -48,8 +48,8 @@ class Parts(Protocol):
         Where a read fails for the moment, rows are handed out again from the first.
         """
 
-    def stored_bytes(self, columns: Sequence[str]) -> int:
-        """Return the most bytes that some columns of one part take in storage."""
+    def held_bytes(self, columns: Sequence[str]) -> int:
+        """Return the most bytes held while parts are decoded, beside the rows handed out."""
 
     def list_size(self, column: str) -> int | None:
         """Return how many values each list of a column holds, None where only these tell it."""

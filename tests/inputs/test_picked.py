@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from daskal.inputs.arguments import open_argument
 from daskal.inputs.blocks import cut_rows, part_edges
-from daskal.inputs.picked import Selection, pick_rows
+from daskal.inputs.picked import PickedReader, Selection, pick_rows
 from daskal.inputs.sources import Source, make_source
 from tests.tables.files import FILES
 
@@ -89,11 +90,35 @@ def test_parts_without_the_rows_are_not_read(tmp_path: Path) -> None:
     assert picked.rows_read == 24
 
 
+@pytest.mark.parametrize("parts", [8, np.array([0, 8, 20, 20, 31, 60])], ids=["equal", "differing"])
+def test_one_block_is_in_memory_at_a_time(parts: int | np.ndarray) -> None:
+    asked: list[weakref.ref[Any]] = []
+
+    class Watched:
+        name = "probs"
+
+        def __call__(self, argument: Any, start: int, stop: int) -> Any:
+            assert all(block() is None for block in asked)
+            block = VALUES[start:stop].copy()
+            asked.append(weakref.ref(block))
+            return block
+
+    wanted = np.delete(np.arange(60), [0, 4, 30, 58])
+    picked = pick_rows(make_source("probs", zarr.array(VALUES, chunks=(8, 3)), 0), wanted)
+    (argument,) = picked.cut((0, len(wanted))).arguments
+    found = PickedReader(Watched(), 0, parts, 12)(argument, 0, len(wanted))
+    assert found.tolist() == VALUES[wanted].tolist()
+    assert len(asked) > 3
+
+
 @given(rows=st.sets(st.integers(0, 40)))
 def test_selections_keep_the_rows(rows: set[int]) -> None:
     wanted = np.array(sorted(rows), dtype=np.int64)
     selection = Selection.of(wanted)
-    assert selection.rows().tolist() == wanted.tolist()
+    assert len(selection) == len(wanted)
+    assert selection.between(selection.start, selection.stop).tolist() == wanted.tolist()
+    edges = np.arange(42)
+    assert selection.count_before(edges).tolist() == np.searchsorted(wanted, edges).tolist()
     assert len(selection.listed) <= max(1, len(wanted))
 
 

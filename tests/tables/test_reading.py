@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 import daskal
 from daskal.inputs.arguments import open_argument
-from daskal.tables import delimited
+from daskal.tables import delimited, parquet
 from daskal.tables.delimited import count_lines
 from daskal.tables.table import regular_rows
-from tests.tables.files import FILES, write_stream
+from tests.tables.files import FILES, arrow_of, frame_of, write_stream
 
 VALUES = np.random.default_rng(0).random((50, 3))
 
@@ -77,7 +77,41 @@ def test_only_the_groups_that_hold_the_rows_are_read(
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
     matrix.read("probs", 14, 28)
     matrix.read("probs", 13, 29)
-    assert read == [[2, 3], [1, 2, 3], [4]]
+    assert read == [[2, 3], [1, 2, 3, 4]]
+    read.clear()
+    # What is read of a large one is gone before the next is.
+    monkeypatch.setattr(parquet, "TOGETHER_BYTES", 1)
+    matrix.read("probs", 13, 29)
+    assert read == [[1], [2], [3], [4]]
+
+
+def test_of_a_large_group_no_more_is_read_than_a_few_rows_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).random((300_000, 3))
+    pq.write_table(arrow_of(frame_of(values)), tmp_path / "t.parquet", use_dictionary=False)
+    matrix = open_argument("probs", tmp_path / "t.parquet", None).array
+    assert matrix.edges.tolist() == [0, 300_000]
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            content = super().read(size)
+            read.append(len(content))
+            return content
+
+    def read_file(name: str, file_system: Any, file: str, read: Any, **options: Any) -> Any:
+        with Counted(file) as opened:
+            return read(opened)
+
+    monkeypatch.setattr(parquet, "read_file", read_file)
+    assert matrix.read("probs", 0, 300_000).tobytes() == values.tobytes()
+    whole = sum(read)
+    assert values.nbytes <= whole < 1.1 * values.nbytes
+    read.clear()
+    assert matrix.read("probs", 100, 200).tobytes() == values[100:200].tobytes()
+    # A MiB of each column, and the footer.
+    assert sum(read) < 0.6 * whole
 
 
 def test_categories_are_ids(tmp_path: Path) -> None:

@@ -189,6 +189,44 @@ def test_changes_in_no_snapshot_are_refused(repo: Any, problem: Problem, tmp_pat
     np.testing.assert_array_equal(found, daskal.score_unlabeled(problem.pool).compute())
 
 
+# Zarr warns of codecs that are in no specification, which HDF5 uses.
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+def test_chunks_of_hdf5_that_a_snapshot_refers_to(
+    problem: Problem, cluster: Client, tmp_path: Path
+) -> None:
+    for module in ("icechunk", "virtualizarr", "h5py", "obstore"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    import h5py
+    import icechunk
+    import obstore
+    import virtualizarr
+    from obspec_utils.registry import ObjectStoreRegistry
+    from virtualizarr.parsers import HDFParser
+
+    assert problem.pool is not None
+    with h5py.File(tmp_path / "model.h5", "w") as file:
+        file.create_dataset("pool", data=problem.pool, chunks=(CHUNK_ROWS, 3), compression="gzip")
+    config, where = icechunk.RepositoryConfig.default(), f"{tmp_path.as_uri()}/"
+    config.set_virtual_chunk_container(
+        icechunk.VirtualChunkContainer(where, icechunk.local_filesystem_store(str(tmp_path)))
+    )
+    repo = icechunk.Repository.create(
+        icechunk.local_filesystem_storage(str(tmp_path / "repo")),
+        config,
+        authorize_virtual_chunk_access={where: None},
+    )
+    registry = ObjectStoreRegistry({"file://": obstore.store.LocalStore()})
+    session, url = repo.writable_session("main"), (tmp_path / "model.h5").as_uri()
+    with virtualizarr.open_virtual_dataset(url, registry=registry, parser=HDFParser()) as found:
+        found.vz.to_icechunk(session.store)
+    snapshot = session.commit("chunks of model.h5")
+    root = zarr.open_group(repo.readonly_session(snapshot_id=snapshot).store, mode="r")
+    with cluster.as_current():
+        run = daskal.run(pred_probs_unlabeled=root["pool"], out=tmp_path / "out.zarr")
+    expected = daskal.score_unlabeled(problem.pool).compute()
+    assert run.pool.compute().tobytes() == expected.tobytes()
+
+
 def test_scores_are_committed_as_one_snapshot(repo: Any, tmp_path: Path) -> None:
     example = load("icechunk_scores")
     snapshot = example.fill(repo, daskal.demo.Crowd(2_000, 20_000))

@@ -13,13 +13,15 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+import s3fs
 import zarr
 from distributed import Client
 
 import daskal
 from daskal.errors import InputError, ResumeError
-from tests.faultkit import NAMES, assert_same_store, command_cluster, contents
+from tests.faultkit import NAMES, assert_same_store, command_cluster, contents, moto_server
 from tests.problems import Problem, make_problem
+from tests.storage.test_remote import KEY, SECRET, Endpoint
 from tests.test_examples import load
 
 pytestmark = pytest.mark.cluster
@@ -107,11 +109,39 @@ def test_a_snapshot_gives_the_local_store_though_a_worker_dies(
     daskal.run(**inputs, out=tmp_path / "threads.zarr")
     with command_cluster(tmp_path / "cluster", 2) as cluster, Client(cluster.address) as client:
         client.wait_for_workers(2, timeout=120)
-        kill = at(2, lambda: cluster.kill_one(random.Random(0)))
+        killed: list[bool] = []
+        kill = at(2, lambda: killed.append(cluster.kill_one(random.Random(0))))
         daskal.run(**inputs, out=tmp_path / "cluster.zarr", progress=kill)
+    assert killed == [True]
     expected = contents(tmp_path / "threads.zarr")
     assert_same_store(tmp_path / "cluster.zarr", expected)
     assert but_for_places(expected) == but_for_places(plain)
+
+
+def test_a_snapshot_on_s3_gives_the_local_store(
+    problem: Problem, plain: dict[str, bytes], cluster: Client, tmp_path: Path
+) -> None:
+    icechunk = pytest.importorskip("icechunk", reason="icechunk is not installed")
+    with moto_server() as url:
+        endpoint = Endpoint(url)
+        s3fs.S3FileSystem(**endpoint.options, skip_instance_cache=True).mkdir("crowd")
+        storage = icechunk.s3_storage(
+            bucket="crowd",
+            prefix="repo",
+            region="us-east-1",
+            endpoint_url=url,
+            allow_http=True,
+            force_path_style=True,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+        )
+        repo = icechunk.Repository.create(storage)
+        inputs = arrays(repo.readonly_session(snapshot_id=commit(repo, problem)).store)
+        with cluster.as_current():
+            daskal.run(**inputs, out=tmp_path / "out.zarr")
+    found = contents(tmp_path / "out.zarr")
+    assert but_for_places(found) == but_for_places(plain)
+    assert not [key for key, content in found.items() if SECRET.encode() in content]
 
 
 def test_a_branch_that_moves_on_changes_nothing(
@@ -210,10 +240,12 @@ def test_chunks_of_hdf5_that_a_snapshot_refers_to(
     config.set_virtual_chunk_container(
         icechunk.VirtualChunkContainer(where, icechunk.local_filesystem_store(str(tmp_path)))
     )
+    # Of version 2; version 1 says None.
+    access = getattr(icechunk.credentials, "LocalFileSystemAccess", None)
     repo = icechunk.Repository.create(
         icechunk.local_filesystem_storage(str(tmp_path / "repo")),
         config,
-        authorize_virtual_chunk_access={where: None},
+        authorize_virtual_chunk_access={where: access},
     )
     registry = ObjectStoreRegistry({"file://": obstore.store.LocalStore()})
     session, url = repo.writable_session("main"), (tmp_path / "model.h5").as_uri()

@@ -17,6 +17,8 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 ALONE = ("quickstart", "named_data", "cluster", "llm_judges", "billion")
 WITH_SCIKIT_LEARN = ("active_learning", "inference")
 WITH_S3 = ("s3",)
+# Run by tests/clusters, which start what they need.
+IN_TESTS = ("slurm", "gateway", "gateway_config", "icechunk_scores")
 
 
 def run(*command: str) -> None:

@@ -107,12 +107,7 @@ def main(given: dict[str, Any]) -> None:
     """Run daskal as asked; print progress, and the error if there is one."""
     import daskal
 
-    scheduler = given.pop("scheduler", None)
-    connected: Any = contextlib.nullcontext()
-    if scheduler is not None:
-        from distributed import Client
-
-        connected = Client(scheduler)
+    connected = connect(given)
     opened = str if given.pop("as_paths", False) else slow_array
     arrays = {name: opened(given.pop(name)) for name in NAMES if name in given}
 
@@ -126,6 +121,21 @@ def main(given: dict[str, Any]) -> None:
             print(json.dumps({"error": type(error).__name__, "message": str(error)}), flush=True)
             sys.exit(1)
     print(json.dumps({"done": True}), flush=True)
+
+
+def connect(given: dict[str, Any]) -> Any:
+    """Return a client of the scheduler, or of the cluster of a gateway, that was asked for."""
+    scheduler, gateway = given.pop("scheduler", None), given.pop("gateway", None)
+    if scheduler is not None:
+        from distributed import Client
+
+        return Client(scheduler)
+    if gateway is not None:
+        from dask_gateway import BasicAuth, Gateway
+
+        auth = BasicAuth("tests", gateway["password"])
+        return Gateway(gateway["address"], auth=auth).connect(gateway["name"]).get_client()
+    return contextlib.nullcontext()
 
 
 def finish_client(client: subprocess.Popen[str], timeout: float = 240) -> list[dict[str, Any]]:

@@ -52,6 +52,14 @@ def test_the_profile_names_functions():
     assert "compiling.__call__" in printed
 
 
+def test_workers_print_what_was_measured_and_what_follows():
+    printed = run_small("workers")
+    assert [line.split()[1] for line in printed[4:6]] == ["10", "100"]
+    rows = [line.split(" | ")[:2] for line in printed[9:]]
+    assert [row[0] for row in rows[:5]] == [f"| 10^{power}" for power in range(8, 13)]
+    assert [row[1] for row in rows] == ["10"] * 5 + ["100"] * 5
+
+
 def test_votes_print_two_tables():
     printed = run_small("votes")
     at = printed.index("", 2)

@@ -32,8 +32,8 @@ from daskal.inputs.tables import (
 from daskal.names.naming import check_names, is_default, own_names
 from daskal.names.normal import as_index
 from daskal.options import Storage, check_storage_options
+from daskal.storage.addresses import address_of
 from daskal.storage.locations import anchored, check_stored, is_url, open_zarr, storage_errors
-from daskal.storage.redaction import redacted
 from daskal.tables.opening import find_in_folder, find_table
 from daskal.text import listed
 
@@ -204,7 +204,7 @@ def open_stored(name: str, given: Any) -> Opened:
         return Opened(given)
     if is_csr_group(given):
         return open_csr_group(name, given)
-    where = redacted(str(given.store_path))
+    where = address_of(given)
     with storage_errors(f"list {name} in", where, None):
         members = sorted(key for key, _ in given.members())
     raise InputError(
@@ -216,7 +216,7 @@ def open_stored(name: str, given: Any) -> Opened:
 
 def open_csr_group(name: str, group: Any) -> Opened:
     """Return a CSR group with the ids and class names that daskal's own have beside the votes."""
-    where = redacted(str(group.store_path))
+    where = address_of(group)
     with storage_errors(f"read ids of {name} from", where, None):
         tasks, annotators = group.get("tasks"), group.get("annotators")
         for what, ids in (("tasks", tasks), ("annotators", annotators)):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from daskal.storage.addresses import store_url
 from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import redacted
 
@@ -55,22 +55,6 @@ def stored_identities(shape: Sequence[int], arrays: Mapping[str, Any]) -> Identi
     """Return the identity of several Zarr arrays that make up one input."""
     parts = {name: stored_identity(array) for name, array in arrays.items()}
     return {"shape": list(shape), **parts}
-
-
-def store_url(store: Any) -> str:
-    """Return the URL of a Zarr store, the same however the store was given."""
-    directory = getattr(store, "root", None)
-    if directory is not None:
-        return Path(directory).resolve().as_uri()
-    file_system = getattr(store, "fs", None)
-    if file_system is not None:
-        protocol = file_system.protocol
-        first = protocol if isinstance(protocol, str) else protocol[0]
-        return redacted(f"{first}://{store.path}")
-    archive = getattr(store, "path", None)
-    if archive is not None:
-        return Path(archive).resolve().as_uri()
-    return redacted(str(store))
 
 
 def names_identity(names: Sequence[Hashable] | None) -> Identity | None:

@@ -37,7 +37,8 @@ from daskal.names.normal import (
     normal,
 )
 from daskal.names.rows import Side, find, match_rows
-from daskal.storage.redaction import explain, redacted, showable
+from daskal.storage.addresses import address_of
+from daskal.storage.redaction import explain, showable
 from daskal.tables.table import StoredTable
 
 # The column that holds the ids, where a table is given.
@@ -61,7 +62,7 @@ class StoredIds:
             values = self.array[rows] if isinstance(rows, slice) else self.array.oindex[rows]
         except Exception as error:
             raise BlockError(
-                f"ids in {redacted(str(self.array.store_path))} cannot be read: {explain(error)}"
+                f"ids in {address_of(self.array)} cannot be read: {explain(error)}"
             ) from showable(error)
         ids = as_index(np.asarray(values))
         return ids if self.kind is None else as_index(from_texts(ids.tolist(), self.kind))

@@ -20,8 +20,10 @@ from daskal.inputs.compressed_rows import (
 )
 from daskal.method.values import SparseLabels
 from daskal.storage import transfers
+from daskal.storage.addresses import address_of
 from daskal.storage.missing import check_chunks
-from daskal.storage.redaction import explain, redacted, showable
+from daskal.storage.objects import options_of
+from daskal.storage.redaction import explain, showable
 from daskal.storage.retries import with_retries
 
 # Stands for masked integers: a missing label, and a probability that is refused.
@@ -60,15 +62,16 @@ def plain_block(name: str, block: Any) -> Any:
 
 def read_part(name: str, what: str, array: Any, part: slice, axis: int = 0) -> Any:
     """Return part of a stored array, or raise an error that says which part of what."""
+    options = options_of(array.store)
     try:
         return with_retries(
-            lambda: transfers.read(array, part, axis), f"{name}: {what} {part.start:,}"
+            lambda: transfers.read(array, part, axis), f"{name}: {what} {part.start:,}", options
         )
     except Exception as error:
         raise BlockError(
-            f"{name}: {what} {part.start:,} to {part.stop:,} of {redacted(str(array.store_path))} "
-            f"cannot be read: {explain(error)}"
-        ) from showable(error)
+            f"{name}: {what} {part.start:,} to {part.stop:,} of {address_of(array)} "
+            f"cannot be read: {explain(error, options)}"
+        ) from showable(error, options)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from daskal.inputs.fingerprint import lazy_identity, memory_identity, stored_ide
 from daskal.inputs.readers import GivenRowsReader, LazyRowsReader, StoredRowsReader
 from daskal.inputs.sources import Cut, Source, cut_nothing
 from daskal.storage import transfers
+from daskal.storage.addresses import address_of
 from daskal.storage.locations import check_stored, storage_errors
-from daskal.storage.redaction import redacted
 
 # A lazy block does not say how many votes it holds: five per row are assumed.
 LAZY_ROW_BYTES = 64
@@ -78,14 +78,14 @@ def is_csr_group(group: Any) -> bool:
     """Return whether a Zarr group says it is a sparse matrix, or has the members of one."""
     encoding = group.attrs.get("encoding-type")
     if encoding is None:
-        with storage_errors("read labels from", str(group.store_path), None):
+        with storage_errors("read labels from", address_of(group), None):
             return all(member in group for member in MEMBERS)
     return str(encoding) in ("csr_matrix", "csc_matrix")
 
 
 def check_group(name: str, group: Any) -> tuple[Rows, tuple[int, ...]]:
     """Return the members of a CSR group, which are not read, and its shape; refuse any other."""
-    where = redacted(str(group.store_path))
+    where = address_of(group)
     encoding = group.attrs.get("encoding-type")
     if encoding != "csr_matrix":
         advice = (
@@ -141,7 +141,7 @@ def sparse_stored_source(name: str, group: Any) -> Source:
         dtype=np.dtype(rows.classes.dtype),
         row_axis=0,
         row_bytes=mean_row_bytes(shape[0], rows),
-        reader=StoredRowsReader(name, redacted(str(group.store_path)), rows, *shape),
+        reader=StoredRowsReader(name, address_of(group), rows, *shape),
         cut=cut_nothing,
         identity=partial(stored_identities, shape, dict(zip(MEMBERS, rows, strict=True))),
         chunk_bytes=int(annotators.chunks[0] * annotators.dtype.itemsize),

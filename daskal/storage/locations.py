@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daskal.errors import DaskalError, InputError, MissingPathError, StorageError
+from daskal.storage.addresses import address_of
 from daskal.storage.loops import run_in_zarr
 from daskal.storage.objects import stored_metadata
 from daskal.storage.redaction import explain, redacted, showable
@@ -156,12 +157,20 @@ def anchored(node: Any) -> Any:
     """Return a Zarr array or group whose local store is found from any working directory."""
     import zarr
 
-    store = node.store
+    store = anchored_store(node.store)
+    return node if store is node.store else zarr.open(store, path=node.path, mode="r")
+
+
+def anchored_store(store: Any) -> Any:
+    """Return a Zarr store; one with the absolute path in its place if it has a relative one."""
     root = getattr(store, "root", None)
-    if not isinstance(root, Path) or root.is_absolute():
-        return node
-    store = type(store)(root=root.absolute(), read_only=store.read_only)
-    return zarr.open(store, path=node.path, mode="r")
+    if isinstance(root, Path) and not root.is_absolute():
+        return type(store)(root=root.absolute(), read_only=store.read_only)
+    held: Any = getattr(store, "store", None)
+    prefix = getattr(held, "prefix", None)  # a path for a local folder of obstore
+    if isinstance(prefix, Path) and not prefix.is_absolute():
+        return type(store)(type(held)(prefix.absolute()), read_only=store.read_only)
+    return store
 
 
 def check_stored(name: str, array: Any) -> None:
@@ -169,7 +178,7 @@ def check_stored(name: str, array: Any) -> None:
 
     None of its chunks has been read before.
     """
-    where = redacted(str(getattr(array, "store_path", array)))
+    where = address_of(array)
     if not hasattr(array, "chunks"):
         raise InputError(f"{name}: expected a Zarr array at {where}, got {type(array).__name__}.")
     if any("pickle" in codec.lower() for codec in codec_names(array)):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from daskal.errors import StorageError
+from daskal.storage.addresses import address_of
 from daskal.storage.loops import run_in_zarr
 from daskal.storage.objects import attempt_on
-from daskal.storage.redaction import redacted
 
 
 def invents_labels(array: Any) -> bool:
@@ -44,7 +44,7 @@ def check_chunks(name: str, array: Any, start: int, values: np.ndarray[Any, Any]
         first = chunk[0] * unit[0]
         stop = min(first + unit[0], int(array.shape[0]))
         raise StorageError(
-            f"{name}: a chunk of rows {first:,} to {stop:,} of {redacted(str(array.store_path))} "
+            f"{name}: a chunk of rows {first:,} to {stop:,} of {address_of(array)} "
             f"is not there, and would be read as {fill}, a class. If it was lost, restore it. "
             f"If all its labels really are {fill}, Zarr has left it out for holding nothing but "
             "the fill value: write the labels anew with fill_value=-1 (NaN for floats)."

@@ -19,6 +19,9 @@ PARTIAL = ".partial"
 
 def options_of(store: Any) -> Mapping[str, Any] | None:
     """Return the storage options of a store, whose secrets no error may show."""
+    held = getattr(store, "store", None)
+    if isinstance(config := getattr(held, "config", None), Mapping):  # of obstore
+        return config
     file_system = getattr(store, "fs", None)
     # A file system that is not asynchronous is wrapped in one that is.
     file_system = getattr(file_system, "sync_fs", file_system)

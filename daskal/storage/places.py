@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from daskal.errors import InputError
+from daskal.storage.addresses import obstore_url
 from daskal.storage.redaction import redacted
 
 LOCAL = "file"
@@ -59,6 +60,10 @@ def place_of_path(path: str | os.PathLike[str]) -> Place:
 def place_of_node(node: Any) -> Place | None:
     """Return the place of a Zarr array or group, None if its store has none, as in memory."""
     store = node.store
+    within = tuple(part for part in node.path.split("/") if part)
+    if (url := obstore_url(store)) is not None:
+        place = place_of_path(url)
+        return Place(place.scheme, (*place.parts, *within))
     # Stores that wrap another one hold it as an attribute.
     while not hasattr(store, "fs") and hasattr(store, "_store"):
         store = store._store
@@ -71,7 +76,7 @@ def place_of_node(node: Any) -> Place | None:
         protocol = file_system.protocol
         first = protocol if isinstance(protocol, str) else protocol[0]
         place = place_of_path(f"{first}://{path}")
-    return Place(place.scheme, (*place.parts, *(part for part in node.path.split("/") if part)))
+    return Place(place.scheme, (*place.parts, *within))
 
 
 # --- what a value reads from ------------------------------------------------------------------

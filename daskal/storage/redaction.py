@@ -28,7 +28,9 @@ def secrets_of(options: Any, name: str = "") -> Iterator[str]:
 
 def explain(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
     """Return the kind and the text of an error, without secrets."""
-    text = without_secrets(str(error), options).strip()
+    # obstore has the same once more behind these words, at length.
+    text = str(error).partition("\n\nDebug source:")[0]
+    text = without_secrets(text, options).strip()
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from daskal.storage.addresses import obstore_url
+from daskal.storage.locations import FILE_SCHEME
 from daskal.storage.loops import in_event_loop, run_here
 from daskal.storage.objects import attempt_on
 
@@ -34,7 +36,9 @@ def is_late(array: Any) -> bool:
     """Return whether a Zarr array's storage may take long to answer, as object stores do."""
     from zarr.storage import LocalStore, MemoryStore
 
-    return not isinstance(array.store, LocalStore | MemoryStore)
+    if isinstance(array.store, LocalStore | MemoryStore):
+        return False
+    return not (obstore_url(array.store) or "").startswith(FILE_SCHEME)
 
 
 def can_run_here(array: Any) -> bool:

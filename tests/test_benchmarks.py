@@ -27,6 +27,7 @@ def run_small(name: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_rows"),
     [
@@ -52,6 +53,7 @@ def test_the_profile_names_functions():
     assert "compiling.__call__" in printed
 
 
+@pytest.mark.slow
 def test_workers_print_what_was_measured_and_what_follows():
     printed = run_small("workers")
     assert [line.split()[1] for line in printed[4:6]] == ["10", "100"]
@@ -60,6 +62,7 @@ def test_workers_print_what_was_measured_and_what_follows():
     assert [row[1] for row in rows] == ["10"] * 5 + ["100"] * 5
 
 
+@pytest.mark.slow
 def test_votes_print_two_tables():
     printed = run_small("votes")
     at = printed.index("", 2)

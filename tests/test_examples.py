@@ -94,6 +94,7 @@ def test_active_learning() -> None:
     assert len(later) == 2
 
 
+@pytest.mark.slow
 def test_cluster(tmp_path: Path) -> None:
     printed = run_short("cluster", "--out", str(tmp_path))
     assert "score unlabeled: 2 of 2 blocks, 5,000 rows" in printed
@@ -114,6 +115,7 @@ def test_named_data(tmp_path: Path) -> None:
     assert "picture-" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_s3() -> None:
     pytest.importorskip("moto")
     pytest.importorskip("s3fs")
@@ -141,6 +143,7 @@ def test_llm_judges() -> None:
     assert first < with_model
 
 
+@pytest.mark.slow
 def test_billion() -> None:
     printed = run_short("billion", "--batch-size", "20")
     assert len(re.findall(r"(?m)^ +\d+ (?:un)?labeled +\d+ +0\.\d+$", printed)) == 10

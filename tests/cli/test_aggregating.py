@@ -105,6 +105,7 @@ def test_errors_are_one_message(votes: Path) -> None:
         assert "Traceback" not in found.output
 
 
+@pytest.mark.slow
 def test_a_client_killed_in_an_iteration_resumes_to_the_same_bits(tmp_path: Path) -> None:
     problem = problems.make_problem(2, num_examples=30_000, num_annotators=40, pool=None)
     labels = problem.labels.astype(np.float32)

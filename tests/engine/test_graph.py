@@ -94,7 +94,10 @@ def test_a_sliced_table_reads_its_own_blocks_alone(tmp_path: Path) -> None:
     assert store.reads() == {"c/1/0": 1}
 
 
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes", "cluster"])
+@pytest.mark.parametrize(
+    "scheduler",
+    ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow), "cluster"],
+)
 def test_dask_may_do_with_scores_what_it_does_with_arrays(
     scores: da.Array, cluster: Client, tmp_path: Path, scheduler: str
 ) -> None:

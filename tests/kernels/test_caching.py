@@ -82,6 +82,7 @@ needs_permissions = pytest.mark.skipif(
 
 
 @needs_permissions
+@pytest.mark.slow
 def test_without_a_folder_that_can_be_written_to_each_process_compiles(installed: Path) -> None:
     forbid_writing(installed)
     for _ in range(2):
@@ -91,7 +92,7 @@ def test_without_a_folder_that_can_be_written_to_each_process_compiles(installed
 
 
 @needs_permissions
-@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("given", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cache_that_cannot_be_written_to_is_read(installed: Path, given: bool) -> None:
     settings = {"NUMBA_CACHE_DIR": str(installed / "cache")} if given else {}
     said, place = run(installed, **settings)

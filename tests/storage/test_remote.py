@@ -282,6 +282,7 @@ def test_a_run_from_and_to_s3_is_the_local_run(s3: Endpoint, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.slow
 def test_a_store_nobody_answers_for() -> None:
     options = Endpoint(f"http://127.0.0.1:{free_port()}").options
     with pytest.raises(StorageError, match=r"cannot open the result store 's3://b/out\.zarr'"):
@@ -305,10 +306,12 @@ def objects(folder: Path) -> dict[str, bytes]:
 
 # Zarr drops coroutines where the first of several fails.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", pytest.param("csv.gz", marks=pytest.mark.slow)])
 # Where one of the requests that Zarr makes together is refused, it never begins the others.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine object")
-@pytest.mark.parametrize(("refuse_every", "client_attempts"), [(5, 5), (13, 1)])
+@pytest.mark.parametrize(
+    ("refuse_every", "client_attempts"), [(5, 5), pytest.param(13, 1, marks=pytest.mark.slow)]
+)
 def test_an_import_gets_over_refused_requests(
     s3: Endpoint,
     tmp_path: Path,

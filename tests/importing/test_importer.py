@@ -57,7 +57,9 @@ def out(tmp_path):
     return tmp_path / "labels.zarr"
 
 
-@pytest.fixture(params=["synchronous", "threads", "processes"])
+@pytest.fixture(
+    params=["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)]
+)
 def scheduler(request):
     with dask.config.set(scheduler=request.param):
         yield request.param

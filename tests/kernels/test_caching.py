@@ -107,6 +107,7 @@ def test_a_cache_that_cannot_be_written_to_is_read(installed: Path, given: bool)
 
 
 @needs_permissions
+@pytest.mark.slow
 def test_a_read_only_installation_uses_the_users_own_cache(installed: Path) -> None:
     forbid_writing(installed)
     (installed / "home").chmod(0o755)
@@ -117,6 +118,7 @@ def test_a_read_only_installation_uses_the_users_own_cache(installed: Path) -> N
     assert run(installed, **home) == [place]
 
 
+@pytest.mark.slow
 def test_a_copy_with_other_times_finds_its_kernels_compiled(installed: Path) -> None:
     _, place = run(installed)
     for file in (installed / "daskal" / "kernels").glob("*.py"):
@@ -131,6 +133,7 @@ def test_a_change_of_any_kernel_compiles_those_that_may_call_it(installed: Path)
     assert run(installed)[0] == caching.COMPILING
 
 
+@pytest.mark.slow
 def test_another_processor_has_its_own_kernels_beside_the_others(installed: Path) -> None:
     other = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     for settings in ({}, other):

@@ -162,12 +162,14 @@ def label_statistics(
     fit: bool = True,
     guess: bool = True,
     on_invalid: str = "raise",
+    sharing: int = 1,
 ) -> LabelStatistics:
     """Return the statistics of a block that the first read gives.
 
     ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
     wanted at all, and ``guess`` whether temperatures may be left out that look far from the best by
-    the first ``SAMPLE_ROWS`` rows.
+    the first ``SAMPLE_ROWS`` rows. As many states as ``sharing`` says share the room for rows
+    whose majority vote waits for the temperature.
     """
     num_models, num_classes = len(block.probs), block.probs[0].shape[1]
     if not len(block.probs[0]):
@@ -175,7 +177,7 @@ def label_statistics(
     counts = ConsensusCounts.zero(num_models, num_classes, num_annotators)
     voted = VoteCounts.zero(num_annotators, num_classes)
     num = np.zeros(3, dtype=np.int64)  # rows, those with a vote, those with several
-    pending = PendingRows.zero(num_models, num_classes)
+    pending = PendingRows.zero(num_models, num_classes, sharing)
     findings = Findings()
     curve = Curve(num_models, PLACES if fit else ())
     for tile in take_tiles(block, on_invalid=on_invalid, miscount=miscount):
@@ -187,7 +189,7 @@ def label_statistics(
         votes = tile.num_annotations
         num += np.array([len(votes), np.count_nonzero(votes), np.count_nonzero(votes > 1)])
         if left.any():
-            pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
+            pending = pending.merge(pending_rows(tile, np.flatnonzero(left), sharing))
         findings = findings.merge(tile.findings)
     num_examples, num_labeled, num_multiple = num.tolist()
     columns = voted.by_annotator.T.copy()
@@ -290,7 +292,7 @@ def count_tiles(
 # --- pending rows -----------------------------------------------------------------------------
 
 
-def pending_rows(tile: Tile, chosen: Ints) -> PendingRows:
+def pending_rows(tile: Tile, chosen: Ints, sharing: int) -> PendingRows:
     """Return some rows of a tile, by their numbers within it."""
     rows, votes = tile.rows, tile.num_annotations
     at = np.flatnonzero(np.isin(np.repeat(np.arange(len(tile)), votes), chosen))
@@ -304,6 +306,7 @@ def pending_rows(tile: Tile, chosen: Ints) -> PendingRows:
         annotators=rows.annotators[at].astype(np.int64),
         classes=rows.classes[at].astype(np.int64),
         probs=probs,
+        sharing=sharing,
     )
 
 

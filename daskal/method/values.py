@@ -159,6 +159,24 @@ NO_FAULTS = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8), np.empty(
 LabelBlock = NDArray[np.generic] | SparseLabels
 
 
+@dataclass(frozen=True)
+class TagLabels:
+    """A block of labels of several classes an example: who was asked, and what they chose.
+
+    Annotators of row ``i`` are ``offsets[i]:offsets[i + 1]``, in ascending order, and classes that
+    the annotator at ``v`` chose ``chosen_offsets[v]:chosen_offsets[v + 1]``; both are from 0 on.
+    """
+
+    offsets: Ints
+    annotators: NDArray[np.int32]
+    chosen_offsets: Ints
+    chosen: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.offsets) - 1
+
+
 def quality_meta(suffixes: Sequence[str]) -> Columns:
     """Return an empty table of label quality: its columns and types."""
     none, whole = np.zeros(0), np.zeros(0, dtype=np.int64)

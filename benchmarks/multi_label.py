@@ -113,39 +113,51 @@ def works(
     }
 
 
-def count_reads(labels: np.ndarray, probs: np.ndarray, rows: int) -> None:
-    """Show how often each chunk is read by an estimate, and by the scores."""
+def count_reads(labels: np.ndarray, probs: np.ndarray, rows: int) -> dict[str, int]:
+    """Return how often each chunk is read at most: by an estimate, and by the scores."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         stored, votes = counted_array(root / "l", labels, chunks=(rows, *labels.shape[1:]))
         model, read = counted_array(root / "p", probs, chunks=(rows, probs.shape[1]))
+
+        def most() -> int:
+            found = max(*votes.reads().values(), *read.reads().values())
+            votes.forget()
+            read.forget()
+            return found
+
         estimate = daskal.estimate(stored, model, multi_label=True)
-        print(f"estimate: chunks read {sorted({*votes.reads().values(), *read.reads().values()})}")
-        votes.forget()
-        read.forget()
+        of_estimate = most()
         daskal.score_labeled(stored, model, estimate).compute()
-        print(f"scores:   chunks read {sorted({*votes.reads().values(), *read.reads().values()})}")
+        return {"estimate": of_estimate, "score labeled": most()}
 
 
 def main() -> None:
     """Measure, and print ratios of one run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--classes", type=int, default=200)
     parser.add_argument("--block", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="Only show that it runs.")
     chosen = parser.parse_args()
+    if chosen.small:
+        chosen.rows, chosen.classes, chosen.block, chosen.repeats = 400, 5, 200, 1
     warnings.simplefilter("ignore", daskal.DataWarning)
     labels, probs = make(chosen.rows, chosen.classes, seed=0)
-    count_reads(labels, probs, chosen.block)
+    reads = count_reads(labels, probs, chosen.block)
     estimate = daskal.estimate(labels, probs, multi_label=True)
     stages = works(blocks_of(labels, probs, chosen.block), chosen.classes, estimate)
-    print(f"{chosen.rows:,} rows, {chosen.classes} classes; time over that of binary problems:")
+    print(
+        f"{chosen.rows:,} rows, {chosen.classes} classes. Each chunk is read at most "
+        f"{reads['estimate']} times by the estimate, {reads['score labeled']} by the scores."
+    )
+    print()
+    print("| stage | time over that of as many binary problems |")
+    print("|---|---|")
     for stage, (together, apart) in stages.items():
         times = interleave({"together": together, "apart": apart}, chosen.repeats)
-        print(f"  {stage:<14} {times.ratio('together', 'apart').cpu:.2f}")
+        print(f"| {stage} | {times.ratio('together', 'apart').cpu:.2f} |")
 
 
 if __name__ == "__main__":

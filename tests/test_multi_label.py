@@ -274,10 +274,10 @@ def test_lists_with_rows_at_fault_are_the_same_as_the_array():
     assert one.to_json() == other.to_json()
     for ask in (daskal.score_labeled, daskal.label_quality):
         found = [
-            np.asarray(pd.DataFrame(ask(given, probs, one, on_invalid="nan").compute()))
+            pd.DataFrame(ask(given, probs, one, on_invalid="nan").compute())
             for given in (problem.labels, lists)
         ]
-        np.testing.assert_array_equal(*found)
+        pd.testing.assert_frame_equal(*found)
 
 
 # --- quality ----------------------------------------------------------------------------------
@@ -447,3 +447,9 @@ def test_an_estimate_shows_itself():
     assert found.temperature.index.tolist() == [0, 1, 2, 3]
     ensemble = make_tags(22, num_models=2)
     assert estimate(ensemble.labels, ensemble.pred_probs).model_weight.shape == (4, 2)
+
+
+def test_rows_in_another_order_are_a_warning():
+    problem = make_tags(23, num_examples=400, num_annotators=8)
+    with pytest.warns(DataWarning, match="are the rows of pred_probs in the order of labels"):
+        daskal.estimate(problem.labels, problem.pred_probs[::-1], multi_label=True)

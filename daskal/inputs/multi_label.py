@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs.arguments import check_numeric, coords_of, open_argument
-from daskal.inputs.fingerprint import memory_identity
+from daskal.inputs.compressed_tags import CompressedTags, tag_source
 from daskal.inputs.labels import Labels
 from daskal.inputs.probabilities import Probs
-from daskal.inputs.sources import Cut, Source, make_source
+from daskal.inputs.sources import make_source
 from daskal.inputs.sparse import is_sparse_kind
-from daskal.method.values import Ints, TagLabels
+from daskal.method.values import Ints
 from daskal.names.columns import match_classes, names_beside_codes
 from daskal.names.naming import (
     PLAIN_CODE,
@@ -349,62 +348,3 @@ def class_codes(chosen: Sequence[Any], probs: Probs) -> Ints:
             "alone."
         )
     return found[codes]
-
-
-class CompressedTags(NamedTuple):
-    """Votes of several classes in compressed rows, as :class:`TagLabels` has them."""
-
-    offsets: Ints
-    annotators: NDArray[np.int32]
-    chosen_offsets: Ints
-    chosen: NDArray[np.int32]
-
-    def cut(self, start: int, stop: int) -> CompressedTags:
-        """Return rows ``start:stop``, as views."""
-        first, last = self.offsets[start], self.offsets[stop]
-        within = slice(self.chosen_offsets[first], self.chosen_offsets[last])
-        return CompressedTags(
-            self.offsets[start : stop + 1],
-            self.annotators[first:last],
-            self.chosen_offsets[first : last + 1],
-            self.chosen[within],
-        )
-
-
-def tag_source(name: str, shape: tuple[int, int, int], tags: CompressedTags) -> Source:
-    """Return the source of votes in memory; each task is handed views of its rows."""
-    size = sum(array.nbytes for array in tags)
-    return Source(
-        name=name,
-        kind="memory",
-        shape=shape,
-        dtype=np.dtype(np.int8),
-        row_axis=0,
-        row_bytes=-(-size // max(shape[0], 1)),
-        reader=TagsReader(name),
-        cut=partial(cut_tags, tags),
-        identity=partial(memory_identity, shape, np.dtype(np.int8), *tags),
-        is_sparse=True,
-    )
-
-
-def cut_tags(tags: CompressedTags, edges: Sequence[int]) -> Cut:
-    """Return views of the votes of each block."""
-    return Cut([tuple(tags.cut(*part)) for part in pairwise(edges)])
-
-
-@dataclass(frozen=True)
-class TagsReader:
-    """The task is handed its compressed rows."""
-
-    name: str
-
-    def __call__(self, argument: Any, start: int, stop: int) -> TagLabels:
-        """Return rows ``start:stop``."""
-        tags = CompressedTags(*argument)
-        return TagLabels(
-            tags.offsets - tags.offsets[0],
-            tags.annotators,
-            tags.chosen_offsets - tags.chosen_offsets[0],
-            tags.chosen,
-        )

@@ -193,24 +193,25 @@ class MultiLabelEstimate(Summarized):
             names = listed(map(repr, silent), most=FIRST_CLASSES)
             flags.append(f"{have} no vote, 0 or 1, and no part in scores: {names}")
         for name, one in self.by_class.items():
-            flags += [f"class {name!r}: {flag}" for flag in ([] if one is None else one.flags)]
+            flags += [f"class {name!r}: {flag}" for flag in (() if one is None else one.flags)]
         return tuple(flags)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What questions the data, once for all classes that it concerns."""
+        """What questions the data as a whole.
+
+        A model is no better than always saying no in many a rare class: that is a flag of the
+        class, and a warning only where it is so in half of the classes or more.
+        """
         found = {name: one.warnings for name, one in self.by_class.items() if one and one.warnings}
-        silent = tuple(flag for flag in self.flags[:1] if None in self.classes)
-        if not found:
+        silent = self.flags[:1] if None in self.classes else ()
+        if 2 * len(found) < len(self.known):
             return silent
-        first, *others = found
-        text = f"class {first!r}: {found[first][0]}"
-        if others:
-            names = listed(map(repr, others), most=FIRST_CLASSES)
-            text += (
-                f". So may it be in {plural(len(others), 'other class', 'other classes')}: {names}"
-            )
-        return *silent, text
+        name = next(iter(found))
+        return *silent, (
+            f"in {len(found):,} of {plural(len(self.known), 'class', 'classes')} with votes the "
+            f"model may be worthless, such as {name!r}: {found[name][0]}"
+        )
 
     # scoring
 

@@ -23,7 +23,7 @@ import numpy as np
 import daskal
 from benchmarks.timing import interleave
 from daskal.kernels import first_pass, multi_label, second_pass
-from daskal.kernels.multi_label import binary_blocks, check_block
+from daskal.kernels.binary import binary_blocks, check_block
 from daskal.method.values import Block
 from tests.counting import counted_array
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from daskal.api.frames import block_rows, named
 from daskal.api.multi_label import open_to_score
@@ -132,7 +133,7 @@ def table_by_row(
     )
 
 
-def chosen_lists(labels: Ints, names: ClassNames) -> Any:
+def chosen_lists(labels: NDArray[np.integer], names: Sequence[str] | None) -> Any:
     """Return the classes that each row of (n, k) labels has, as an (n,) array of lists."""
     called = list(range(labels.shape[1])) if names is None else list(names)
     lists = np.empty(len(labels), dtype=object)

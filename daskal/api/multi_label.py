@@ -202,13 +202,16 @@ def pool_scores(
     pool: PoolData, estimate: MultiLabelEstimate | None, reduce: str | None, on_invalid: str
 ) -> Any:
     """Return the scores of an opened pool that fits the estimate, lazily."""
-    rules: tuple[PoolRule | None, ...]
-    if estimate is None:
-        rules = (PoolRule.without_estimate(pool.probs.num_models),) * pool.probs.num_classes
-    else:
-        rules = estimate.pool_rules()
+    rules = pool_rules(pool, estimate)
     template = pool.probs.template
     return lazy_scores(pool.blocks, "score unlabeled", rules, reduce, on_invalid, template)
+
+
+def pool_rules(pool: PoolData, estimate: MultiLabelEstimate | None) -> tuple[PoolRule | None, ...]:
+    """Return the rule of each class by which a pool that fits the estimate is scored."""
+    if estimate is not None:
+        return estimate.pool_rules()
+    return (PoolRule.without_estimate(pool.probs.num_models),) * pool.probs.num_classes
 
 
 def lazy_scores(

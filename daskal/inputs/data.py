@@ -86,10 +86,12 @@ def join_labeled(given: Labels, probs: Probs, *, uniform: bool) -> LabeledData:
     return LabeledData(given, probs, blocks, row_ids, class_names)
 
 
-def open_multi_labeled(labels: Any, pred_probs: Any, storage_options: Storage) -> LabeledData:
+def open_multi_labeled(
+    labels: Any, pred_probs: Any, storage_options: Storage, *, uniform: bool = False
+) -> LabeledData:
     """Return labels of several classes an example, and probabilities, as row-aligned blocks."""
     probs = open_probs("pred_probs", pred_probs, storage_options, least_classes=1)
-    return join_labeled(open_multi_labels(labels, probs, storage_options), probs, uniform=False)
+    return join_labeled(open_multi_labels(labels, probs, storage_options), probs, uniform=uniform)
 
 
 def open_pool(

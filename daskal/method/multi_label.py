@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -178,6 +179,11 @@ class MultiLabelEstimate(Summarized):
         return series
 
     @property
+    def num_annotations(self) -> int:
+        """Votes in all, on whichever classes."""
+        return int(self.num_votes.sum())
+
+    @property
     def num_chosen(self) -> pd.Series[Any]:
         """Votes that chose each class."""
         series: pd.Series[Any] = self._series("num_chosen", lambda one: int(one.class_counts[1]), 0)
@@ -257,6 +263,12 @@ class MultiLabelEstimate(Summarized):
             content.get("columns_moved", False),
         )
 
+    @staticmethod
+    def is_written_in(text: str) -> bool:
+        """Return whether a text is of such an estimate, rather than of one class an example."""
+        # A name cannot hold these quotes as they are.
+        return re.search(r'"schema":\s*"daskal\.MultiLabelEstimate/', text) is not None
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MultiLabelEstimate):
             return NotImplemented
@@ -291,6 +303,12 @@ class MultiLabelEstimate(Summarized):
 
 
 AnyEstimate = Estimate | MultiLabelEstimate
+
+
+def read_estimate(text: str) -> AnyEstimate:
+    """Read back an estimate, of one class an example or of several."""
+    kind = MultiLabelEstimate if MultiLabelEstimate.is_written_in(text) else Estimate
+    return kind.from_json(text)
 
 
 # --- the text ---------------------------------------------------------------------------------

@@ -108,6 +108,15 @@ LABELED_COLUMNS = {
     "num_annotations": "int32",
 }
 UNLABELED_COLUMNS = {"score": "float64"}
+# Where an example may have several classes: the consensus of each is a column of a matrix.
+MULTI_LABEL_COLUMNS = {
+    "score": "float64",
+    "consensus_labels": "int8",
+    "consensus_quality_score": "float64",
+    "annotator_agreement": "float64",
+    "num_annotations": "int32",
+}
+MATRICES = ("consensus_labels",)
 
 # The columns of label quality, beside the number of annotations.
 QUALITY_COLUMNS = ("consensus_label", "consensus_quality_score", "annotator_agreement")

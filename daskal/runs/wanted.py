@@ -40,6 +40,7 @@ class Wanted(NamedTuple):
     unknown_tasks: str = "raise"
     on_duplicate: str = "error"
     gold: Any = None
+    multi_label: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return what data is read from, by the name of its argument."""
@@ -65,15 +66,18 @@ class Wanted(NamedTuple):
     ) -> tuple[RunInputs, LongVotes | None]:
         """Return the inputs, opened and checked; votes in long format are read once."""
         check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
+        if self.multi_label:
+            self.check_multi_label()
         if self.votes is None:
             ids, classes = self.id_column, self.class_columns
             given = RunInputs.open(
-                with_columns(self.labels, ids),
+                self.labels if self.multi_label else with_columns(self.labels, ids),
                 with_columns(self.pred_probs, ids, classes),
                 with_columns(self.pred_probs_unlabeled, ids, classes),
                 storage_options,
                 ids_of_path(self.labeled_ids, ids),
                 ids_of_path(self.unlabeled_ids, ids),
+                multi_label=self.multi_label,
             )
             return given.with_gold(self.gold, storage_options), None
         self.check_votes_alone()
@@ -88,6 +92,15 @@ class Wanted(NamedTuple):
             progress=progress,
         )
         return found.planned().with_gold(self.gold, storage_options), found
+
+    def check_multi_label(self) -> None:
+        """Refuse what is not supported where an example may have several classes."""
+        for name in ("votes", "gold"):
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"{name}: expected none for multi_label=True, where it is not supported. Pass "
+                    "labels as an (N, M, K) array, as lists of classes, or as daskal.Tags."
+                )
 
     def check_votes_alone(self) -> None:
         """Refuse what does not go together with votes in long format."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daskal.kernels.multi_label import (
-    binary_blocks,
-    check_block,
-    class_label_statistics,
-    score_classes,
-)
+from daskal.kernels.binary import binary_blocks, check_block
+from daskal.kernels.multi_label import class_label_statistics, score_classes
 from daskal.method.findings import ABOVE_ONE, BELOW_ZERO, NOT_BINARY, NOT_FINITE
 from daskal.method.values import Block, PoolRule, TagLabels
 

@@ -189,7 +189,7 @@ def label_statistics(
         votes = tile.num_annotations
         num += np.array([len(votes), np.count_nonzero(votes), np.count_nonzero(votes > 1)])
         if left.any():
-            pending = pending.merge(pending_rows(tile, np.flatnonzero(left), sharing))
+            pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
         findings = findings.merge(tile.findings)
     num_examples, num_labeled, num_multiple = num.tolist()
     columns = voted.by_annotator.T.copy()
@@ -292,7 +292,7 @@ def count_tiles(
 # --- pending rows -----------------------------------------------------------------------------
 
 
-def pending_rows(tile: Tile, chosen: Ints, sharing: int) -> PendingRows:
+def pending_rows(tile: Tile, chosen: Ints) -> PendingRows:
     """Return some rows of a tile, by their numbers within it."""
     rows, votes = tile.rows, tile.num_annotations
     at = np.flatnonzero(np.isin(np.repeat(np.arange(len(tile)), votes), chosen))
@@ -306,7 +306,6 @@ def pending_rows(tile: Tile, chosen: Ints, sharing: int) -> PendingRows:
         annotators=rows.annotators[at].astype(np.int64),
         classes=rows.classes[at].astype(np.int64),
         probs=probs,
-        sharing=sharing,
     )
 
 

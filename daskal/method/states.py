@@ -78,23 +78,19 @@ class PendingRows:
         return cls(0, 0, none, np.zeros(1, np.int64), none, none, no_probs, sharing)
 
     @property
-    def limit(self) -> int:
-        """How many numbers are kept."""
-        return PENDING_LIMIT // self.sharing
-
-    @property
     def overflown(self) -> bool:
         """Whether there were too many rows to keep."""
-        return self.size > self.limit
+        return self.size > PENDING_LIMIT // self.sharing
 
     def merge(self, other: PendingRows) -> PendingRows:
         """Return both together, in row order."""
+        sharing = max(self.sharing, other.sharing)
         if not (self.count and other.count):
-            return self if self.count else other
+            return replace(self if self.count else other, sharing=sharing)
         size = self.size + other.size
-        if size > self.limit:
+        if size > PENDING_LIMIT // sharing:
             num_models, num_classes = self.probs.shape[1:]
-            none = PendingRows.zero(num_models, num_classes, self.sharing)
+            none = PendingRows.zero(num_models, num_classes, sharing)
             return replace(none, count=self.count + other.count, size=size)
         index = np.concatenate([self.index, other.index])
         order = np.argsort(index, kind="stable")
@@ -110,7 +106,7 @@ class PendingRows:
             np.concatenate([self.annotators, other.annotators])[at],
             np.concatenate([self.classes, other.classes])[at],
             np.concatenate([self.probs, other.probs])[order],
-            self.sharing,
+            sharing,
         )
 
 

@@ -195,8 +195,9 @@ def plan(
 
     Parameters
     ----------
-    labels, pred_probs, pred_probs_unlabeled, votes, estimate, multi_label, batch_size, \
-consensus_method
+    labels, pred_probs, pred_probs_unlabeled, votes, estimate, multi_label
+        As for :func:`daskal.run`.
+    batch_size, consensus_method
         As for :func:`daskal.run`.
     memory_limit : int or str, optional
         What a worker may take, in bytes or as ``"2GiB"``.

@@ -180,6 +180,46 @@ def test_projected_peak_holds(
     assert peak <= plan.worker_bytes
 
 
+def test_projected_peak_of_several_classes(
+    worker: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, with a hundred classes an example."""
+    monkeypatch.setattr(blocks, "MIN_BLOCKS", 4)
+    rng = np.random.default_rng(0)
+    shapes = {"labels": (120_000, 10, 100), "pred_probs": (120_000, 100)}
+    paths: dict[str, Any] = {name: str(tmp_path / f"{name}.zarr") for name in shapes}
+    arrays = [
+        zarr.create_array(
+            paths[name], shape=shape, chunks=(5_000, *shape[1:]), dtype=dtype, fill_value=-1
+        )
+        for (name, shape), dtype in zip(shapes.items(), ("i1", "f8"), strict=True)
+    ]
+    for start in range(0, 120_000, 5_000):
+        rows = slice(start, start + 5_000)
+        votes = np.full((5_000, 10, 100), -1, dtype=np.int8)
+        for _ in range(3):
+            chosen = rng.random((5_000, 100)) < 0.2
+            votes[np.arange(5_000), rng.integers(0, 10, 5_000)] = chosen
+        arrays[0][rows], arrays[1][rows] = votes, rng.random((5_000, 100))
+    paths["multi_label"] = True
+    with worker.as_current():
+        daskal.run(**paths, temperature=1.0, out=tmp_path / "warm.zarr")
+        plan = daskal.plan(**paths)
+        (idle,) = worker.run(reset_peak).values()
+        daskal.run(**paths, out=tmp_path / "out.zarr")
+    (peak,) = worker.run(memory, "VmHWM:").values()
+    shutil.rmtree(tmp_path)
+    block = plan.sections[0].block_bytes
+    assert block > 32 * MIB
+    measured, projected = peak - idle, plan.worker_bytes - IDLE_WORKER_BYTES
+    print(
+        f"block {block / MIB:.0f} MiB, idle {idle / MIB:.0f}, measured {measured / MIB:.0f}, "
+        f"projected {projected / MIB:.0f}, {projected / measured:.2f} times"
+    )
+    assert idle <= IDLE_WORKER_BYTES
+    assert measured <= projected <= 2 * measured
+
+
 def write_table(path: Path, num_rows: int, group_rows: tuple[int, ...]) -> str:
     """Write ids and random probabilities of ten classes, in row groups of these sizes."""
     rng = np.random.default_rng(0)

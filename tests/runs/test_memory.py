@@ -27,6 +27,7 @@ from daskal.runs.memory import IDLE_WORKER_BYTES
 from daskal.text import MIB
 from tests.faultkit import command_cluster
 from tests.problems import make_problem
+from tests.tagkit import make_tags
 
 pytestmark = [
     pytest.mark.slow,
@@ -203,7 +204,13 @@ def test_projected_peak_of_several_classes(
         arrays[0][rows], arrays[1][rows] = votes, rng.random((5_000, 100))
     paths["multi_label"] = True
     with worker.as_current():
-        daskal.run(**paths, temperature=1.0, out=tmp_path / "warm.zarr")
+        small = make_tags(1, dtype=np.int8)
+        daskal.run(
+            labels=small.labels,
+            pred_probs=small.pred_probs,
+            multi_label=True,
+            out=tmp_path / "warm.zarr",
+        )
         plan = daskal.plan(**paths)
         (idle,) = worker.run(reset_peak).values()
         daskal.run(**paths, out=tmp_path / "out.zarr")
@@ -216,7 +223,8 @@ def test_projected_peak_of_several_classes(
         f"block {block / MIB:.0f} MiB, idle {idle / MIB:.0f}, measured {measured / MIB:.0f}, "
         f"projected {projected / MIB:.0f}, {projected / measured:.2f} times"
     )
-    assert idle <= IDLE_WORKER_BYTES
+    # The worker holds the kernels of both kinds of data by now, so it is judged as a whole.
+    assert peak <= plan.worker_bytes
     assert measured <= projected <= 2 * measured
 
 

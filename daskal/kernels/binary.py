@@ -25,6 +25,8 @@ from daskal.method.values import NO_FAULTS, Block, Floats, Ints, LabelBlock, Spa
 
 # Classes taken out of a block at once: their probabilities fill whole lines of the cache.
 CLASSES_AT_ONCE = 16
+# Those taken out before are held until the next ones are there.
+GROUPS_HELD = 2
 # Numbers of a block that are looked at in one go, so that they stay in the cache.
 STEP_ELEMENTS = 2**16
 MISSING = -1
@@ -233,8 +235,9 @@ def who_was_asked(checked: Checked, num_annotators: int) -> tuple[Ints, Ints]:
 
 
 def class_bytes(num_models: int, num_classes: int, block_rows: int, annotator_bytes: int) -> int:
-    """Return the bytes of the classes that are taken out of a block at once.
+    """Return the most bytes of the classes that are taken out of a block.
 
     ``annotator_bytes`` are those of the labels of one row and class.
     """
-    return min(num_classes, CLASSES_AT_ONCE) * block_rows * (16 * num_models + annotator_bytes)
+    num_held = min(num_classes, GROUPS_HELD * CLASSES_AT_ONCE)
+    return num_held * block_rows * (16 * num_models + annotator_bytes)

@@ -70,8 +70,8 @@ def check_reduce(reduce: Any, *, multi_label: bool) -> None:
             check_choice("reduce", reduce, REDUCE)
     elif reduce != REDUCE[0]:
         raise InputError(
-            f"reduce: expected 'mean', as it is, where each example has one class, got {reduce!r}. "
-            "It is for multi_label=True."
+            f"reduce: expected 'mean', as it is, where each example has one class, got {reduce!r}.",
+            advice="It is for {multi_label=True}.",
         )
 
 

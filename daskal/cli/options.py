@@ -34,7 +34,9 @@ TYPED = {
     "label=": "--label",
     "classes=": "--classes",
     "form=": "--form",
+    "labels=": "--labels",
     "votes=": "--votes",
+    "multi_label=True": "--multi-label",
     "id_column=": "--id-column",
     "class_columns=": "--class-columns",
     "unknown_tasks='ignore'": "--unknown-tasks ignore",
@@ -162,7 +164,8 @@ MULTI_LABEL = (
     click.option(
         "--multi-label",
         is_flag=True,
-        help="An example may have several classes: labels are (N, M, K) of 0, 1 and missing.",
+        help="An example may have several classes: labels are (N, M, K) of 0, 1 and missing, or a "
+        "table of task, annotator and label, whose labels are lists.",
     ),
     click.option(
         "--reduce",

@@ -78,10 +78,7 @@ def open_labels(given: Any, storage_options: Storage) -> Labels:
 def advice_on_shape(shape: Sequence[int]) -> str:
     """Return what to do with labels that are no matrix."""
     if len(shape) == 3:
-        return (
-            "An (N, M, K) array of several classes an example is taken by daskal.estimate with "
-            "multi_label=True, and by the functions that take its estimate."
-        )
+        return "For an (N, M, K) array of several classes an example, pass {multi_label=True}."
     return "One annotator's labels are labels.reshape(-1, 1)."
 
 
@@ -94,7 +91,8 @@ def labels_source(array: Any) -> Source:
     if len(array.shape) != 2:
         raise InputError(
             "labels: expected an (N, M) matrix, one row per example and one column per "
-            f"annotator, got shape {tuple(array.shape)}. {advice_on_shape(array.shape)}"
+            f"annotator, got shape {tuple(array.shape)}.",
+            advice=advice_on_shape(array.shape),
         )
     if sparse.is_sparse_kind(array):
         return sparse.sparse_lazy_source("labels", array)

@@ -18,6 +18,7 @@ from daskal.inputs.labels import Labels
 from daskal.inputs.probabilities import Probs
 from daskal.inputs.sources import make_source
 from daskal.inputs.sparse import is_sparse_kind
+from daskal.inputs.tables import is_dask_frame, read_frame
 from daskal.method.values import Ints
 from daskal.names.columns import match_classes, names_beside_codes
 from daskal.names.naming import (
@@ -38,7 +39,8 @@ VOTE_COLUMNS = (*PAIR_COLUMNS, "label")
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 FORMS = (
     "Pass an (N, M, K) array of 0, 1 and missing; a DataFrame of one row per example and one "
-    "column per annotator, whose cells are lists of classes; or daskal.Tags(votes, seen)."
+    "column per annotator, whose cells are lists of classes; a table with the columns task, "
+    "annotator and label, whose labels are lists; or daskal.Tags(votes, seen)."
 )
 
 
@@ -52,11 +54,12 @@ class Tags:
 
     Parameters
     ----------
-    votes : pandas.DataFrame
+    votes : pandas.DataFrame, Arrow table or path
         Columns ``task`` (id of the example, or its row where the probabilities have no ids),
         ``annotator``, and ``label``: a list of classes, or one class. Classes are named as the
-        columns of the probabilities are, or numbered from 0.
-    seen : pandas.DataFrame, optional
+        columns of the probabilities are, or numbered from 0. Files are
+        Parquet, Arrow or CSV, and are read whole.
+    seen : pandas.DataFrame, Arrow table or path, optional
         Columns ``task`` and ``annotator``: one line for each task that an annotator was asked
         about. Wanted where labels are no lists.
 
@@ -72,18 +75,26 @@ class Tags:
     ([4, 4], [1, 2])
     """
 
-    votes: pd.DataFrame
-    seen: pd.DataFrame | None = None
+    votes: Any
+    seen: Any = None
 
 
 def open_multi_labels(given: Any, probs: Probs, storage_options: Storage) -> Labels:
     """Return labels of several classes an example, whose probabilities are opened already."""
+    if isinstance(given, Tags):
+        votes = read_frame("votes", given.votes, VOTE_COLUMNS, storage_options)
+        seen = read_frame("seen", given.seen, PAIR_COLUMNS, storage_options)
+        return open_tags(Tags(votes, seen), probs)
+    given = read_frame("labels", given, VOTE_COLUMNS, storage_options)
     if isinstance(given, pd.DataFrame):
         if set(VOTE_COLUMNS) <= set(given.columns.astype(object)):
             return open_tags(Tags(given), probs)
         return open_lists(given, probs)
-    if isinstance(given, Tags):
-        return open_tags(given, probs)
+    if is_dask_frame(given):
+        raise InputError(
+            "labels: expected a table in memory or in files for multi_label=True, got a Dask "
+            "DataFrame. Pass labels.compute(), or an (N, M, K) Dask array of 0, 1 and missing."
+        )
     return open_dense(given, probs, storage_options)
 
 
@@ -218,8 +229,8 @@ def checked_frame(name: str, frame: Any, columns: Sequence[str]) -> pd.DataFrame
     if not isinstance(frame, pd.DataFrame) or not set(columns) <= set(frame.columns):
         got = list(frame.columns) if isinstance(frame, pd.DataFrame) else type(frame).__name__
         raise InputError(
-            f"labels: expected {name} as a pandas.DataFrame with the columns {', '.join(columns)}, "
-            f"got {shown(got)}."
+            f"labels: expected {name} as a DataFrame, an Arrow table or a path, with the columns "
+            f"{', '.join(columns)}, got {shown(got)}."
         )
     taken = frame[list(columns)].reset_index(drop=True)
     missing = np.flatnonzero(taken[list(PAIR_COLUMNS)].isna().any(axis=1))

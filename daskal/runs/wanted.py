@@ -95,12 +95,19 @@ class Wanted(NamedTuple):
 
     def check_multi_label(self) -> None:
         """Refuse what is not supported where an example may have several classes."""
-        for name in ("votes", "gold"):
-            if getattr(self, name) is not None:
-                raise InputError(
-                    f"{name}: expected none for multi_label=True, where it is not supported. Pass "
-                    "labels as an (N, M, K) array, as lists of classes, or as daskal.Tags."
-                )
+        if self.votes is not None:
+            raise InputError(
+                "votes: expected none where an example may have several classes: one line for each "
+                "chosen class does not say who was asked and chose nothing.",
+                advice="Pass {labels=}, a table of one line for each task and annotator, whose "
+                "column label is the list of classes chosen; in Python, also "
+                "daskal.Tags(votes, seen), with a table of who was asked.",
+            )
+        if self.gold is not None:
+            raise InputError(
+                "gold: expected none where an example may have several classes: a known class is "
+                "the only one of its example. Leave it out."
+            )
 
     def check_votes_alone(self) -> None:
         """Refuse what does not go together with votes in long format."""

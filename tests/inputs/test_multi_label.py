@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import feather
+from pyarrow import parquet as pq
 
 import daskal
 from daskal.errors import InputError, InvalidDataError
@@ -72,6 +76,34 @@ def test_tasks_are_found_by_id():
     np.testing.assert_array_equal(matrix(column, named), EXPECTED)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "csv"])
+def test_long_votes_in_files_and_arrow_tables(tmp_path, ending):
+    named = PROBS.set_axis(["t7", "t3"])
+    column = pd.DataFrame(
+        {"task": ["t3", "t7", "t3"], "annotator": [2, 1, 1], "label": [["dog", "fox"], ["cat"], []]}
+    )
+    lines = column.explode("label").dropna()
+    seen = column[["task", "annotator"]]
+    paths = {name: str(tmp_path / f"{name}.{ending}") for name in ("lists", "lines", "seen")}
+    for name, frame in (("lists", column), ("lines", lines), ("seen", seen)):
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if ending == "parquet":
+            pq.write_table(table, paths[name])
+        elif ending == "arrow":
+            feather.write_feather(table, paths[name])
+        else:
+            frame.to_csv(paths[name], index=False)
+        if (name, ending) == ("lists", "parquet"):
+            np.testing.assert_array_equal(matrix(table, named), EXPECTED)
+    tags = daskal.Tags(paths["lines"], paths["seen"])
+    np.testing.assert_array_equal(matrix(tags, named), EXPECTED)
+    if ending == "csv":
+        with pytest.raises(InputError, match="a list of classes in each line"):
+            matrix(paths["lists"], named)
+    else:
+        np.testing.assert_array_equal(matrix(paths["lists"], named), EXPECTED)
+
+
 LINES = pd.DataFrame({"task": [0], "annotator": ["ann"], "label": ["cat"]})
 
 
@@ -91,7 +123,10 @@ LINES = pd.DataFrame({"task": [0], "annotator": ["ann"], "label": ["cat"]})
         (daskal.Tags(LINES, LINES.assign(task=5)), InvalidDataError, "1 votes of others"),
         (LINES.assign(label=[["cat"]], task=9), InputError, r"rows 0 to N - 1 of pred_probs.*9"),
         (daskal.Tags(LINES[["task"]]), InputError, "columns task, annotator, label"),
-        (daskal.Tags("votes.csv"), InputError, "votes as a pandas.DataFrame"),
+        (daskal.Tags({"task": [0]}), InputError, "votes as a DataFrame, an Arrow table or a path"),
+        (pa.table(LINES[["task"]]), InputError, "columns task, annotator, label in the Table"),
+        (pa.table(LINES), InputError, "not chosen is not told from not asked"),
+        (dd.from_pandas(LINES, npartitions=1), InputError, r"Pass labels\.compute\(\)"),
         (daskal.Tags(LINES.assign(annotator=None)), InputError, "a task and an annotator"),
         (
             pd.concat([LINES.assign(label=[["cat"]])] * 2),

@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike
 
-from tests import oracle
-
 
 @dataclass(frozen=True)
 class TagProblem:
@@ -68,18 +66,3 @@ def binary(probs: np.ndarray, k: int) -> np.ndarray:
     """Return the probabilities of one class not chosen and chosen."""
     chosen = probs[..., k].astype(np.float64)
     return np.stack([1 - chosen, chosen], axis=-1)
-
-
-def oracle_scores(problem: TagProblem, convention: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of each class by cleanlab, (N, K) and (U, K)."""
-    ensemble = problem.pred_probs.ndim == 3
-    score = oracle.cleanlab_scores_ensemble if ensemble else oracle.cleanlab_scores
-    labels = problem.labels.astype(np.float64)
-    labels = np.where(labels < 0, np.nan, labels)
-    labeled, pool = [], []
-    with oracle.convention(convention):
-        for k in range(problem.num_classes):
-            found = score(labels[:, :, k], binary(problem.pred_probs, k), binary(problem.pool, k))
-            labeled.append(found[0])
-            pool.append(found[1])
-    return np.stack(labeled, axis=1), np.stack(pool, axis=1)

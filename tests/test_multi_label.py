@@ -18,7 +18,8 @@ from daskal.errors import DataWarning, EstimateError, InputError, InvalidDataErr
 from tests import oracle
 from tests.counting import counted_array
 from tests.problems import chunkings, forbid_compute
-from tests.tagkit import binary, make_tags, oracle_scores
+from tests.tagkit import binary, make_tags
+from tests.tagoracle import oracle_scores
 
 CONVENTIONS = ("paper", "cleanlab")
 EXACT = {"rtol": 1e-9, "atol": 1e-9}

@@ -8,7 +8,8 @@ import pytest
 
 from daskal.errors import InputError, InvalidDataError
 from daskal.multiannotator import get_active_learning_scores, get_active_learning_scores_ensemble
-from tests.tagkit import make_tags, oracle_scores
+from tests.tagkit import make_tags
+from tests.tagoracle import oracle_scores
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 

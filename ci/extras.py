@@ -14,7 +14,7 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 # Examples by what they need beside the package.
-ALONE = ("quickstart", "named_data", "cluster", "llm_judges", "billion")
+ALONE = ("quickstart", "named_data", "cluster", "llm_judges", "tags", "billion")
 WITH_SCIKIT_LEARN = ("active_learning", "inference")
 WITH_S3 = ("s3",)
 # Run by tests/clusters, which start what they need.

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from daskal.errors import DataWarning as DataWarning
     from daskal.importing.importer import import_votes as import_votes
     from daskal.importing.summary import ImportSummary as ImportSummary
+    from daskal.inputs.multi_label import Tags as Tags
     from daskal.inputs.opened import Table as Table
     from daskal.kernels.warming import Warmup as Warmup
     from daskal.kernels.warming import warmup as warmup
     from daskal.method.estimate import Estimate as Estimate
+    from daskal.method.multi_label import MultiLabelEstimate as MultiLabelEstimate
     from daskal.method.panels import Panel as Panel
     from daskal.runs.plan import Plan as Plan
     from daskal.runs.plan import plan as plan
@@ -44,11 +46,13 @@ _HOMES = {
     "DataWarning": "errors",
     "Estimate": "method.estimate",
     "ImportSummary": "importing.summary",
+    "MultiLabelEstimate": "method.multi_label",
     "Panel": "method.panels",
     "Plan": "runs.plan",
     "Progress": "engine.progress",
     "Run": "runs.result",
     "Table": "inputs.opened",
+    "Tags": "inputs.multi_label",
     "Warmup": "kernels.warming",
     "__version__": "version",
     "aggregate": "api.aggregation",

@@ -19,6 +19,8 @@ SCORE_METHODS = ("self_confidence", "normalized_margin", "confidence_weighted_en
 # function takes the third choice, "keep", which is for daskal.multiannotator alone: their
 # probabilities are used as they are, as cleanlab uses them; labels that are no class are left out.
 ON_INVALID = ("raise", "nan")
+# What becomes of the scores of an example's classes, where it may have several.
+REDUCE = ("mean", "min")
 
 
 class Options(NamedTuple):
@@ -39,6 +41,12 @@ def is_number(value: Any) -> bool:
 def is_whole(value: Any) -> bool:
     """Return whether a value is one whole number, and no bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse a value that is not True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: expected True or False, got {shown(value)}.")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ def run_small(name: str) -> list[str]:
         ("growth", 3),
         ("scaling", 4),
         ("batch", 8),
+        ("multi_label", 3),
     ],
 )
 def test_a_measurement_prints_its_table(name, num_rows):

@@ -125,6 +125,16 @@ def test_s3() -> None:
     assert "Lowest consensus quality: 0." in printed
 
 
+def test_tags(tmp_path: Path) -> None:
+    printed = run_short("tags")
+    assert "<daskal.MultiLabelEstimate>" in printed
+    worst = re.findall(r"(?m)^(ann|bo|cy|di) +0\.\d+", printed)
+    assert (worst[0], sorted(worst)) == ("di", ["ann", "bo", "cy", "di"])
+    assert len(re.findall(r"(?m)^ *\d+ +(?:un)?labeled +\d+ +photo-\d+", printed)) == 5
+    votes, consensus = (float(share) for share in re.findall(r"(\d+\.\d)% of the tags", printed))
+    assert consensus > votes
+
+
 def test_llm_judges() -> None:
     printed = run_short("llm_judges")
     habits = dict(re.findall(r"(?m)^([\w-]+) +0\.\d.* (True|False)$", printed))

@@ -5,27 +5,62 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
+from daskal.api import multi_label as many
+from daskal.api.rounds import rounds_of, settle
 from daskal.engine import reduction
 from daskal.engine.jobs import BlockRecords
 from daskal.engine.progress import ProgressCallback
 from daskal.errors import DataWarning
 from daskal.inputs.blocks import RowBlocks
-from daskal.inputs.data import LabeledData, open_labeled
+from daskal.inputs.data import LabeledData, open_labeled, open_multi_labeled
 from daskal.kernels import first_pass
 from daskal.method import findings, weights
 from daskal.method.estimate import Estimate, make_estimate
-from daskal.method.states import ConsensusStatistics, LabelStatistics
+from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
+from daskal.method.states import ClassStates, ConsensusStatistics, LabelStatistics
 from daskal.method.values import Rule
-from daskal.method.weights import Draft
-from daskal.options import Options, Storage, check_options
+from daskal.options import Options, Storage, check_flag, check_options
+
+
+@overload
+def estimate(
+    labels: Any,
+    pred_probs: Any,
+    *,
+    multi_label: Literal[False] = ...,
+    convention: str = ...,
+    temperature: str | float | None = ...,
+    consensus_method: str = ...,
+    quality_method: str = ...,
+    random_state: int = ...,
+    on_invalid: str = ...,
+    storage_options: Storage = ...,
+) -> Estimate: ...
+
+
+@overload
+def estimate(
+    labels: Any,
+    pred_probs: Any,
+    *,
+    multi_label: Literal[True],
+    convention: str = ...,
+    temperature: str | float | None = ...,
+    consensus_method: str = ...,
+    quality_method: str = ...,
+    random_state: int = ...,
+    on_invalid: str = ...,
+    storage_options: Storage = ...,
+) -> MultiLabelEstimate: ...
 
 
 def estimate(
     labels: Any,
     pred_probs: Any,
     *,
+    multi_label: bool = False,
     convention: str = "paper",
     temperature: str | float | None = "fit",
     consensus_method: str = "best_quality",
@@ -33,7 +68,7 @@ def estimate(
     random_state: int = 0,
     on_invalid: str = "raise",
     storage_options: Storage = None,
-) -> Estimate:
+) -> AnyEstimate:
     """Return an estimate of annotators, models and consensus from the labels (pass 1; runs now).
 
     Reads each block of the labeled data at most twice, and once more only if blocks differ so much
@@ -50,6 +85,11 @@ def estimate(
         Arrow, CSV or ``.npy``.
     pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K)
         Class probabilities from one model, or from P.
+    multi_label : bool
+        Whether an example may have several classes. Each class is then a binary problem of its own,
+        and all of them share each read. Labels are an array of shape (N, M, K) of 0, 1 and missing,
+        a DataFrame of lists of classes, or :class:`daskal.Tags`; probabilities are independent
+        ones, which need not sum to 1.
     convention : {"paper", "cleanlab"}
         How labels are counted for the temperature and for ``quality_method="agreement"``: by class,
         or as cleanlab 2.9.0 does.
@@ -66,7 +106,7 @@ def estimate(
 
     Returns
     -------
-    Estimate
+    Estimate, or MultiLabelEstimate with ``multi_label``
 
     Raises
     ------
@@ -85,20 +125,31 @@ def estimate(
     """
     options = Options(convention, temperature, consensus_method, quality_method, random_state)
     options = check_options(options, on_invalid)
-    given = open_labeled(labels, pred_probs, storage_options)
-    statistics = read_labels(given, options, on_invalid)
+    check_flag("multi_label", multi_label)
+    statistics: ClassStates | LabelStatistics
+    if multi_label:
+        given = open_multi_labeled(labels, pred_probs, storage_options)
+        statistics = many.read_labels(given, options, on_invalid, many.reduce_blocks)
+    else:
+        given = open_labeled(labels, pred_probs, storage_options)
+        statistics = read_labels(given, options, on_invalid)
     if on_invalid == "raise":
-        findings.raise_invalid(statistics.findings, given.names)
+        rule = findings.MULTI_LABEL_RULE if multi_label else findings.RULE
+        findings.raise_invalid(statistics.findings, given.names, rule)
     elif statistics.findings:
         warnings.warn(
             findings.left_out(statistics.findings, given.names), DataWarning, stacklevel=2
         )
-    found = finish_estimate(statistics, given, options, on_invalid)
+    found: AnyEstimate
+    if isinstance(statistics, ClassStates):
+        found = many.finish_estimate(statistics, given, options, many.reduce_blocks)
+    else:
+        found = finish_estimate(statistics, given, options, on_invalid)
     warn_of(found)
     return found
 
 
-def warn_of(estimate: Estimate) -> None:
+def warn_of(estimate: AnyEstimate) -> None:
     """Warn the caller of a public function that something in the data is questionable."""
     for flag in estimate.warnings:
         warnings.warn(flag, DataWarning, stacklevel=3)
@@ -183,34 +234,22 @@ def finish_estimate(
     following: Following = NOBODY,
 ) -> Estimate:
     """Return the estimate from the first read, and from a second one where it is needed."""
-    draft = Draft.from_statistics(statistics, options)
 
-    def read_again(stage: str, rule: Rule) -> ConsensusStatistics:
-        state: ConsensusStatistics = following.reduce(
-            stage, given.blocks, first_pass.consensus_statistics, rule=rule, on_invalid=on_invalid
-        )
-        if int(state.consensus_counts.sum()) != statistics.num_multiple:
-            findings.raise_changed()
-        return state
+    def read_again(stage: str, rules: list[Rule | None]) -> list[ConsensusStatistics]:
+        return [
+            following.reduce(
+                stage,
+                given.blocks,
+                first_pass.consensus_statistics,
+                rule=rules[0],
+                on_invalid=on_invalid,
+            )
+        ]
 
-    if statistics.num_multiple == 0:
-        majority = final = weights.equal_weights(statistics, given.probs.num_models)
-        consensus = statistics.consensus
-    else:
-        if statistics.pending.overflown:
-            consensus = read_again("ties", draft.rule())
-        else:
-            decided = first_pass.statistics_of_pending(statistics.pending, draft.rule())
-            consensus = statistics.consensus.merge(decided)
-        majority = final = weights.consensus_weights(statistics, consensus)
-        if options.consensus_method == "best_quality":
-            consensus = read_again("consensus", draft.rule(majority))
-            final = weights.consensus_weights(statistics, consensus)
+    (settled,) = settle([rounds_of(statistics, options, given.probs.num_models)], read_again)
+    assert settled is not None
     return make_estimate(
-        draft,
-        majority,
-        final,
-        consensus,
+        *settled,
         ensemble=given.probs.ensemble,
         annotator_ids=given.labels.annotator_ids,
         class_names=given.class_names,

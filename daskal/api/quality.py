@@ -8,10 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from daskal.api import frames
+from daskal.api import class_quality, frames
+from daskal.api.multi_label import check_reduce, is_multi_label
 from daskal.api.votes_alone import only_votes, votes_annotators, votes_quality
 from daskal.engine import reduction
 from daskal.engine.graph import as_frame
+from daskal.errors import InputError
 from daskal.inputs.data import (
     LabeledData,
     annotator_index,
@@ -19,7 +21,7 @@ from daskal.inputs.data import (
 )
 from daskal.inputs.gold import open_gold, with_gold
 from daskal.inputs.ids import RowIds
-from daskal.inputs.matching import check_labeled_fits, match_annotators
+from daskal.inputs.matching import check_labeled_fits, check_single_label, match_annotators
 from daskal.kernels.gold import answer_with_gold
 from daskal.kernels.quality import answer_block
 from daskal.method.aggregates import VoteModel
@@ -27,6 +29,7 @@ from daskal.method.annotators import annotator_table
 from daskal.method.estimate import Estimate
 from daskal.method.expectation import JudgedVotes
 from daskal.method.findings import raise_invalid
+from daskal.method.multi_label import AnyEstimate
 from daskal.method.tallies import BlockColumns
 from daskal.method.values import Question, Scorer, quality_meta, votes_meta
 from daskal.names.columns import names_beside_codes
@@ -55,6 +58,7 @@ def inquire(
     """Return the inquiry into labeled data under an estimate."""
     check_choice("on_invalid", on_invalid, ON_INVALID)
     check_choice("method", scorer.method, SCORE_METHODS)
+    check_single_label(estimate)
     given = open_labeled(labels, pred_probs, storage_options)
     check_labeled_fits(estimate, given.probs, given.classes)
     rule = estimate.rule(match_annotators(estimate, given.labels))
@@ -70,8 +74,10 @@ def inquire(
 def label_quality(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate | VoteModel,
+    estimate: AnyEstimate | VoteModel,
     *,
+    multi_label: bool | None = None,
+    reduce: str | None = "mean",
     method: str = "self_confidence",
     on_invalid: str = "raise",
     storage_options: Storage = None,
@@ -89,9 +95,14 @@ def label_quality(
         As for :func:`daskal.estimate`.
     pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K), or None
         None with an aggregate: the posterior is then the aggregate's.
-    estimate : Estimate or Aggregate
+    estimate : Estimate, MultiLabelEstimate or Aggregate
         It decides ``consensus_method`` and ``quality_method``. Made with ``temperature=None``, it
         takes probabilities as they are, as CROWDLAB's paper does.
+    multi_label : bool, optional
+        Whether an example may have several classes; by default as the estimate says.
+    reduce : {"mean", "min"} or None
+        With several classes an example: its quality is the mean over classes, or the least; None
+        gives one row per example and class.
     method : {"self_confidence", "normalized_margin", "confidence_weighted_entropy"}
         How the quality follows from the posterior q: the label's q, its lead over the best other
         class, or the posterior's entropy against the label's q; all between 0 and 1.
@@ -106,7 +117,10 @@ def label_quality(
         ``consensus_quality_score``, ``annotator_agreement``
         (share of the votes equal to the consensus; float64) and ``num_annotations`` (int64). The
         index is the examples' ids where the labels or probabilities have them, else their rows. An
-        example without votes has the model's label and confidence, and NaN for agreement.
+        example without votes has the model's label and confidence, and NaN for agreement. With
+        several classes an example, ``consensus_labels`` is the list of those it has, the agreement
+        is the mean over classes with votes, and ``num_annotations`` counts the annotators; with
+        ``reduce=None`` the column ``class`` comes first, and ``consensus_label`` is 0 or 1.
 
     Raises
     ------
@@ -127,6 +141,13 @@ def label_quality(
     >>> quality["annotator_agreement"].tolist()
     [1.0, 1.0, 0.5, 1.0]
     """
+    multi_label = is_multi_label(estimate, multi_label)
+    check_reduce(reduce, multi_label=multi_label)
+    if multi_label:
+        check_choice("method", method, SCORE_METHODS)
+        return class_quality.label_quality(
+            labels, pred_probs, estimate, reduce, method, on_invalid, storage_options
+        )
     aggregate = only_votes(pred_probs, estimate)
     if aggregate is not None:
         return votes_quality(labels, aggregate, method, on_invalid, storage_options)
@@ -231,8 +252,10 @@ def detailed_quality(
 def annotator_stats(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate | VoteModel,
+    estimate: AnyEstimate | VoteModel,
     *,
+    multi_label: bool | None = None,
+    reduce: str | None = "mean",
     gold: Any = None,
     on_invalid: str = "raise",
     storage_options: Storage = None,
@@ -245,8 +268,11 @@ def annotator_stats(
 
     Parameters
     ----------
-    labels, pred_probs, estimate, storage_options
+    labels, pred_probs, estimate, multi_label, storage_options
         As for :func:`daskal.label_quality`.
+    reduce : {"mean", "min"} or None
+        With several classes an example: an annotator's quality is the mean over classes, or the
+        least; None gives one row per class and annotator.
     gold : array_like of shape (N,), DataFrame or Series, optional
         Known classes of some examples, as for :func:`daskal.aggregate`.
     on_invalid : {"raise", "nan"}
@@ -260,7 +286,10 @@ def annotator_stats(
         agrees least, and ``num_examples_labeled``; indexed by annotator, sorted by the first two.
         With ``gold`` also ``gold_accuracy``, the share of its votes on examples of known class that
         are right, ``gold_low`` and ``gold_high``, Wilson's 95 % interval, and ``num_gold``. Under
-        an aggregate the quality is the mean posterior of the classes an annotator gave.
+        an aggregate the quality is the mean posterior of the classes an annotator gave. With
+        several classes an example the agreement is the mean over classes, and ``worst_class`` the
+        class in which the annotator agrees least with the consensus; with ``reduce=None`` it is
+        ``worst_label``, the answer 0 or 1.
 
     Raises
     ------
@@ -279,6 +308,14 @@ def annotator_stats(
     >>> stats["num_examples_labeled"].to_dict()
     {1: 3, 0: 3, 2: 2}
     """
+    multi_label = is_multi_label(estimate, multi_label)
+    check_reduce(reduce, multi_label=multi_label)
+    if multi_label:
+        if gold is not None:
+            raise InputError("gold: expected none for multi_label=True, where it is not supported.")
+        return class_quality.annotator_stats(
+            labels, pred_probs, estimate, reduce, on_invalid, storage_options
+        )
     aggregate = only_votes(pred_probs, estimate)
     if aggregate is not None:
         return votes_annotators(labels, aggregate, gold, on_invalid, storage_options)

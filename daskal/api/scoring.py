@@ -7,6 +7,7 @@ from typing import Any, cast
 import dask.array as da
 import numpy as np
 
+from daskal.api import multi_label as many
 from daskal.api.votes_alone import only_votes, score_votes
 from daskal.engine.graph import as_array
 from daskal.inputs.data import (
@@ -22,6 +23,7 @@ from daskal.inputs.matching import check_labeled_fits, match_annotators
 from daskal.kernels import second_pass
 from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
+from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
 from daskal.method.values import Rule
 from daskal.options import ON_INVALID, Storage, check_choice
 
@@ -29,8 +31,10 @@ from daskal.options import ON_INVALID, Storage, check_choice
 def score_labeled(
     labels: Any,
     pred_probs: Any,
-    estimate: Estimate | VoteModel,
+    estimate: AnyEstimate | VoteModel,
     *,
+    multi_label: bool | None = None,
+    reduce: str | None = "mean",
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> Any:
@@ -47,7 +51,12 @@ def score_labeled(
         ids, else by position.
     pred_probs : array_like of shape (N, K) or (P, N, K), or list of P of shape (N, K), or None
         None with an aggregate: the score is then the posterior of the consensus label.
-    estimate : Estimate or Aggregate
+    estimate : Estimate, MultiLabelEstimate or Aggregate
+    multi_label : bool, optional
+        Whether an example may have several classes; by default as the estimate says.
+    reduce : {"mean", "min"} or None
+        With several classes an example: its score is the mean over classes, or the least of them;
+        None gives all of them.
     on_invalid : {"raise", "nan"}
         Whether a row at fault raises when its block is computed, or scores NaN.
     storage_options : mapping, optional
@@ -55,7 +64,8 @@ def score_labeled(
     Returns
     -------
     dask.array.Array of shape (N,), float64
-        Scores between 0 and 1; an ``xarray.DataArray`` if one of the inputs is.
+        Scores between 0 and 1; an ``xarray.DataArray`` if one of the inputs is. Of several classes
+        an example with ``reduce=None``, of shape (N, K), NaN in a class on which nobody voted.
 
     Raises
     ------
@@ -74,6 +84,11 @@ def score_labeled(
     >>> int(scores.compute().argmin())
     2
     """
+    multi_label = many.is_multi_label(estimate, multi_label)
+    many.check_reduce(reduce, multi_label=multi_label)
+    if multi_label:
+        several = cast("MultiLabelEstimate", estimate)
+        return many.score_labeled(labels, pred_probs, several, reduce, on_invalid, storage_options)
     check_choice("on_invalid", on_invalid, ON_INVALID)
     aggregate = only_votes(pred_probs, estimate)
     if aggregate is not None:
@@ -102,8 +117,10 @@ def labeled_scores(given: LabeledData, rule: Rule, on_invalid: str) -> da.Array:
 
 def score_unlabeled(
     pred_probs_unlabeled: Any,
-    estimate: Estimate | None = None,
+    estimate: AnyEstimate | None = None,
     *,
+    multi_label: bool | None = None,
+    reduce: str | None = "mean",
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> Any:
@@ -116,8 +133,13 @@ def score_unlabeled(
     ----------
     pred_probs_unlabeled : array_like of shape (U, K) or (P, U, K), or list of P of shape (U, K)
         A Dask array may be a model's inference: its probabilities are then never stored.
-    estimate : Estimate, optional
+    estimate : Estimate or MultiLabelEstimate, optional
         Today's, or yesterday's from :meth:`Estimate.from_json`.
+    multi_label : bool, optional
+        Whether an example may have several classes; by default as the estimate says.
+    reduce : {"mean", "min"} or None
+        With several classes an example: its score is the mean over classes, or the least of them;
+        None gives all of them.
     on_invalid : {"raise", "nan"}
         Whether a row at fault raises when its block is computed, or scores NaN.
     storage_options : mapping, optional
@@ -125,7 +147,8 @@ def score_unlabeled(
     Returns
     -------
     dask.array.Array of shape (U,), float64
-        Scores between 0 and 1; an ``xarray.DataArray`` if the input is.
+        Scores between 0 and 1; an ``xarray.DataArray`` if the input is. Of several classes an
+        example with ``reduce=None``, of shape (U, K).
 
     Raises
     ------
@@ -140,6 +163,14 @@ def score_unlabeled(
     >>> daskal.score_unlabeled(np.array([[0.9, 0.1], [0.5, 0.5]])).compute()
     array([0.7, 0.5])
     """
+    multi_label = many.is_multi_label(estimate, multi_label)
+    many.check_reduce(reduce, multi_label=multi_label)
+    if multi_label:
+        several = cast("MultiLabelEstimate | None", estimate)
+        return many.score_unlabeled(
+            pred_probs_unlabeled, several, reduce, on_invalid, storage_options
+        )
+    estimate = cast("Estimate | None", estimate)
     check_choice("on_invalid", on_invalid, ON_INVALID)
     pool = fit_pool(estimate, open_pool(pred_probs_unlabeled, storage_options))
     scores = as_array(

@@ -21,6 +21,7 @@ from daskal.cli.options import (
     convention_option,
     inputs_options,
     memory_option,
+    multi_label_options,
     one_or_all,
     other_score_options,
     reports_errors,
@@ -58,7 +59,8 @@ def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
         ) as file,
     ):
         content = file.read()
-    return daskal.Estimate.from_json(content)
+    several = daskal.MultiLabelEstimate.is_written_in(content)
+    return (daskal.MultiLabelEstimate if several else daskal.Estimate).from_json(content)
 
 
 # --- the commands -----------------------------------------------------------------------------
@@ -207,6 +209,7 @@ def demo(
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool.")
 @click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
 @gold_option
+@multi_label_options
 @storage_option
 @reports_errors
 def score(
@@ -230,6 +233,8 @@ def score(
     unlabeled_ids: str | None,
     report: str | None,
     gold: str | None,
+    multi_label: bool,
+    reduce: str,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -261,6 +266,8 @@ def score(
             labeled_ids=labeled_ids,
             unlabeled_ids=unlabeled_ids,
             gold=gold,
+            multi_label=multi_label or None,
+            reduce=reduce,
             on_invalid=on_invalid,
             overwrite=overwrite,
             resume=resume,
@@ -286,6 +293,7 @@ def score(
     help="Tasks a worker runs at once; `daskal score` runs one on a cluster of its own.",
 )
 @batch_size_option
+@multi_label_options
 @other_score_options
 @storage_option
 @reports_errors
@@ -299,6 +307,8 @@ def plan(
     memory_limit: int | None,
     threads: int,
     batch_size: int,
+    multi_label: bool,
+    reduce: str,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Show what `daskal score` would do, without reading data.
@@ -315,6 +325,7 @@ def plan(
         pred_probs_unlabeled=one_or_all(unlabeled),
         estimate=None if estimate is None else read_estimate(estimate, storage_options),
         batch_size=batch_size,
+        multi_label=multi_label or None,
         memory_limit=memory_limit,
         threads_per_worker=threads,
         storage_options=storage_options,

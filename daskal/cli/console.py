@@ -115,7 +115,7 @@ def show_stored(output: Console, run: Run, report: str | None = None) -> None:
         output.print(f"Report, for a browser: [bold]{escape(report)}[/bold]", soft_wrap=True)
     output.print("Next:")
     output.print(f"  daskal batch {path} --size 100 --out next.csv", soft_wrap=True)
-    if run.scores is not None:
+    if run.scores is not None and run.class_stats is None:
         output.print(f"  daskal labels {path} --out labels.csv", soft_wrap=True)
     if report is None:
         output.print(f"  daskal report {path} --out report.html", soft_wrap=True)
@@ -140,7 +140,10 @@ def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
 
     stats, estimate = run.annotator_stats, run.estimate
     assert stats is not None
-    weights = None if estimate is None else estimate.annotator_weight
+    weights: Any = None if estimate is None else estimate.annotator_weight
+    if weights is not None and weights.ndim == 2:
+        # Of several classes an example, each has weights of its own.
+        weights = weights.mean(axis=1)
     columns = ["annotator", "quality", "agreement", "worst class", "labels"]
     if weights is not None:
         columns.insert(2, "weight")

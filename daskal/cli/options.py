@@ -34,7 +34,9 @@ TYPED = {
     "label=": "--label",
     "classes=": "--classes",
     "form=": "--form",
+    "labels=": "--labels",
     "votes=": "--votes",
+    "multi_label=True": "--multi-label",
     "id_column=": "--id-column",
     "class_columns=": "--class-columns",
     "unknown_tasks='ignore'": "--unknown-tasks ignore",
@@ -157,6 +159,30 @@ convention_option = click.option(
     show_default=True,
     help="Count an example's labels by class, or as cleanlab 2.9.0 does.",
 )
+
+MULTI_LABEL = (
+    click.option(
+        "--multi-label",
+        is_flag=True,
+        help="An example may have several classes: labels are (N, M, K) of 0, 1 and missing, or a "
+        "table of task, annotator and label, whose labels are lists.",
+    ),
+    click.option(
+        "--reduce",
+        type=click.Choice(["mean", "min"]),
+        default="mean",
+        show_default=True,
+        help="What becomes of the scores of an example's classes, with --multi-label.",
+    ),
+)
+
+
+def multi_label_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options for examples with several classes."""
+    for option in reversed(MULTI_LABEL):
+        command = option(command)
+    return command
+
 
 INPUTS = (
     click.option("--labels", metavar="L", help="Labels, (N, M), or imported votes."),

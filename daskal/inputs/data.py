@@ -14,9 +14,11 @@ from daskal.inputs.blocks import RowBlocks, cut_rows
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.labels import Labels, open_labels
 from daskal.inputs.matching import align, check_fits
+from daskal.inputs.multi_label import open_multi_labels
 from daskal.inputs.probabilities import Probs, open_probs
 from daskal.method.estimate import Estimate
 from daskal.method.findings import Names
+from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
 from daskal.method.values import PoolRule
 from daskal.names.columns import names_beside_codes
 from daskal.names.normal import as_index
@@ -84,6 +86,14 @@ def join_labeled(given: Labels, probs: Probs, *, uniform: bool) -> LabeledData:
     return LabeledData(given, probs, blocks, row_ids, class_names)
 
 
+def open_multi_labeled(
+    labels: Any, pred_probs: Any, storage_options: Storage, *, uniform: bool = False
+) -> LabeledData:
+    """Return labels of several classes an example, and probabilities, as row-aligned blocks."""
+    probs = open_probs("pred_probs", pred_probs, storage_options, least_classes=1)
+    return join_labeled(open_multi_labels(labels, probs, storage_options), probs, uniform=uniform)
+
+
 def open_pool(
     pred_probs: Any, storage_options: Storage, *, uniform: bool = False, least_classes: int = 2
 ) -> PoolData:
@@ -99,7 +109,7 @@ def pool_of(probs: Probs, *, uniform: bool) -> PoolData:
     return PoolData(probs, cut_rows(probs.sources, has_labels=False, uniform=uniform))
 
 
-def fit_pool(estimate: Estimate | None, pool: PoolData) -> PoolData:
+def fit_pool(estimate: AnyEstimate | None, pool: PoolData) -> PoolData:
     """Return a pool whose columns are in the order of the estimate's classes.
 
     Raises
@@ -107,7 +117,10 @@ def fit_pool(estimate: Estimate | None, pool: PoolData) -> PoolData:
     EstimateError
         If the pool is of other classes or models.
     """
-    return pool if estimate is None else pool.with_probs(check_fits(estimate, pool.probs))
+    if estimate is None:
+        return pool
+    multi_label = isinstance(estimate, MultiLabelEstimate)
+    return pool.with_probs(check_fits(estimate, pool.probs, multi_label=multi_label))
 
 
 def pool_rule(estimate: Estimate | None, pool: PoolData) -> PoolRule:

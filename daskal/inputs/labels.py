@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,13 @@ def open_labels(given: Any, storage_options: Storage) -> Labels:
     )
 
 
+def advice_on_shape(shape: Sequence[int]) -> str:
+    """Return what to do with labels that are no matrix."""
+    if len(shape) == 3:
+        return "For an (N, M, K) array of several classes an example, pass {multi_label=True}."
+    return "One annotator's labels are labels.reshape(-1, 1)."
+
+
 def labels_source(array: Any) -> Source:
     """Return the source of labels of any form."""
     if hasattr(array, "members"):
@@ -84,8 +91,8 @@ def labels_source(array: Any) -> Source:
     if len(array.shape) != 2:
         raise InputError(
             "labels: expected an (N, M) matrix, one row per example and one column per "
-            f"annotator, got shape {tuple(array.shape)}. One annotator's labels are "
-            "labels.reshape(-1, 1)."
+            f"annotator, got shape {tuple(array.shape)}.",
+            advice=advice_on_shape(array.shape),
         )
     if sparse.is_sparse_kind(array):
         return sparse.sparse_lazy_source("labels", array)

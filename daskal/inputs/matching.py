@@ -16,6 +16,7 @@ from daskal.inputs.probabilities import Probs
 from daskal.inputs.sources import take_columns, take_rows
 from daskal.method.aggregates import VoteModel
 from daskal.method.estimate import Estimate
+from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
 from daskal.names import columns
 from daskal.names.columns import Found, match_classes, same_classes
 from daskal.names.naming import class_texts, codes_in, kind_of, spelled_as_codes
@@ -153,7 +154,7 @@ def check_same_model(probs: Probs, pool: Probs, classes: Side) -> Probs:
     return with_classes(pool, match_classes(classes, pool.classes))
 
 
-def check_fits(estimate: Any, probs: Probs) -> Probs:
+def check_fits(estimate: Any, probs: Probs, *, multi_label: bool = False) -> Probs:
     """Return probabilities whose columns are in the order of the estimate's classes.
 
     Raises
@@ -161,20 +162,34 @@ def check_fits(estimate: Any, probs: Probs) -> Probs:
     EstimateError
         If they are of other classes or models than the estimate was made with.
     """
-    check_same_form(estimate, probs)
+    check_same_form(estimate, probs, multi_label=multi_label)
     try:
         return with_classes(probs, match_classes(classes_of(estimate), probs.classes))
     except InputError as error:
         raise EstimateError(str(error)) from error
 
 
-def check_same_form(estimate: Any, probs: Probs) -> None:
+def check_single_label(estimate: Any) -> None:
+    """Refuse an estimate of several classes an example where one is expected."""
+    if isinstance(estimate, MultiLabelEstimate):
+        raise EstimateError(
+            "estimate: expected a daskal.Estimate, of one class an example, got a "
+            "MultiLabelEstimate. Those of several classes are taken by daskal.score_labeled, "
+            "score_unlabeled, label_quality and annotator_stats."
+        )
+
+
+def check_same_form(estimate: Any, probs: Probs, *, multi_label: bool) -> None:
     """Refuse probabilities of another number of classes or models than the estimate's."""
     name = probs.name
-    if not isinstance(estimate, Estimate):
+    kind = MultiLabelEstimate if multi_label else Estimate
+    if not multi_label:
+        check_single_label(estimate)
+    if not isinstance(estimate, kind):
         raise EstimateError(
-            f"estimate: expected a daskal.Estimate, got {shown(estimate)}. Make one with "
-            "daskal.estimate, or read one with daskal.Estimate.from_json(text)."
+            f"estimate: expected a daskal.{kind.__name__}, got {shown(estimate)}. Make one with "
+            f"daskal.estimate{'(..., multi_label=True)' if multi_label else ''}, or read one with "
+            f"daskal.{kind.__name__}.from_json(text)."
         )
     if estimate.num_classes != probs.num_classes:
         raise EstimateError(
@@ -195,20 +210,22 @@ def of_models(probs: Probs) -> str:
     return f" A list is of models. {BATCHES}" if len(probs.sources) > 1 else ""
 
 
-def classes_of(estimate: Estimate) -> Side:
+def classes_of(estimate: AnyEstimate) -> Side:
     """Return the classes of an estimate as one side of a match."""
     names = None if estimate.class_names is None else as_index(list(estimate.class_names))
     return Side("estimate", estimate.num_classes, names, moved=estimate.columns_moved)
 
 
-def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
+def check_labeled_fits(
+    estimate: Any, probs: Probs, classes: Side, *, multi_label: bool = False
+) -> None:
     """Refuse labeled data whose class codes mean other classes than the estimate's.
 
     The codes of votes cannot be moved as columns can.
     """
-    check_same_form(estimate, probs)
+    check_same_form(estimate, probs, multi_label=multi_label)
     if estimate.columns_moved and probs.column_ids is None:
-        check_fits(estimate, probs)
+        check_fits(estimate, probs, multi_label=multi_label)
     if estimate.class_names is None or classes.names is None:
         return
     index = as_index(classes.names)
@@ -228,7 +245,7 @@ def check_labeled_fits(estimate: Any, probs: Probs, classes: Side) -> None:
 # --- annotators -------------------------------------------------------------------------------
 
 
-def find_annotators(estimate: Estimate | VoteModel, labels: Labels) -> Found:
+def find_annotators(estimate: AnyEstimate | VoteModel, labels: Labels) -> Found:
     """Return where the labels' annotators are in an estimate, -1 for an unknown one."""
     ids = estimate.annotator_ids
     known = None if ids is None else as_index(list(ids))
@@ -237,7 +254,7 @@ def find_annotators(estimate: Estimate | VoteModel, labels: Labels) -> Found:
     )
 
 
-def match_annotators(estimate: Estimate | VoteModel, labels: Labels) -> list[int] | None:
+def match_annotators(estimate: AnyEstimate | VoteModel, labels: Labels) -> list[int] | None:
     """Return the place of each column of the labels in the estimate; None where they are the same.
 
     Warn of annotators that the estimate does not know: they get the mean weight.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,11 +23,12 @@ from daskal.inputs.ids import FileIds, LazyIds, RowIds
 from daskal.inputs.opened import Opened, Table
 from daskal.names.naming import own_names
 from daskal.names.normal import as_index, whole_numbers
+from daskal.options import Storage
 from daskal.tables.delimited import with_text
 from daskal.tables.kinds import NPZ
 from daskal.tables.matrix import check_column, open_matrix
 from daskal.tables.npy import load_npy, load_npz, open_npy
-from daskal.tables.opening import Files
+from daskal.tables.opening import Files, find_table
 from daskal.tables.parquet import index_of
 from daskal.tables.table import Run, StoredTable, Taker
 from daskal.text import listed
@@ -180,14 +182,14 @@ def is_arrow(given: Any) -> bool:
     return isinstance(given, kinds) or hasattr(given, "__arrow_c_stream__")
 
 
-def open_arrow_table(name: str, given: Any, columns: Table) -> Opened:
-    """Return the numbers of an Arrow table in memory, with the ids and names in it."""
+def arrow_table(given: Any) -> StoredTable:
+    """Return an Arrow table in memory as those in files are."""
     if isinstance(given, pa.RecordBatchReader):
         given = given.read_all()
     found = pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else pa.table(given)
     batches = tuple(found.to_batches())
     edges = np.cumsum([0, *(batch.num_rows for batch in batches)])
-    table = StoredTable(
+    return StoredTable(
         f"the {type(given).__name__}",
         ("memory",),
         found.schema,
@@ -196,10 +198,47 @@ def open_arrow_table(name: str, given: Any, columns: Table) -> Opened:
         GivenBatches(batches),
         index_of(found.schema),
     )
+
+
+def open_arrow_table(name: str, given: Any, columns: Table) -> Opened:
+    """Return the numbers of an Arrow table in memory, with the ids and names in it."""
+    table = arrow_table(given)
     opened = open_table(name, table, columns)
     ids = opened.row_ids
     array = opened.array.read(name, 0, table.num_rows)
     return opened._replace(array=array, row_ids=None if ids is None else as_index(ids[:]))
+
+
+# --- long format ------------------------------------------------------------------------------
+
+
+def read_frame(name: str, given: Any, columns: Sequence[str], options: Storage) -> Any:
+    """Return some columns of a table in files or Arrow as a DataFrame, anything else as it is.
+
+    Raises
+    ------
+    InputError
+        If a table has not all of these columns.
+    """
+    if isinstance(given, pd.DataFrame):
+        return given
+    table = None
+    if isinstance(given, str | os.PathLike):
+        files = find_table(name, os.fspath(given), options)
+        table = files.open_table(name) if files is not None and files.is_table else None
+    elif is_arrow(given) and not hasattr(given, "coords"):
+        # An array of xarray gives a stream too, but of its values in long format.
+        table = arrow_table(given)
+    if table is None:
+        return given
+    if not set(columns) <= set(table.schema.names):
+        raise InputError(
+            f"{name}: expected a table with the columns {', '.join(columns)} in {table.where}, got "
+            f"{listed(map(repr, table.schema.names), most=SHOWN)}. Rename its columns."
+        )
+    return pd.DataFrame(
+        {column: table.column(name, column, 0, table.num_rows).to_pylist() for column in columns}
+    )
 
 
 # --- Dask's data frames -----------------------------------------------------------------------

@@ -162,12 +162,14 @@ def label_statistics(
     fit: bool = True,
     guess: bool = True,
     on_invalid: str = "raise",
+    sharing: int = 1,
 ) -> LabelStatistics:
     """Return the statistics of a block that the first read gives.
 
     ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
     wanted at all, and ``guess`` whether temperatures may be left out that look far from the best by
-    the first ``SAMPLE_ROWS`` rows.
+    the first ``SAMPLE_ROWS`` rows. As many states as ``sharing`` says share the room for rows
+    whose majority vote waits for the temperature.
     """
     num_models, num_classes = len(block.probs), block.probs[0].shape[1]
     if not len(block.probs[0]):
@@ -175,7 +177,7 @@ def label_statistics(
     counts = ConsensusCounts.zero(num_models, num_classes, num_annotators)
     voted = VoteCounts.zero(num_annotators, num_classes)
     num = np.zeros(3, dtype=np.int64)  # rows, those with a vote, those with several
-    pending = PendingRows.zero(num_models, num_classes)
+    pending = PendingRows.zero(num_models, num_classes, sharing)
     findings = Findings()
     curve = Curve(num_models, PLACES if fit else ())
     for tile in take_tiles(block, on_invalid=on_invalid, miscount=miscount):

@@ -21,6 +21,8 @@ FIRST_ROWS = 10
 # The codes that checks mark rows by; 0 is none.
 NOT_FINITE, BELOW_ZERO, ABOVE_ONE, ALL_ZERO, BAD_SUM = range(1, 6)
 FRACTIONAL, OUT_OF_RANGE, NEGATIVE, INFINITE, REPEATED, UNKNOWN_ANNOTATOR = range(6, 12)
+# Of several classes an example, each is chosen or not.
+NOT_BINARY = 12
 
 # Values that mark missing labels in matrices of an unsigned dtype, and in spreadsheets.
 MISSING_CODES = {99.0, 255.0, 999.0, 9999.0, 65535.0, float(2**32 - 1), float(2**64 - 1)}
@@ -125,6 +127,12 @@ FAULTS = {
             "has a vote of an annotator outside the M columns",
             "Columns are numbered from 0 to M - 1, M the second number of the votes' shape.",
         ),
+        Fault(
+            NOT_BINARY,
+            "has a label other than 0 and 1",
+            "Of several classes an example, each is 1 where an annotator chose it, 0 where not, "
+            "and missing where the annotator was not asked.",
+        ),
     )
 }
 
@@ -199,6 +207,10 @@ RULE = (
     "Expected class probabilities in each row (at least 0, summing to 1 within 0.001) and labels "
     "that are whole numbers from 0 to K - 1, missing ones NaN or, in an integer matrix, negative."
 )
+MULTI_LABEL_RULE = (
+    "Expected the probability of each class, from 0 to 1, and labels that are 0, 1, or missing: "
+    "NaN or, in an array of integers, negative."
+)
 LEAVE_OUT = "Correct these rows, or pass {on_invalid='nan'} to leave them out."
 
 # Functions that find the ids of some rows of an array, by the array's name.
@@ -236,10 +248,10 @@ def row_ids(array: str, rows: Sequence[int], names: Names | None) -> list[str]:
     return [f" = {name!r}" for name in found]
 
 
-def raise_invalid(findings: Findings, names: Names | None = None) -> None:
-    """Raise what was found, if anything."""
+def raise_invalid(findings: Findings, names: Names | None = None, rule: str = RULE) -> None:
+    """Raise what was found, if anything, and the rule that was broken."""
     if findings:
-        raise InvalidDataError(f"{describe(findings, names)}\n{RULE}", advice=LEAVE_OUT)
+        raise InvalidDataError(f"{describe(findings, names)}\n{rule}", advice=LEAVE_OUT)
 
 
 def left_out(findings: Findings, names: Names | None = None) -> str:

@@ -8,6 +8,7 @@ without an engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +57,9 @@ class ConsensusStatistics(Merging):
 class PendingRows:
     """Rows whose majority vote only the temperature and global statistics can decide.
 
-    They are kept whole, as a small block of their own. Beyond ``PENDING_LIMIT`` numbers only their
-    count is kept, and pass 1 reads the data once more.
+    They are kept whole, as a small block of their own. Beyond ``PENDING_LIMIT`` numbers, of which
+    as many states as ``sharing`` says have an equal share, only their count is kept, and pass 1
+    reads the data once more.
     """
 
     count: int
@@ -67,27 +69,28 @@ class PendingRows:
     annotators: Ints  # (v,)
     classes: Ints  # (v,)
     probs: Floats  # (r, p, k)
+    sharing: int = 1
 
     @classmethod
-    def zero(cls, num_models: int, num_classes: int) -> PendingRows:
+    def zero(cls, num_models: int, num_classes: int, sharing: int = 1) -> PendingRows:
         """Return no rows."""
-        none = np.zeros(0, dtype=np.int64)
-        return cls(
-            0, 0, none, np.zeros(1, np.int64), none, none, np.zeros((0, num_models, num_classes))
-        )
+        none, no_probs = np.zeros(0, dtype=np.int64), np.zeros((0, num_models, num_classes))
+        return cls(0, 0, none, np.zeros(1, np.int64), none, none, no_probs, sharing)
 
     @property
     def overflown(self) -> bool:
         """Whether there were too many rows to keep."""
-        return self.size > PENDING_LIMIT
+        return self.size > PENDING_LIMIT // self.sharing
 
     def merge(self, other: PendingRows) -> PendingRows:
         """Return both together, in row order."""
+        sharing = max(self.sharing, other.sharing)
         if not (self.count and other.count):
-            return self if self.count else other
+            return replace(self if self.count else other, sharing=sharing)
         size = self.size + other.size
-        if size > PENDING_LIMIT:
-            none = PendingRows.zero(*self.probs.shape[1:])
+        if size > PENDING_LIMIT // sharing:
+            num_models, num_classes = self.probs.shape[1:]
+            none = PendingRows.zero(num_models, num_classes, sharing)
             return replace(none, count=self.count + other.count, size=size)
         index = np.concatenate([self.index, other.index])
         order = np.argsort(index, kind="stable")
@@ -103,6 +106,7 @@ class PendingRows:
             np.concatenate([self.annotators, other.annotators])[at],
             np.concatenate([self.classes, other.classes])[at],
             np.concatenate([self.probs, other.probs])[order],
+            sharing,
         )
 
 
@@ -170,3 +174,22 @@ class LabelStatistics(Merging):
             pending=PendingRows.zero(num_models, num_classes),
             findings=Findings(),
         )
+
+
+@dataclass(frozen=True)
+class ClassStates(Merging):
+    """States of the same rows, one for each class of several that an example may have.
+
+    Attributes
+    ----------
+    states : tuple of states or None
+        None for a class of which none is wanted.
+    findings : Findings
+        What is wrong with the rows, whichever class it concerns.
+    asked : (m,) int64, optional
+        Rows with votes of each annotator, on whichever classes.
+    """
+
+    states: tuple[Any, ...]
+    findings: Findings
+    asked: Ints | None = None

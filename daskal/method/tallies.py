@@ -235,6 +235,47 @@ class LabeledTally(Merging):
         )
 
 
+@dataclass(frozen=True)
+class ClassTally(Merging):
+    """Summary of one class of several that an example may have.
+
+    Attributes
+    ----------
+    annotators : AnnotatorStatistics
+    votes : Cells
+        By ``2 * given + consensus``, each 0 or 1: votes.
+    num_consensus : int
+        Rows with votes whose consensus has the class.
+    """
+
+    annotators: AnnotatorStatistics
+    votes: Cells
+    num_consensus: int
+
+
+@dataclass(frozen=True)
+class MultiLabelTally(Merging):
+    """Summary of labeled data in pass 2 where an example may have several classes.
+
+    Attributes
+    ----------
+    scores : PoolTally
+        Its ``smallest`` are those of rows with votes.
+    without_votes : Smallest
+    quality : (HISTOGRAM_BINS,) int64
+        Histogram of the consensus quality, over classes, of rows with votes.
+    by_class : tuple of ClassTally or None
+    asked : (m,) int64
+        Rows on which each annotator has votes.
+    """
+
+    scores: PoolTally
+    without_votes: Smallest
+    quality: Ints
+    by_class: tuple[ClassTally | None, ...]
+    asked: Ints
+
+
 # --- whole columns ----------------------------------------------------------------------------
 
 

@@ -108,6 +108,15 @@ LABELED_COLUMNS = {
     "num_annotations": "int32",
 }
 UNLABELED_COLUMNS = {"score": "float64"}
+# Where an example may have several classes: the consensus of each is a column of a matrix.
+MULTI_LABEL_COLUMNS = {
+    "score": "float64",
+    "consensus_labels": "int8",
+    "consensus_quality_score": "float64",
+    "annotator_agreement": "float64",
+    "num_annotations": "int32",
+}
+MATRICES = ("consensus_labels",)
 
 # The columns of label quality, beside the number of annotations.
 QUALITY_COLUMNS = ("consensus_label", "consensus_quality_score", "annotator_agreement")
@@ -157,6 +166,24 @@ class SparseLabels:
 NO_FAULTS = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8), np.empty(0))
 
 LabelBlock = NDArray[np.generic] | SparseLabels
+
+
+@dataclass(frozen=True)
+class TagLabels:
+    """A block of labels of several classes an example: who was asked, and what they chose.
+
+    Annotators of row ``i`` are ``offsets[i]:offsets[i + 1]``, in ascending order, and classes that
+    the annotator at ``v`` chose ``chosen_offsets[v]:chosen_offsets[v + 1]``; both are from 0 on.
+    """
+
+    offsets: Ints
+    annotators: NDArray[np.int32]
+    chosen_offsets: Ints
+    chosen: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.offsets) - 1
 
 
 def quality_meta(suffixes: Sequence[str]) -> Columns:

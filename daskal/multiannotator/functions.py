@@ -7,6 +7,7 @@ from typing import Any
 
 from daskal.errors import ArgumentTypeError, InputError
 from daskal.multiannotator import arguments, returns
+from daskal.multiannotator.multi_label import is_multi_label, multi_label_scores
 
 # --- active learning --------------------------------------------------------------------------
 
@@ -15,6 +16,8 @@ def get_active_learning_scores(
     labels_multiannotator: Any = None,
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
+    *,
+    multi_label: bool = False,
 ) -> tuple[Any, Any]:
     """Return the ActiveLab scores of labeled examples and of the pool.
 
@@ -32,6 +35,10 @@ def get_active_learning_scores(
         Class probabilities of the labeled examples.
     pred_probs_unlabeled : array_like of shape (U, K), optional
         Class probabilities of the pool.
+    multi_label : bool
+        Whether an example may have several classes, which cleanlab does not score: each is then a
+        binary problem, and the score is the mean over classes. Labels are of shape (N, M, K), or
+        lists of classes as :func:`daskal.estimate` takes them; probabilities need not sum to 1.
 
     Returns
     -------
@@ -57,7 +64,8 @@ def get_active_learning_scores(
     >>> int(scores.argmin())
     2
     """
-    labeled, pool, notes = returns.active_learning_scores(
+    score = multi_label_scores if is_multi_label(multi_label) else returns.active_learning_scores
+    labeled, pool, notes = score(
         labels_multiannotator, pred_probs, pred_probs_unlabeled, ensemble=False
     )
     arguments.warn(notes)
@@ -68,6 +76,8 @@ def get_active_learning_scores_ensemble(
     labels_multiannotator: Any = None,
     pred_probs: Any = None,
     pred_probs_unlabeled: Any = None,
+    *,
+    multi_label: bool = False,
 ) -> tuple[Any, Any]:
     """Return the ActiveLab scores of labeled examples and of the pool from several models.
 
@@ -79,6 +89,8 @@ def get_active_learning_scores_ensemble(
     labels_multiannotator : array_like of shape (N, M), optional
     pred_probs : array_like of shape (P, N, K), optional
     pred_probs_unlabeled : array_like of shape (P, U, K), optional
+    multi_label : bool
+        As :func:`get_active_learning_scores`.
 
     Returns
     -------
@@ -98,7 +110,8 @@ def get_active_learning_scores_ensemble(
     >>> get_active_learning_scores_ensemble(pred_probs_unlabeled=pool)[1].round(4)
     array([0.7333, 0.6   ])
     """
-    labeled, pool, notes = returns.active_learning_scores(
+    score = multi_label_scores if is_multi_label(multi_label) else returns.active_learning_scores
+    labeled, pool, notes = score(
         labels_multiannotator, pred_probs, pred_probs_unlabeled, ensemble=True
     )
     arguments.warn(notes)

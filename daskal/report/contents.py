@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from daskal.method.aggregates import VoteModel
-from daskal.method.estimate import Estimate
+from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
 from daskal.method.panels import Panel
 from daskal.report.charts import Counts
 
@@ -27,13 +27,26 @@ MATRIX_CLASSES = 12
 SECTION_NAMES = {"labeled": "labeled", "unlabeled": "pool"}
 
 
+# What a store says of each of several classes that an example may have.
+CLASS_COLUMNS = (
+    "class",
+    "agreement",
+    "agreement_where_present",
+    "num_votes",
+    "num_chosen",
+    "num_consensus",
+    "model_weight",
+    "temperature",
+)
+
+
 @dataclass(frozen=True)
 class Contents:
     """The contents of a report: a store's small tables, None or empty where it has none."""
 
     path: str
     attrs: Mapping[str, Any]
-    estimate: Estimate | None
+    estimate: AnyEstimate | None
     annotators: pd.DataFrame | None
     classes: pd.DataFrame | None
     histograms: Mapping[str, Counts]
@@ -43,9 +56,10 @@ class Contents:
     right_by_quality: Counts | None = None
     aggregate: VoteModel | None = None
     panel: Panel | None = None
+    class_stats: pd.DataFrame | None = None  # where an example may have several classes
 
     @property
-    def known(self) -> Estimate | VoteModel | None:
+    def known(self) -> AnyEstimate | VoteModel | None:
         """The estimate, or the aggregate of votes without a model."""
         return self.aggregate if self.estimate is None else self.estimate
 
@@ -75,7 +89,7 @@ def annotators_of(contents: Contents) -> pd.DataFrame | None:
     if contents.annotators is not None:
         by = ["annotator_quality", "agreement_with_consensus"]
         return contents.annotators.sort_values(by, kind="stable", ignore_index=True)
-    if contents.estimate is None:
+    if contents.estimate is None or isinstance(contents.estimate, MultiLabelEstimate):
         return None
     weight = contents.estimate.annotator_weight
     table = pd.DataFrame(

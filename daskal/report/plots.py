@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from daskal.method.multi_label import MultiLabelEstimate
 from daskal.report import charts
 from daskal.report.charts import Counts, Histogram, Key, Layer, Note, Path, Plot, Tick
 from daskal.report.contents import SECTION_NAMES, Contents
@@ -196,7 +197,8 @@ def how_often_right(counts: Counts | None) -> dict[str, Any] | None:
 def temperature(contents: Contents) -> dict[str, Any] | None:
     """Return the loss by temperature, model by model."""
     estimate = contents.estimate
-    if estimate is None:
+    if estimate is None or isinstance(estimate, MultiLabelEstimate):
+        # Several classes have a temperature each: they stand in the table of classes.
         return None
     curve = estimate.temperature_curve
     if not len(curve) or estimate.temperatures is None:

@@ -16,6 +16,7 @@ OPTION_DEFAULTS = {
     "random_state": 0,
     "on_invalid": "raise",
     "batch_size": 1000,
+    "reduce": "mean",
 }
 VOTES_DEFAULTS = {
     "method": "dawid_skene",
@@ -53,6 +54,8 @@ OPTION_FLAGS = {
     "label": "--label",
     "unknown_tasks": "--unknown-tasks",
     "on_duplicate": "--on-duplicate",
+    "multi_label": "--multi-label",
+    "reduce": "--reduce",
 }
 # How a store describes an input that was an object in memory.
 IN_MEMORY = re.compile(r"[\w.]+ of shape \(")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from daskal.method.aggregates import VoteModel
+from daskal.method.multi_label import MultiLabelEstimate
 from daskal.report.contents import (
     MATRIX_CLASSES,
     MOST_ANNOTATORS,
@@ -23,6 +24,9 @@ from daskal.report.contents import (
 )
 from daskal.report.tables import Column, Matrix, Table, in_words, side_by_side
 from daskal.text import plural
+
+# Of several classes each has flags of its own.
+MOST_FLAGS = 30
 
 # --- the head ---------------------------------------------------------------------------------
 
@@ -79,6 +83,8 @@ def tiles(contents: Contents) -> list[Tile]:
     estimate = contents.estimate
     if estimate is None:
         return shown
+    if isinstance(estimate, MultiLabelEstimate):
+        return [*shown, *class_tiles(estimate)]
     temperatures = [] if estimate.temperatures is None else estimate.temperatures.tolist()
     weights = estimate.final
     return [
@@ -95,6 +101,20 @@ def tiles(contents: Contents) -> list[Tile]:
             f"over {plural(estimate.num_multiple, 'example')} with several labels",
         ),
         *gold_tiles(contents),
+    ]
+
+
+def class_tiles(estimate: MultiLabelEstimate) -> list[Tile]:
+    """Return the few numbers that matter most where an example may have several classes."""
+    chosen = estimate.num_chosen.sum() / max(estimate.num_annotations, 1)
+    likelihood = estimate.consensus_likelihood.mean()
+    return [
+        Tile("Votes that chose a class", in_words("real", float(chosen)), "the others did not"),
+        Tile(
+            "Votes that match the consensus",
+            in_words("real", float(likelihood)),
+            "a mean over classes",
+        ),
     ]
 
 
@@ -152,6 +172,8 @@ def temperature_means(temperatures: Sequence[float]) -> str:
 def quality_flags(contents: Contents) -> dict[str, Any]:
     """Return what is unusual in the data."""
     flags = [] if contents.known is None else list(contents.known.flags)
+    if len(flags) > MOST_FLAGS:
+        flags = [*flags[:MOST_FLAGS], f"{len(flags) - MOST_FLAGS:,} more, in Run.estimate.flags"]
     invalid = int(contents.attrs["num_invalid_rows"])
     if invalid:
         flags.append(f"{plural(invalid, 'row')} with values that are no probabilities or labels")
@@ -244,6 +266,26 @@ ANNOTATOR_HEADINGS = {
 }
 
 
+# Of several classes that an example may have: heading, format, and explanation.
+CLASS_HEADINGS = {
+    "agreement_where_present": (
+        "Found",
+        "share",
+        "Of the votes on examples whose consensus has the class, those that chose it",
+    ),
+    "agreement": (
+        "Agreement",
+        "share",
+        "Of the votes on the class, 0 or 1, those like the consensus",
+    ),
+    "num_votes": ("Votes", "integer", ""),
+    "num_chosen": ("Chosen", "integer", "Votes that chose the class"),
+    "num_consensus": ("Examples", "integer", "Examples whose consensus has the class"),
+    "model_weight": ("Weight of the model", "real", ""),
+    "temperature": ("Temperature", "real", ""),
+}
+
+
 def annotators(contents: Contents, csv: str | None) -> dict[str, Any] | None:
     """Return the annotators, the worst first; ``csv`` is the file that lists all of them."""
     table = annotators_of(contents)
@@ -281,8 +323,29 @@ def rounded(values: pd.Series[Any]) -> list[Any]:
     return values.round(6).tolist() if values.dtype.kind == "f" else values.tolist()
 
 
+def several_classes(contents: Contents, table: pd.DataFrame) -> dict[str, Any]:
+    """Return what is known of each of several classes that an example may have, the worst first."""
+    by = ["agreement_where_present", "agreement"]
+    table = table.sort_values(by, kind="stable")
+    shown = table.head(MOST_CLASSES)
+    columns = [Column("Class", "text", class_names(contents, shown["class"]))]
+    columns += [
+        Column(label, kind, rounded(shown[name]), explained)
+        for name, (label, kind, explained) in CLASS_HEADINGS.items()
+    ]
+    return {
+        "several": True,
+        "num_classes": f"{len(table):,}",
+        "listed": f"{len(shown):,}" if len(shown) < len(table) else None,
+        "matrix": None,
+        "table": Table("classes-table", columns, "Classes", "classes", sorted_by=1),
+    }
+
+
 def classes(contents: Contents) -> dict[str, Any] | None:
     """Return agreement class by class."""
+    if contents.class_stats is not None:
+        return several_classes(contents, contents.class_stats)
     if contents.classes is None or contents.known is None or not len(contents.classes):
         return None
     num_classes = contents.known.num_classes
@@ -319,6 +382,7 @@ def classes(contents: Contents) -> dict[str, Any] | None:
             "Labels given (columns) by consensus (rows), in % of the row",
         )
     return {
+        "several": False,
         "num_classes": f"{len(table):,}",
         "listed": f"{len(shown):,}" if len(shown) < len(table) else None,
         "matrix": matrix,

@@ -6,9 +6,9 @@ from typing import Any
 
 from daskal.api.aggregation import Aggregate
 from daskal.errors import StorageError, UnfinishedStoreError
-from daskal.method.estimate import Estimate
+from daskal.method.multi_label import read_estimate
 from daskal.method.panels import Panel
-from daskal.report.contents import Contents
+from daskal.report.contents import CLASS_COLUMNS, Contents
 from daskal.runs import store
 from daskal.runs.tables import stored_annotators, stored_batch, stored_doubtful
 from daskal.storage import tables
@@ -28,10 +28,10 @@ def read_contents(path: str, root: Any) -> Contents:
     text = store.read_estimate(root)
     histograms = tables.read_table(root, "histograms")
     assert histograms is not None
-    estimate = None if text is None else Estimate.from_json(text)
+    estimate = None if text is None else read_estimate(text)
     text = store.read_aggregate(root)
     aggregate = None if text is None else Aggregate.from_json(text)
-    known = aggregate if estimate is None else estimate
+    known: Any = aggregate if estimate is None else estimate
     classes = tables.read_table(root, "classes", ("given", "consensus", "num_votes"))
     if classes is not None and known is not None:
         codes = classes[["given", "consensus"]].to_numpy()
@@ -52,6 +52,7 @@ def read_contents(path: str, root: Any) -> Contents:
         finished_at=store.finished_at(root),
         aggregate=aggregate,
         panel=read_panel(root),
+        class_stats=tables.read_table(root, "class_stats", CLASS_COLUMNS),
     )
 
 

@@ -15,15 +15,22 @@ from numpy.typing import NDArray
 from daskal.errors import InputError
 from daskal.inputs import arguments, fingerprint
 from daskal.inputs.blocks import RowBlocks
-from daskal.inputs.data import LabeledData, PoolData, fit_pool, open_labeled, open_pool
+from daskal.inputs.data import (
+    LabeledData,
+    PoolData,
+    fit_pool,
+    open_labeled,
+    open_multi_labeled,
+    open_pool,
+)
 from daskal.inputs.gold import open_gold
 from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
 from daskal.inputs.matching import check_labeled_fits, check_same_model
 from daskal.inputs.opened import Table
 from daskal.inputs.sources import Source
 from daskal.method import findings
-from daskal.method.estimate import Estimate
-from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
+from daskal.method.multi_label import AnyEstimate
+from daskal.method.values import LABELED_COLUMNS, MULTI_LABEL_COLUMNS, UNLABELED_COLUMNS
 from daskal.names.naming import check_names
 from daskal.options import Storage
 from daskal.runs.store import Section
@@ -61,6 +68,7 @@ class RunInputs:
     ids: Mapping[str, RowIds]
     table_rows: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     gold: Source | None = None
+    multi_label: bool = False
 
     @classmethod
     def joined(
@@ -84,6 +92,8 @@ class RunInputs:
         storage_options: Storage,
         labeled_ids: Any = None,
         unlabeled_ids: Any = None,
+        *,
+        multi_label: bool = False,
     ) -> RunInputs:
         """Open the arguments that are given."""
         if (labels is None) != (pred_probs is None):
@@ -99,9 +109,11 @@ class RunInputs:
             )
         labeled = opened_pool = None
         if labels is not None:
-            labeled = open_labeled(labels, pred_probs, storage_options, uniform=True)
+            open_both = open_multi_labeled if multi_label else open_labeled
+            labeled = open_both(labels, pred_probs, storage_options, uniform=True)
         if pool is not None:
-            opened_pool = open_pool(pool, storage_options, uniform=True)
+            least = 1 if multi_label else 2
+            opened_pool = open_pool(pool, storage_options, uniform=True, least_classes=least)
         if labeled is not None and opened_pool is not None:
             opened_pool = opened_pool.with_probs(
                 check_same_model(labeled.probs, opened_pool.probs, labeled.classes)
@@ -123,6 +135,7 @@ class RunInputs:
             labeled,
             opened_pool,
             {name: known for name, known in ids.items() if known is not None},
+            multi_label=multi_label,
         )
 
     def with_gold(self, gold: Any, storage_options: Storage) -> RunInputs:
@@ -133,12 +146,14 @@ class RunInputs:
             raise InputError("gold: expected labels and pred_probs beside it, got none.")
         return replace(self, gold=open_gold(gold, self.labeled.labels, storage_options))
 
-    def fit(self, estimate: Estimate | None) -> RunInputs:
+    def fit(self, estimate: AnyEstimate | None) -> RunInputs:
         """Return the inputs in the order of an estimate's classes; refuse other classes."""
         if estimate is None:
             return self
         if self.labeled is not None:
-            check_labeled_fits(estimate, self.labeled.probs, self.labeled.classes)
+            check_labeled_fits(
+                estimate, self.labeled.probs, self.labeled.classes, multi_label=self.multi_label
+            )
         pool = None if self.pool is None else fit_pool(estimate, self.pool)
         return replace(self, pool=pool)
 
@@ -164,9 +179,13 @@ class RunInputs:
 
     def sections(self) -> list[Section]:
         """Return the sections of the store."""
-        columns = {"labeled": LABELED_COLUMNS, "unlabeled": UNLABELED_COLUMNS}
+        columns = {
+            "labeled": MULTI_LABEL_COLUMNS if self.multi_label else LABELED_COLUMNS,
+            "unlabeled": UNLABELED_COLUMNS,
+        }
+        classes = 0 if self.labeled is None else self.labeled.probs.num_classes
         return [
-            Section(name, columns[name], blocks.edges[-1], blocks.chunk_rows)
+            Section(name, columns[name], blocks.edges[-1], blocks.chunk_rows, classes)
             for name, blocks in self.blocks().items()
         ]
 

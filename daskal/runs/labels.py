@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from daskal.api.class_quality import chosen_lists
 from daskal.api.frames import ClassNames, named
 from daskal.engine.graph import call_each, make_frame, new_name
 from daskal.errors import DaskalError, InputError, StorageError, StoreExistsError
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.method.doubtful import QUALITY
+from daskal.method.values import MATRICES
 from daskal.names.naming import plain_texts
 from daskal.names.normal import as_index
 from daskal.options import check_size
@@ -41,21 +43,35 @@ class LabelTable:
     ids: RowIds | None
     class_names: ClassNames
 
+    @property
+    def has_several(self) -> bool:
+        """Whether an example may have several classes."""
+        return MATRICES[0] in self.group
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns beside the ids, in order."""
+        return (*MATRICES, *LABEL_COLUMNS[1:]) if self.has_several else LABEL_COLUMNS
+
     def frame(self, values: Mapping[str, np.ndarray[Any, Any]], rows: pd.Index) -> pd.DataFrame:
         """Return columns as they are stored as a table: ids first, classes by name."""
         columns: dict[str, Any] = {}
         if self.ids is not None:
             own = take_ids(self.ids, rows.to_numpy()) if len(rows) else self.ids[:0]
             columns["id"] = pd.Series(own.array, index=rows, dtype=own.dtype)
-        columns |= {name: values[name] for name in LABEL_COLUMNS}
-        codes = columns["consensus_label"].astype(np.int64)
-        columns["consensus_label"] = named(codes, self.class_names)
+        columns |= {name: values[name] for name in self.columns}
+        if self.has_several:
+            lists = chosen_lists(columns["consensus_labels"], self.class_names)
+            columns["consensus_labels"] = lists
+        else:
+            codes = columns["consensus_label"].astype(np.int64)
+            columns["consensus_label"] = named(codes, self.class_names)
         columns["num_annotations"] = columns["num_annotations"].astype(np.int64)
         return pd.DataFrame(columns, index=rows.rename("row"))
 
     def read(self, start: int, stop: int) -> pd.DataFrame:
         """Return the rows ``start:stop``."""
-        columns = {name: Column(member(self.group, name)) for name in LABEL_COLUMNS}
+        columns = {name: Column(member(self.group, name)) for name in self.columns}
         values = {name: column[start:stop] for name, column in columns.items()}
         return self.frame(values, pd.RangeIndex(start, stop))
 

@@ -23,7 +23,7 @@ from daskal.kernels.second_pass import labeled_columns, unlabeled_scores
 from daskal.method import findings
 from daskal.method.doubtful import DoubtfulLabels
 from daskal.method.estimate import Estimate
-from daskal.method.tallies import LabeledTally, PoolTally
+from daskal.method.tallies import LabeledTally, MultiLabelTally, PoolTally
 from daskal.method.values import Block, PoolRule, Rule
 from daskal.options import Options
 from daskal.runs.inputs import RunInputs
@@ -66,7 +66,7 @@ class Passes:
         if changed:
             findings.raise_changed(changed)
 
-    def score(self, section: str, blocks: RowBlocks, function: Any, rule: Rule | PoolRule) -> Any:
+    def score(self, section: str, blocks: RowBlocks, function: Any, **rule: Any) -> Any:
         """Return the tally of a section whose blocks are scored into the store."""
         stage = SCORE_STAGES[section]
         return reduction.reduce_blocks(
@@ -75,7 +75,7 @@ class Passes:
             function,
             self.progress,
             self.records(stage),
-            rule=rule,
+            **rule,
             on_invalid=self.on_invalid,
             writer=SectionWriter(self.root[section], self.claim),
             batch_size=self.batch_size,
@@ -91,7 +91,7 @@ class Passes:
         blocks, function = labeled.blocks, store_labeled_block
         if self.given.gold is not None:
             blocks, function = with_gold(blocks, self.given.gold), store_gold_block
-        tally: LabeledTally = self.score("labeled", blocks, function, rule)
+        tally: LabeledTally = self.score("labeled", blocks, function, rule=rule)
         if not np.array_equal(tally.annotators.num, estimate.votes):
             # A given estimate has counted the votes of other data.
             self.compare_reads(labeled, SCORE_STAGES["labeled"])
@@ -103,22 +103,23 @@ class Passes:
         if pool is None:
             return None
         rule = pool_rule(estimate, pool)
-        tally: PoolTally = self.score("unlabeled", pool.blocks, store_unlabeled_block, rule)
+        tally: PoolTally = self.score("unlabeled", pool.blocks, store_unlabeled_block, rule=rule)
         return tally
 
 
 def report_findings(
-    labeled: LabeledTally | None,
+    labeled: LabeledTally | MultiLabelTally | None,
     unlabeled: PoolTally | None,
     on_invalid: str,
     names: findings.Names,
+    rule: str = findings.RULE,
 ) -> None:
     """Raise an error for rows at fault, or warn of them."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
     found = findings.merge_all(tally.findings for tally in tallies)
     if on_invalid == "raise":
-        findings.raise_invalid(found, names)
+        findings.raise_invalid(found, names, rule)
     elif found:
         warnings.warn(findings.left_out(found, names), DataWarning, stacklevel=3)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from daskal import text
+from daskal.api.multi_label import is_multi_label
 from daskal.engine.graph import count_tasks
 from daskal.engine.workers import worker_threads
 from daskal.errors import MemoryLimitError
@@ -17,8 +18,14 @@ from daskal.inputs.blocks import TARGET_BLOCK_BYTES
 from daskal.inputs.data import LabeledData, PoolData
 from daskal.inputs.sources import Source
 from daskal.kernels import tiles
+from daskal.kernels.binary import class_bytes
 from daskal.method import tallies
-from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
+from daskal.method.values import (
+    LABELED_COLUMNS,
+    MATRICES,
+    MULTI_LABEL_COLUMNS,
+    UNLABELED_COLUMNS,
+)
 from daskal.options import CONSENSUS_METHODS, Storage, check_choice, check_size
 from daskal.runs.inputs import RunInputs
 from daskal.runs.long_votes import VoteColumns
@@ -168,6 +175,7 @@ def plan(
     pred_probs_unlabeled: Any = None,
     votes: Any = None,
     estimate: Any = None,
+    multi_label: bool | None = None,
     batch_size: int = 1000,
     consensus_method: str = "best_quality",
     memory_limit: int | str | None = None,
@@ -187,7 +195,9 @@ def plan(
 
     Parameters
     ----------
-    labels, pred_probs, pred_probs_unlabeled, votes, estimate, batch_size, consensus_method
+    labels, pred_probs, pred_probs_unlabeled, votes, estimate, multi_label
+        As for :func:`daskal.run`.
+    batch_size, consensus_method
         As for :func:`daskal.run`.
     memory_limit : int or str, optional
         What a worker may take, in bytes or as ``"2GiB"``.
@@ -226,6 +236,7 @@ def plan(
         class_columns=class_columns,
         vote_columns=VoteColumns(task, annotator, label),
         unknown_tasks=unknown_tasks,
+        multi_label=is_multi_label(estimate, multi_label),
     ).open(storage_options, None)
     return plan_run(
         given,
@@ -251,16 +262,37 @@ def plan_run(
         rows = given.labeled.blocks.most_rows
         num_annotators = given.labeled.labels.num_annotators
         probs = given.labeled.probs
-        state_bytes = tallies.labeled_state_bytes(
-            num_annotators, probs.num_classes, probs.num_models, rows * num_annotators, batch_size
+        # Each of several classes an example has a state of its own.
+        several = probs.num_classes if given.multi_label else 1
+        state_bytes = several * tallies.labeled_state_bytes(
+            num_annotators,
+            2 if given.multi_label else probs.num_classes,
+            probs.num_models,
+            rows * num_annotators,
+            batch_size,
         )
+        columns = MULTI_LABEL_COLUMNS if given.multi_label else LABELED_COLUMNS
         sections.append(
-            plan_section("labeled", given.labeled, LABELED_COLUMNS, (pass_1_reads, 1), state_bytes)
+            plan_section(
+                "labeled",
+                given.labeled,
+                columns,
+                (pass_1_reads, 1),
+                state_bytes,
+                multi_label=given.multi_label,
+            )
         )
     if given.pool is not None:
         state_bytes = tallies.pool_state_bytes(batch_size)
         sections.append(
-            plan_section("unlabeled", given.pool, UNLABELED_COLUMNS, (0, 1), state_bytes)
+            plan_section(
+                "unlabeled",
+                given.pool,
+                UNLABELED_COLUMNS,
+                (0, 1),
+                state_bytes,
+                multi_label=given.multi_label,
+            )
         )
     sources = [source for blocks in given.blocks().values() for source in blocks.sources]
     return Plan(
@@ -277,11 +309,26 @@ def plan_section(
     columns: Mapping[str, str],
     reads: tuple[int, int],
     state_bytes: int,
+    *,
+    multi_label: bool,
 ) -> SectionPlan:
     """Return the plan of one section."""
     blocks, probs = data.blocks, data.probs
     num_rows, num_blocks = blocks.edges[-1], len(blocks.row_chunks)
-    num_annotators = blocks.sources[0].shape[1] if blocks.has_labels else 0
+    labels = blocks.sources[0] if blocks.has_labels else None
+    num_annotators = 0 if labels is None else labels.shape[1]
+    num_classes = 2 if multi_label else probs.num_classes
+    kernel_bytes = tiles.kernel_bytes(
+        probs.num_models, num_classes, blocks.most_rows, num_annotators
+    )
+    if multi_label:
+        row_bytes = 0 if labels is None else math.ceil(labels.row_bytes / probs.num_classes)
+        if labels is not None and labels.is_sparse:
+            # All votes by class, and as float64 those of one class.
+            row_bytes = 4 * labels.row_bytes
+        kernel_bytes += class_bytes(
+            probs.num_models, probs.num_classes, blocks.most_rows, row_bytes
+        )
     return SectionPlan(
         name,
         num_rows,
@@ -293,9 +340,12 @@ def plan_section(
             for at, source in enumerate(blocks.sources)
         ),
         sum(reads) * count_tasks(num_blocks),
-        sum(np.dtype(dtype).itemsize for dtype in columns.values()),
+        sum(
+            np.dtype(dtype).itemsize * (probs.num_classes if name in MATRICES else 1)
+            for name, dtype in columns.items()
+        ),
         state_bytes,
-        tiles.kernel_bytes(probs.num_models, probs.num_classes, blocks.most_rows, num_annotators),
+        kernel_bytes,
     )
 
 

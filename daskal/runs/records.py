@@ -26,7 +26,7 @@ from daskal.method import (
     temperature,
 )
 from daskal.method.states import ConsensusStatistics, LabelStatistics
-from daskal.method.tallies import LabeledTally
+from daskal.method.tallies import ClassTally, LabeledTally
 from daskal.runs.store import RECORDS, Claim
 from daskal.storage.objects import (
     get_bytes,
@@ -49,12 +49,15 @@ KINDS = {
         findings.Finding,
         findings.Findings,
         panels.PanelCounts,
+        states.ClassStates,
         states.ConsensusStatistics,
         states.LabelStatistics,
         states.PendingRows,
         merging.Cells,
         merging.FixedSums,
         tallies.AnnotatorStatistics,
+        tallies.ClassTally,
+        tallies.MultiLabelTally,
         tallies.GoldCounts,
         tallies.LabeledTally,
         tallies.PoolTally,
@@ -107,7 +110,7 @@ def decode(content: bytes) -> Any:
 
 def has_faults(state: Any) -> bool:
     """Return whether a block's state contains rows at fault."""
-    if isinstance(state, tallies.LabeledTally):
+    if isinstance(state, tallies.LabeledTally | tallies.MultiLabelTally):
         state = state.scores
     return bool(getattr(state, "findings", None))
 
@@ -183,8 +186,19 @@ class Records:
         return finished_blocks(self.store, self.prefix)
 
 
-def is_same(first: LabelStatistics, later: ConsensusStatistics | LabeledTally) -> bool:
+def is_same(first: Any, later: Any) -> bool:
     """Return whether a later read of the same rows counted the same votes."""
+    if isinstance(first, states.ClassStates):
+        parts = later.states if isinstance(later, states.ClassStates) else later.by_class
+        pairs = zip(first.states, parts, strict=True)
+        return all(part is None or is_same_class(state, part) for state, part in pairs)
+    return is_same_class(first, later)
+
+
+def is_same_class(
+    first: LabelStatistics, later: ConsensusStatistics | LabeledTally | ClassTally
+) -> bool:
+    """Return whether a later read counted the same votes on the only class, or on one of many."""
     if isinstance(later, ConsensusStatistics):
         return int(later.consensus_counts.sum()) == first.num_multiple
     return np.array_equal(later.annotators.num, first.votes)

@@ -18,6 +18,7 @@ from daskal.errors import InputError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS, GOLD_COLUMNS
 from daskal.method.doubtful import NUM_DOUBTFUL
 from daskal.options import check_size
+from daskal.report.contents import CLASS_COLUMNS
 from daskal.report.page import Page, make_page
 from daskal.runs import store
 from daskal.runs.contents import read_contents
@@ -48,7 +49,7 @@ class Run(StoredRun):
     ----------
     path : str
         Where the store is.
-    estimate : Estimate or None
+    estimate : Estimate, MultiLabelEstimate or None
         None where a pool was scored without one, or votes without a model.
     aggregate : Aggregate or None
         Of votes without a model.
@@ -58,6 +59,8 @@ class Run(StoredRun):
         ActiveLab scores of the labeled examples and of the pool.
     annotator_stats : pandas.DataFrame or None
         One row per annotator, the worst first.
+    class_stats : pandas.DataFrame or None
+        One row per class where an example may have several.
     batch : pandas.DataFrame
         The next batch, as :func:`daskal.next_batch` returns it.
     labels : dask.dataframe.DataFrame or None
@@ -182,6 +185,22 @@ class Run(StoredRun):
         table = table.assign(worst_class=worst)
         return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
 
+    @cached_property
+    def class_stats(self) -> pd.DataFrame | None:
+        """What is known of each class where an example may have several, else None.
+
+        Of the votes on it, 0 or 1: ``agreement``, the share like the consensus;
+        ``agreement_where_present``, the share that chose it on examples whose consensus has it;
+        ``num_votes``, ``num_chosen``; of examples with votes, ``num_consensus``, how many have it;
+        ``model_weight`` and ``temperature``, means over models.
+        """
+        table = tables.read_table(self.root, "class_stats", CLASS_COLUMNS)
+        if table is None:
+            return None
+        names = self.class_names
+        index = table["class"] if names is None else pd.Index([names[k] for k in table["class"]])
+        return table.drop(columns="class").set_index(pd.Index(index, name="class"))
+
     def _label_table(self) -> LabelTable | None:
         group = tables.member(self.root, "labeled")
         if group is None:
@@ -277,6 +296,11 @@ class Run(StoredRun):
         labels = self.labels
         if labels is None:
             raise InputError(NO_LABELS)
+        if "consensus_labels" in labels:
+            raise InputError(
+                "expected a store of one class an example, got one of several: files of labels "
+                "hold one each. Read them from Run.labels, a lazy DataFrame."
+            )
         parts = chosen_labels(labels, size, below)
         if not isinstance(path, str | os.PathLike):
             return write_csv(parts, path)

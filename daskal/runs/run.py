@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daskal.api.estimation import warn_of
+from daskal.api.multi_label import check_reduce, is_multi_label
 from daskal.engine.progress import ProgressCallback
 from daskal.engine.workers import check_cluster
 from daskal.errors import InputError, ResumeError, StoreExistsError
 from daskal.inputs import fingerprint
 from daskal.method import findings
-from daskal.method.estimate import Estimate
-from daskal.method.tallies import LabeledTally, PoolTally
-from daskal.options import Options, Storage, check_options, check_size
+from daskal.method.multi_label import AnyEstimate, read_estimate
+from daskal.method.tallies import LabeledTally, MultiLabelTally, PoolTally
+from daskal.options import REDUCE, Options, Storage, check_choice, check_options, check_size
 from daskal.runs import plan, store
+from daskal.runs.class_passes import ClassPasses
+from daskal.runs.class_tables import write_class_tables
 from daskal.runs.inputs import Given, describe_input
 from daskal.runs.long_votes import VoteColumns
 from daskal.runs.passes import Passes, report_findings
@@ -35,7 +38,9 @@ def run(
     pred_probs_unlabeled: Any = None,
     votes: Any = None,
     out: str | os.PathLike[str],
-    estimate: Estimate | None = None,
+    estimate: AnyEstimate | None = None,
+    multi_label: bool | None = None,
+    reduce: str = "mean",
     batch_size: int = 1000,
     convention: str = "paper",
     temperature: str | float | None = "fit",
@@ -79,8 +84,13 @@ def run(
         ``unlabeled/table_row``, and keeps the votes, sparse, in ``matched_votes``.
     out : str or path
         Path or URL of the Zarr store to write.
-    estimate : Estimate, optional
+    estimate : Estimate or MultiLabelEstimate, optional
         Score with this one, without pass 1.
+    multi_label : bool, optional
+        Whether an example may have several classes, as for :func:`daskal.estimate`; by default as
+        the estimate says. Neither ``votes`` nor ``gold`` are supported then.
+    reduce : {"mean", "min"}
+        What becomes of the scores of an example's classes, where it may have several.
     batch_size : int
         Examples in the next batch.
     on_invalid : {"raise", "nan"}
@@ -147,6 +157,7 @@ def run(
     options = check_options(options, on_invalid)
     check_size(batch_size, name="batch_size")
     batch_size = int(batch_size)
+    multi_label = check_kind(estimate, multi_label, reduce)
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
     wanted = Wanted(
@@ -162,6 +173,7 @@ def run(
         unknown_tasks,
         on_duplicate,
         gold,
+        multi_label,
     )
     given, long_votes = wanted.open(storage_options, progress)
     given = given.fit(estimate)
@@ -181,6 +193,7 @@ def run(
             "on_invalid": on_invalid,
             "batch_size": batch_size,
             **wanted.changed(),
+            **({"multi_label": True, "reduce": reduce} if multi_label else {}),
         },
         estimate,
     )
@@ -193,23 +206,37 @@ def run(
         given = long_votes.imported(
             given, path, storage_options, progress, on_duplicate=on_duplicate
         )
-    both = Passes(given, root, claim, on_invalid, batch_size, progress)
+    shared = (given, root, claim, on_invalid, batch_size, progress)
+    both = ClassPasses(*shared, reduce) if multi_label else Passes(*shared)
     known = store.read_estimate(root)
     if known is not None:
-        estimate = Estimate.from_json(known)
+        estimate = read_estimate(known)
     elif estimate is None:
         estimate = both.estimate(options)
         if estimate is not None:
             warn_of(estimate)
     if estimate is not None and known is None:
         store.write_estimate(root, estimate.to_json())
-    labeled, unlabeled = both.labeled(estimate), both.unlabeled(estimate)
-    report_findings(labeled, unlabeled, on_invalid, given.names)
+    known_as: Any = estimate
+    labeled, unlabeled = both.labeled(known_as), both.unlabeled(known_as)
+    rule = findings.MULTI_LABEL_RULE if multi_label else findings.RULE
+    report_findings(labeled, unlabeled, on_invalid, given.names, rule)
     write_ids(root, given)
-    write_tables(root, given, estimate, labeled, unlabeled, batch_size)
+    write_all: Any = write_class_tables if multi_label else write_tables
+    write_all(root, given, estimate, labeled, unlabeled, batch_size)
     claim.check()
     store.finish(root, {**scalars(labeled, unlabeled), **gold_scalars(labeled)})
     return Run.open(path, storage_options=storage_options)
+
+
+def check_kind(estimate: Any, multi_label: bool | None, reduce: Any) -> bool:
+    """Return whether an example may have several classes; refuse options that do not go with it."""
+    several = is_multi_label(estimate, multi_label)
+    if several:
+        check_choice("reduce", reduce, REDUCE)
+    else:
+        check_reduce(reduce, multi_label=False)
+    return several
 
 
 # --- beginning --------------------------------------------------------------------------------
@@ -219,7 +246,7 @@ def describe_run(
     given: Given,
     arguments: Mapping[str, Any],
     options: Mapping[str, Any],
-    estimate: Estimate | None,
+    estimate: AnyEstimate | None,
 ) -> dict[str, Any]:
     """Return what the store records of the run: inputs, options, and the fingerprint."""
     identity = {
@@ -290,9 +317,9 @@ def begin(
     return store.create(path, given.sections(), attrs, storage_options)
 
 
-def gold_scalars(tally: LabeledTally | None) -> dict[str, Any]:
+def gold_scalars(tally: LabeledTally | MultiLabelTally | None) -> dict[str, Any]:
     """Return what is known of examples of known class, for the store's attributes."""
-    gold = None if tally is None else tally.gold
+    gold = getattr(tally, "gold", None)
     if gold is None:
         return {}
     models = gold.model_right
@@ -303,7 +330,9 @@ def gold_scalars(tally: LabeledTally | None) -> dict[str, Any]:
     }
 
 
-def scalars(labeled: LabeledTally | None, unlabeled: PoolTally | None) -> dict[str, Any]:
+def scalars(
+    labeled: LabeledTally | MultiLabelTally | None, unlabeled: PoolTally | None
+) -> dict[str, Any]:
     """Return the numbers of the run that go into the store's attributes."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []

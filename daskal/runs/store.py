@@ -20,7 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskal.errors import MissingPathError, StorageError, StoreExistsError, UnfinishedStoreError
-from daskal.method.values import LABELED_COLUMNS, UNLABELED_COLUMNS
+from daskal.method.values import (
+    LABELED_COLUMNS,
+    MATRICES,
+    MULTI_LABEL_COLUMNS,
+    UNLABELED_COLUMNS,
+)
 from daskal.options import Storage
 from daskal.storage import stores
 from daskal.storage.objects import (
@@ -67,6 +72,7 @@ MEMBERS = frozenset(
         "unlabeled",
         "annotators",
         "classes",
+        "class_stats",
         "histograms",
         "batch",
         "doubtful_labels",
@@ -75,7 +81,9 @@ MEMBERS = frozenset(
 )
 # All that a run makes in a section, and in each array there.
 SECTION_MEMBERS = {
-    "labeled": frozenset({ROOT_KEY, *LABELED_COLUMNS, "example", "table_row"}),
+    "labeled": frozenset(
+        {ROOT_KEY, *LABELED_COLUMNS, *MULTI_LABEL_COLUMNS, "example", "table_row"}
+    ),
     "unlabeled": frozenset({ROOT_KEY, *UNLABELED_COLUMNS, "example", "table_row"}),
 }
 ARRAY_MEMBERS = frozenset({ROOT_KEY, "c"})
@@ -99,6 +107,7 @@ class Section(NamedTuple):
     columns: Mapping[str, str]
     num_rows: int
     chunk_rows: int
+    num_classes: int = 0  # of columns that are matrices
 
 
 class ForeignStoreError(StorageError):
@@ -276,14 +285,16 @@ def create_section(root: Any, section: Section) -> None:
     """Create the arrays of a section."""
     group = require_group(root, section.name)
     for column, dtype in section.columns.items():
+        is_matrix = column in MATRICES
+        width = (max(1, section.num_classes),) if is_matrix else ()
         create_array(
             group,
             column,
-            shape=(section.num_rows,),
-            chunks=(max(1, section.chunk_rows),),
+            shape=(section.num_rows, *width),
+            chunks=(max(1, section.chunk_rows), *width),
             dtype=dtype,
             fill_value=np.nan if dtype.startswith("float") else 0,
-            dimension_names=("example",),
+            dimension_names=("example", "class") if is_matrix else ("example",),
         )
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from daskal.api.aggregation import Aggregate
-from daskal.method.estimate import Estimate
+from daskal.method.multi_label import AnyEstimate, read_estimate
 from daskal.method.panels import Panel
 from daskal.runs import store
 from daskal.runs.contents import read_panel
@@ -60,10 +60,10 @@ class StoredRun(Summarized):
         return None if known is None else known.named_classes
 
     @cached_property
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> AnyEstimate | None:
         """The estimate the scores were made with."""
         text = store.read_estimate(self.root)
-        return None if text is None else Estimate.from_json(text)
+        return None if text is None else read_estimate(text)
 
     @property
     def gold_accuracy(self) -> dict[str, float | list[float]]:

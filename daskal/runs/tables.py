@@ -24,7 +24,13 @@ from daskal.method.aggregates import VoteModel
 from daskal.method.annotators import ANNOTATOR_COLUMNS, annotator_table, vote_table
 from daskal.method.doubtful import DOUBTFUL_COLUMNS, DoubtfulLabels
 from daskal.method.estimate import Estimate
-from daskal.method.tallies import AnnotatorStatistics, GoldCounts, LabeledTally, PoolTally
+from daskal.method.tallies import (
+    AnnotatorStatistics,
+    GoldCounts,
+    LabeledTally,
+    MultiLabelTally,
+    PoolTally,
+)
 from daskal.method.values import Floats
 from daskal.names.naming import plain_texts
 from daskal.names.normal import WHOLE, as_index, key_of
@@ -245,7 +251,9 @@ def write_classes(root: Any, tally: LabeledTally, num_classes: int) -> None:
     write_table(root, "classes", columns, "cell")
 
 
-def write_histograms(root: Any, labeled: LabeledTally | None, unlabeled: PoolTally | None) -> None:
+def write_histograms(
+    root: Any, labeled: LabeledTally | MultiLabelTally | None, unlabeled: PoolTally | None
+) -> None:
     """Write the histograms of scores and of consensus quality."""
     histograms = {}
     if labeled is not None:
@@ -257,7 +265,10 @@ def write_histograms(root: Any, labeled: LabeledTally | None, unlabeled: PoolTal
 
 
 def write_smallest(
-    root: Any, labeled: LabeledTally | None, unlabeled: PoolTally | None, batch_size: int
+    root: Any,
+    labeled: LabeledTally | MultiLabelTally | None,
+    unlabeled: PoolTally | None,
+    batch_size: int,
 ) -> None:
     """Write the next batch."""
     batch = selection.rank(

@@ -40,6 +40,7 @@ class Wanted(NamedTuple):
     unknown_tasks: str = "raise"
     on_duplicate: str = "error"
     gold: Any = None
+    multi_label: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return what data is read from, by the name of its argument."""
@@ -65,15 +66,18 @@ class Wanted(NamedTuple):
     ) -> tuple[RunInputs, LongVotes | None]:
         """Return the inputs, opened and checked; votes in long format are read once."""
         check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
+        if self.multi_label:
+            self.check_multi_label()
         if self.votes is None:
             ids, classes = self.id_column, self.class_columns
             given = RunInputs.open(
-                with_columns(self.labels, ids),
+                self.labels if self.multi_label else with_columns(self.labels, ids),
                 with_columns(self.pred_probs, ids, classes),
                 with_columns(self.pred_probs_unlabeled, ids, classes),
                 storage_options,
                 ids_of_path(self.labeled_ids, ids),
                 ids_of_path(self.unlabeled_ids, ids),
+                multi_label=self.multi_label,
             )
             return given.with_gold(self.gold, storage_options), None
         self.check_votes_alone()
@@ -88,6 +92,22 @@ class Wanted(NamedTuple):
             progress=progress,
         )
         return found.planned().with_gold(self.gold, storage_options), found
+
+    def check_multi_label(self) -> None:
+        """Refuse what is not supported where an example may have several classes."""
+        if self.votes is not None:
+            raise InputError(
+                "votes: expected none where an example may have several classes: one line for each "
+                "chosen class does not say who was asked and chose nothing.",
+                advice="Pass {labels=}, a table of one line for each task and annotator, whose "
+                "column label is the list of classes chosen; in Python, also "
+                "daskal.Tags(votes, seen), with a table of who was asked.",
+            )
+        if self.gold is not None:
+            raise InputError(
+                "gold: expected none where an example may have several classes: a known class is "
+                "the only one of its example. Leave it out."
+            )
 
     def check_votes_alone(self) -> None:
         """Refuse what does not go together with votes in long format."""

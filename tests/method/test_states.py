@@ -170,3 +170,17 @@ def test_pending_rows_come_back_as_they_were():
             np.testing.assert_array_equal(tile.rows.classes[voted], labels[row, given_by])
     assert pending.count > 0
     assert_same(PendingRows.zero(1, 3).merge(pending), pending)
+
+
+def test_several_classes_share_the_room_for_pending_rows(monkeypatch):
+    monkeypatch.setattr("daskal.method.states.PENDING_LIMIT", 20)
+    labels, probs = np.array([[0, 1], [1, 0]]), np.full((2, 2), 0.5)
+
+    def pending(sharing):
+        block = as_block(labels, probs)
+        return label_statistics(block, num_annotators=2, sharing=sharing).pending
+
+    # Two rows of two votes and two probabilities: twelve numbers.
+    assert (pending(1).count, pending(1).overflown) == (2, False)
+    assert (pending(2).count, pending(2).overflown) == (2, True)
+    assert pending(2).merge(pending(2)).sharing == 2

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from daskal.runs.memory import IDLE_WORKER_BYTES
 from daskal.text import MIB
 from tests.faultkit import command_cluster
 from tests.problems import make_problem
+from tests.tagkit import make_tags
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,11 +55,10 @@ def reset_peak() -> int:
     return memory("VmRSS:")
 
 
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+@contextmanager
+def one_worker(directory: Path) -> Iterator[Client]:
     """Yield a worker of one thread that has run a small job, its kernels from the cache."""
     daskal.warmup()
-    directory = tmp_path_factory.mktemp("cluster")
     with (
         command_cluster(directory, 1, **SETTINGS) as cluster,
         Client(cluster.address, set_as_default=False) as client,
@@ -71,6 +72,13 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
                 pred_probs_unlabeled=problem.pool,
                 out=directory / "warm.zarr",
             )
+        yield client
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Yield a worker that the cases share."""
+    with one_worker(tmp_path_factory.mktemp("cluster")) as client:
         yield client
 
 
@@ -178,6 +186,51 @@ def test_projected_peak_holds(
     assert idle <= IDLE_WORKER_BYTES
     assert measured <= projected <= 2 * measured
     assert peak <= plan.worker_bytes
+
+
+def test_projected_peak_of_several_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, with a hundred classes an example, on a worker of its own."""
+    monkeypatch.setattr(blocks, "MIN_BLOCKS", 4)
+    rng = np.random.default_rng(0)
+    shapes = {"labels": (120_000, 10, 100), "pred_probs": (120_000, 100)}
+    paths: dict[str, Any] = {name: str(tmp_path / f"{name}.zarr") for name in shapes}
+    arrays = [
+        zarr.create_array(
+            paths[name], shape=shape, chunks=(5_000, *shape[1:]), dtype=dtype, fill_value=-1
+        )
+        for (name, shape), dtype in zip(shapes.items(), ("i1", "f8"), strict=True)
+    ]
+    for start in range(0, 120_000, 5_000):
+        rows = slice(start, start + 5_000)
+        votes = np.full((5_000, 10, 100), -1, dtype=np.int8)
+        for _ in range(3):
+            chosen = rng.random((5_000, 100)) < 0.2
+            votes[np.arange(5_000), rng.integers(0, 10, 5_000)] = chosen
+        arrays[0][rows], arrays[1][rows] = votes, rng.random((5_000, 100))
+    paths["multi_label"] = True
+    small = make_tags(1, dtype=np.int8)
+    with one_worker(tmp_path) as worker, worker.as_current():
+        daskal.run(
+            labels=small.labels,
+            pred_probs=small.pred_probs,
+            multi_label=True,
+            out=tmp_path / "small.zarr",
+        )
+        plan = daskal.plan(**paths)
+        (idle,) = worker.run(reset_peak).values()
+        daskal.run(**paths, out=tmp_path / "out.zarr")
+        (peak,) = worker.run(memory, "VmHWM:").values()
+    shutil.rmtree(tmp_path)
+    block = plan.sections[0].block_bytes
+    assert block > 32 * MIB
+    measured, projected = peak - idle, plan.worker_bytes - IDLE_WORKER_BYTES
+    print(
+        f"block {block / MIB:.0f} MiB, idle {idle / MIB:.0f}, measured {measured / MIB:.0f}, "
+        f"projected {projected / MIB:.0f}, {projected / measured:.2f} times"
+    )
+    assert idle <= IDLE_WORKER_BYTES
+    assert peak <= plan.worker_bytes
+    assert measured <= projected <= 2 * measured
 
 
 def write_table(path: Path, num_rows: int, group_rows: tuple[int, ...]) -> str:

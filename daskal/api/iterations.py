@@ -9,7 +9,8 @@ from daskal.api.estimation import Following
 from daskal.engine.workers import least_memory
 from daskal.errors import InputError, MemoryLimitError
 from daskal.inputs.votes import VotesData
-from daskal.kernels import expectation as kernels
+from daskal.kernels.expectation import MOST_CLASSES, count_votes, expectation
+from daskal.kernels.posterior import log_parameters, plain_parameters
 from daskal.method import findings
 from daskal.method.aggregates import aggregate_values
 from daskal.method.expectation import (
@@ -55,10 +56,10 @@ class AggregateOptions:
         if not is_whole(self.random_state):
             raise InputError(f"random_state: expected a whole number, got {self.random_state!r}.")
         if self.num_classes is not None and not (
-            is_whole(self.num_classes) and 2 <= self.num_classes <= kernels.MOST_CLASSES
+            is_whole(self.num_classes) and 2 <= self.num_classes <= MOST_CLASSES
         ):
             raise InputError(
-                f"num_classes: expected a whole number from 2 to {kernels.MOST_CLASSES:,}, got "
+                f"num_classes: expected a whole number from 2 to {MOST_CLASSES:,}, got "
                 f"{self.num_classes!r}."
             )
         if self.use_gold and not has_gold:
@@ -123,7 +124,7 @@ def count_data(
         counts: VoteCounts = following.reduce_once(
             stage,
             given.blocks,
-            kernels.count_votes,
+            count_votes,
             num_annotators=given.labels.num_annotators,
             num_classes=num_classes,
         )
@@ -206,16 +207,14 @@ class Expectation:
         """Units of the sums."""
         return Units.from_counts(self.counts)
 
-    def sums(self, stage: str, parameters: LogParameters | None) -> ExpectationSums:
-        """Return the sums of one pass; without parameters, of the shares of votes."""
+    def sums(self, stage: str, parameters: LogParameters) -> ExpectationSums:
+        """Return the sums of one pass."""
         state: ExpectationSums = self.following.reduce_once(
             stage,
             self.given.blocks,
-            kernels.expectation,
+            expectation,
             parameters=parameters,
             units=self.units,
-            num_annotators=self.given.labels.num_annotators,
-            num_classes=self.num_classes,
             one_coin=self.options.method != DAWID_SKENE,
             use_gold=self.options.use_gold,
         )
@@ -228,22 +227,21 @@ class Expectation:
         return maximise(sums, self.units, self.counts.votes)
 
 
-def iterate(expectation: Expectation) -> Found:
+def iterate(passes: Expectation) -> Found:
     """Return the parameters at which the likelihood hardly rises any more.
 
     The parameters are those under which the likelihood was found.
     """
-    options, units = expectation.options, expectation.units
-    sums = expectation.sums("vote shares", None)
+    options, units = passes.options, passes.units
+    plain = plain_parameters(passes.given.labels.num_annotators, passes.num_classes)
+    sums = passes.sums("vote shares", plain)
     if options.method == MAJORITY_VOTE:
-        return Found(expectation.maximise(sums), 0, True, None)
+        return Found(passes.maximise(sums), 0, True, None)
     before = None
     for iteration in range(1, options.max_iterations + 1):
-        parameters = expectation.maximise(sums)
-        sums = expectation.sums(
-            f"iteration {iteration}", kernels.log_parameters(options.method, parameters)
-        )
-        now, num_votes = sums.likelihood, expectation.counts.num_votes
+        parameters = passes.maximise(sums)
+        sums = passes.sums(f"iteration {iteration}", log_parameters(options.method, parameters))
+        now, num_votes = sums.likelihood, passes.counts.num_votes
         converged = is_converged(before, now, num_votes, options.tolerance, units.likelihood)
         if converged:
             break

@@ -11,8 +11,8 @@ from daskal.api.estimation import Following
 from daskal.api.iterations import AggregateOptions, check_memory, classes_of, count_data, names_kept
 from daskal.errors import InputError
 from daskal.inputs.votes import VotesData, open_votes
-from daskal.kernels.expectation import plain_parameters
 from daskal.kernels.panel import panel_counts
+from daskal.kernels.posterior import plain_parameters
 from daskal.method import findings
 from daskal.method.aggregates import VoteModel
 from daskal.method.expectation import DAWID_SKENE, MAJORITY_VOTE, LogParameters

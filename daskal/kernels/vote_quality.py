@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from daskal.kernels import second_pass
 from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.consensus import TIE_TOLERANCE, keyed_choice
-from daskal.kernels.expectation import tiles_with_posterior
 from daskal.kernels.gold import GoldTally, gold_of
+from daskal.kernels.posterior import tiles_with_posterior
 from daskal.kernels.quality import score_consensus
 from daskal.kernels.vote_tiles import VoteTile
 from daskal.method.expectation import JudgedVotes, LogParameters

@@ -145,19 +145,20 @@ class Parameters(NamedTuple):
         return Parameters(self.prior, confusion, accuracy)
 
 
+# What weighs a vote: nothing, so that shares of votes are the posterior; the annotator's coin; or
+# its confusion matrix.
+SHARES, COINS, CONFUSION = range(3)
+
+
 class LogParameters(NamedTuple):
-    """Parameters as kernels take them: logarithms to base two."""
+    """Parameters as kernels take them: logarithms to base two, flat and with room behind."""
 
-    prior: Floats  # (k,)
-    # (m, k, k): annotator, class given, true class; or with one coin (m, 2): right, wrong; None
-    # where shares of votes are the posterior
-    table: Floats | None
+    form: int
     num_annotators: int
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.prior)
+    num_classes: int
+    prior: Floats  # of k classes; with shares of votes no logarithms
+    # (m, k, k): annotator, class given, true class; or with coins (m, 2): right, wrong
+    table: Floats
 
 
 def from_units(sums: Ints, bits: int) -> Floats:

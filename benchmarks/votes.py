@@ -1,8 +1,9 @@
 """Votes without a model: an iteration compared with crowd-kit's, and a billion votes.
 
 First 6,000,000 votes of 1,000,000 tasks by 2,400 annotators over 5 classes, in memory: the time of
-one iteration is the difference between runs of several and of one, both in turn, and the memory
-what Python and NumPy hold beyond the votes. Then votes made on the fly, in a process of their own for each size.
+one iteration is the difference between runs of several and of one, of both sides in turn, and the
+memory what Python and NumPy hold beyond the votes. Then votes made on the fly, in a process of
+their own for each size.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def aggregate(
     """
     options = AggregateOptions(
         method, max_iterations, tolerance, random_state, use_gold, num_classes
-    ).checked(on_invalid, has_gold=gold is not None)
+    ).checked(on_invalid, gold)
     given = open_votes(labels, gold, storage_options)
     limit = parse_memory(memory_limit)
     return Aggregate(**aggregate_fields(given, options, on_invalid, Following(progress), limit))

@@ -28,7 +28,7 @@ from daskal.method.expectation import (
     state_bytes,
 )
 from daskal.names.columns import names_beside_codes
-from daskal.options import ON_INVALID, check_choice, check_size, is_number, is_whole
+from daskal.options import ON_INVALID, check_choice, check_gold, check_size, is_number, is_whole
 from daskal.text import format_bytes
 
 # States that a worker holds at once: the parameters, its own sums, and those that it merges.
@@ -46,7 +46,7 @@ class AggregateOptions:
     use_gold: bool = False
     num_classes: int | None = None
 
-    def checked(self, on_invalid: str, *, has_gold: bool) -> AggregateOptions:
+    def checked(self, on_invalid: str, gold: Any) -> AggregateOptions:
         """Return the options as plain Python values; refuse those that make no sense."""
         check_choice("method", self.method, METHODS)
         check_choice("on_invalid", on_invalid, ON_INVALID)
@@ -62,14 +62,12 @@ class AggregateOptions:
                 f"num_classes: expected a whole number from 2 to {MOST_CLASSES:,}, got "
                 f"{self.num_classes!r}."
             )
-        if self.use_gold and not has_gold:
-            raise InputError("use_gold: expected known labels, gold=, beside it, got none.")
+        check_gold(self.use_gold, gold)
         return replace(
             self,
             max_iterations=int(self.max_iterations),
             tolerance=float(self.tolerance),
             random_state=int(self.random_state),
-            use_gold=bool(self.use_gold),
         )
 
     def kept(self) -> dict[str, Any]:

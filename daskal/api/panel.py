@@ -86,7 +86,7 @@ def panel(
     """
     options = AggregateOptions(
         MAJORITY_VOTE, random_state=random_state, num_classes=num_classes
-    ).checked(on_invalid, has_gold=gold is not None)
+    ).checked(on_invalid, gold)
     if aggregate is not None and not isinstance(aggregate, VoteModel):
         raise InputError(
             f"aggregate: expected a daskal.Aggregate, got {shown(type(aggregate).__name__)}."

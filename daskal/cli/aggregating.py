@@ -27,8 +27,9 @@ gold_option = click.option(
     help="Known classes of some examples: CSV or Parquet with the columns task and label, or a "
     "Zarr array of one code for each row.",
 )
-
-
+use_gold_option = click.option(
+    "--use-gold", is_flag=True, help="Hold the known classes fixed in the estimate."
+)
 num_classes_option = click.option(
     "--num-classes",
     type=click.IntRange(min=2),
@@ -47,7 +48,7 @@ num_classes_option = click.option(
     help="A confusion matrix for each annotator, one accuracy for each, or shares of votes.",
 )
 @gold_option
-@click.option("--use-gold", is_flag=True, help="Hold the known classes fixed.")
+@use_gold_option
 @click.option(
     "--max-iterations",
     type=click.IntRange(min=1),

@@ -12,7 +12,7 @@ import click
 
 import daskal
 from daskal.cli import console, meters
-from daskal.cli.aggregating import aggregate, gold_option, panel
+from daskal.cli.aggregating import aggregate, gold_option, panel, use_gold_option
 from daskal.cli.importing import import_votes
 from daskal.cli.inputs import check_inputs, choose_scheduler, table_options
 from daskal.cli.options import (
@@ -210,6 +210,7 @@ def demo(
 @click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
 @gold_option
 @multi_label_options
+@use_gold_option
 @storage_option
 @reports_errors
 def score(
@@ -235,6 +236,7 @@ def score(
     gold: str | None,
     multi_label: bool,
     reduce: str,
+    use_gold: bool,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -268,6 +270,7 @@ def score(
             gold=gold,
             multi_label=multi_label or None,
             reduce=reduce,
+            use_gold=use_gold,
             on_invalid=on_invalid,
             overwrite=overwrite,
             resume=resume,

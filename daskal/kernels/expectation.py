@@ -12,11 +12,11 @@ import numpy as np
 
 from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.fours import SPARE, add_to_rows_of_table
-from daskal.kernels.gold import gold_of
+from daskal.kernels.known import NOTHING_KNOWN, known_rows
 from daskal.kernels.lanes import Codes
 from daskal.kernels.posterior import ONE, STEP, VoteRoom, find_places, find_posterior
 from daskal.kernels.powers import WHOLE, bits_of
-from daskal.kernels.vote_tiles import NO_ROWS, TILE_ELEMENTS, vote_tiles
+from daskal.kernels.vote_tiles import TILE_ELEMENTS, vote_tiles
 from daskal.method.expectation import SHARES, ExpectationSums, LogParameters, Units, VoteCounts
 from daskal.method.findings import Findings
 from daskal.method.values import Block, Ints
@@ -42,7 +42,7 @@ def count_votes(block: Block, *, num_annotators: int, num_classes: int | None) -
         num_labeled += int(np.count_nonzero(num))
         num_multiple += int(np.count_nonzero(num > 1))
         findings = findings.merge(tile.findings)
-        known, faults = gold_of(block, tile, most)
+        known, faults = known_rows(block, tile.place, most)
         gold_counts += np.bincount(known[known >= 0], minlength=most)
         findings = findings.merge(faults)
     return VoteCounts(
@@ -105,10 +105,10 @@ def expectation(
     totals = Totals(*(np.zeros(each, dtype=np.int64) for each in sizes))
     weights, scales = read_only(parameters), Scales(*(2.0**bits for bits in units))
     for tile in vote_tiles(block, num_classes, most_rows=TILE_ELEMENTS):
-        known = read_only(gold_of(block, tile, num_classes).classes) if use_gold else NO_ROWS
+        gold = known_rows(block, tile.place, num_classes) if use_gold else NOTHING_KNOWN
         room = VoteRoom.make(len(tile), num_classes, len(tile.classes))
         votes = tile.offsets, tile.annotators, tile.classes
-        add_posterior(*votes, known, weights, scales, one_coin, totals, room)
+        add_posterior(*votes, gold.classes, weights, scales, one_coin, totals, room)
     cells = totals.cells[:size].reshape(shape)
     return ExpectationSums(int(totals.rows[0]), totals.prior, cells, int(totals.likelihood[0]))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels.compiling import compiled, read_only
-from daskal.kernels.gold import UNKNOWN, gold_of
+from daskal.kernels.known import UNKNOWN, known_rows
 from daskal.kernels.vote_quality import judge_tiles
 from daskal.method.expectation import LogParameters
 from daskal.method.findings import Findings
@@ -55,7 +55,7 @@ def panel_counts(
         num = tile.num_annotations
         reference = np.where(num > 0, judged.labels, UNKNOWN)
         if block.probs:
-            known = gold_of(block, tile, num_classes)
+            known = known_rows(block, tile.place, num_classes)
             reference, findings = known.classes, findings.merge(known.findings)
         findings = findings.merge(tile.findings)
         most = int(num.max(initial=0)) + 1

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.fours import FOUR, SPARE, add_rows_of_table, in_fours
+from daskal.kernels.known import NOTHING_KNOWN
 from daskal.kernels.lanes import Codes
 from daskal.kernels.powers import exp2, log2
-from daskal.kernels.vote_tiles import NO_ROWS, VoteTile, vote_tiles
+from daskal.kernels.vote_tiles import VoteTile, vote_tiles
 from daskal.method.expectation import (
     COINS,
     CONFUSION,
@@ -272,7 +273,7 @@ def posterior_of(tile: VoteTile, parameters: LogParameters) -> Floats:
     shares = np.empty((len(tile), parameters.num_classes))
     votes = tile.offsets, tile.annotators, tile.classes
     room = VoteRoom.make(*shares.shape, len(tile.classes))
-    write_posterior(*votes, NO_ROWS, read_only(parameters), shares, room)
+    write_posterior(*votes, NOTHING_KNOWN.classes, read_only(parameters), shares, room)
     return shares
 
 

@@ -41,6 +41,7 @@ class Passes:
     on_invalid: str
     batch_size: int
     progress: ProgressCallback | None
+    use_gold: bool = False
 
     def records(self, stage: str) -> Records:
         """Return the records of a stage."""
@@ -51,6 +52,9 @@ class Passes:
         labeled = self.given.labeled
         if labeled is None:
             return None
+        if self.use_gold:
+            assert self.given.gold is not None
+            labeled = labeled.told(self.given.gold)
         following = Following(self.progress, self.records)
         try:
             return estimate_data(labeled, options, self.on_invalid, following, self.given.names)

@@ -15,7 +15,15 @@ from daskal.inputs import fingerprint
 from daskal.method import findings
 from daskal.method.multi_label import AnyEstimate, read_estimate
 from daskal.method.tallies import LabeledTally, MultiLabelTally, PoolTally
-from daskal.options import REDUCE, Options, Storage, check_choice, check_options, check_size
+from daskal.options import (
+    REDUCE,
+    Options,
+    Storage,
+    check_choice,
+    check_gold,
+    check_options,
+    check_size,
+)
 from daskal.runs import plan, store
 from daskal.runs.class_passes import ClassPasses
 from daskal.runs.class_tables import write_class_tables
@@ -58,6 +66,7 @@ def run(
     unknown_tasks: str = "raise",
     on_duplicate: str = "error",
     gold: Any = None,
+    use_gold: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     memory_limit: int | str | None = None,
@@ -111,6 +120,8 @@ def run(
     gold : array_like of shape (N,), DataFrame or Series, optional
         Known classes of some labeled examples, as for :func:`daskal.aggregate`: the store and the
         report then say how often annotators, consensus and model are right.
+    use_gold : bool
+        Hold the known classes fixed in the estimate, as for :func:`daskal.estimate`.
     overwrite : bool
         Replace the result store under ``out``; nothing but a result store is ever replaced.
     resume : bool
@@ -160,6 +171,11 @@ def run(
     multi_label = check_kind(estimate, multi_label, reduce)
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
+    check_gold(use_gold, gold)
+    if use_gold and estimate is not None:
+        raise InputError(
+            "use_gold: expected no estimate beside it, got one, which is made already."
+        )
     wanted = Wanted(
         labels,
         pred_probs,
@@ -174,6 +190,7 @@ def run(
         on_duplicate,
         gold,
         multi_label,
+        use_gold,
     )
     given, long_votes = wanted.open(storage_options, progress)
     given = given.fit(estimate)
@@ -207,7 +224,7 @@ def run(
             given, path, storage_options, progress, on_duplicate=on_duplicate
         )
     shared = (given, root, claim, on_invalid, batch_size, progress)
-    both = ClassPasses(*shared, reduce) if multi_label else Passes(*shared)
+    both = ClassPasses(*shared, reduce) if multi_label else Passes(*shared, use_gold)
     known = store.read_estimate(root)
     if known is not None:
         estimate = read_estimate(known)

@@ -145,7 +145,7 @@ def run_aggregate(
     """
     options = AggregateOptions(
         method, max_iterations, tolerance, random_state, use_gold, num_classes
-    ).checked(on_invalid, has_gold=gold is not None)
+    ).checked(on_invalid, gold)
     check_size(batch_size, name="batch_size")
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")

@@ -9,7 +9,7 @@ from daskal.api.estimation import Following
 from daskal.engine.workers import least_memory
 from daskal.errors import InputError, MemoryLimitError
 from daskal.inputs.votes import VotesData
-from daskal.kernels.expectation import MOST_CLASSES, count_votes, expectation
+from daskal.kernels.expectation import count_votes, expectation
 from daskal.kernels.posterior import log_parameters, plain_parameters
 from daskal.method import findings
 from daskal.method.aggregates import aggregate_values
@@ -17,6 +17,7 @@ from daskal.method.expectation import (
     DAWID_SKENE,
     MAJORITY_VOTE,
     METHODS,
+    MOST_CLASSES,
     ExpectationSums,
     LogParameters,
     Parameters,
@@ -25,7 +26,7 @@ from daskal.method.expectation import (
     in_nats,
     is_converged,
     maximise,
-    state_bytes,
+    sums_bytes,
 )
 from daskal.names.columns import names_beside_codes
 from daskal.options import ON_INVALID, check_choice, check_gold, check_size, is_number, is_whole
@@ -143,6 +144,12 @@ def count_data(
     return counts
 
 
+def classes_named(given: VotesData, options: AggregateOptions) -> int | None:
+    """Return the number of classes where it is known before the votes are read."""
+    names = given.labels.class_names
+    return options.num_classes if names is None else max(len(names), 2)
+
+
 def classes_of(given: VotesData, options: AggregateOptions, counts: VoteCounts) -> int:
     """Return the number of classes: those named or given, else those that occur, at least two."""
     names = given.labels.class_names
@@ -168,7 +175,7 @@ def check_memory(
 ) -> None:
     """Refuse sums that a worker cannot hold."""
     limit = least_memory() if memory_limit is None else memory_limit
-    needed = STATES_AT_ONCE * state_bytes(method, num_annotators, num_classes)
+    needed = STATES_AT_ONCE * sums_bytes(method, num_annotators, num_classes)
     if limit is None or needed <= limit:
         return
     raise MemoryLimitError(

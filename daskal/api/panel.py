@@ -8,7 +8,14 @@ import numpy as np
 
 from daskal.api.aggregation import weigh_data
 from daskal.api.estimation import Following
-from daskal.api.iterations import AggregateOptions, check_memory, classes_of, count_data, names_kept
+from daskal.api.iterations import (
+    AggregateOptions,
+    check_memory,
+    classes_named,
+    classes_of,
+    count_data,
+    names_kept,
+)
 from daskal.errors import InputError
 from daskal.inputs.votes import VotesData, open_votes
 from daskal.kernels.panel import panel_counts
@@ -152,8 +159,7 @@ def reference_of(
     """Return the parameters whose consensus is the reference: the aggregate's, or shares."""
     if aggregate is not None:
         return weigh_data(given, aggregate).parameters
-    names = given.labels.class_names
-    num_classes = options.num_classes if names is None else max(len(names), 2)
+    num_classes = classes_named(given, options)
     if num_classes is None:
         counts = count_data(given, options, on_invalid, following)
         num_classes = classes_of(given, options, counts)

@@ -17,13 +17,16 @@ from daskal.kernels.lanes import Codes
 from daskal.kernels.posterior import ONE, STEP, VoteRoom, find_places, find_posterior
 from daskal.kernels.powers import WHOLE, bits_of
 from daskal.kernels.vote_tiles import TILE_ELEMENTS, vote_tiles
-from daskal.method.expectation import SHARES, ExpectationSums, LogParameters, Units, VoteCounts
+from daskal.method.expectation import (
+    MOST_CLASSES,
+    SHARES,
+    ExpectationSums,
+    LogParameters,
+    Units,
+    VoteCounts,
+)
 from daskal.method.findings import Findings
 from daskal.method.values import Block, Ints
-
-# More classes than anyone has: a label beyond is a code that stands for something else.
-MOST_CLASSES = 2**15
-
 
 # --- counts -----------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ LEAST_PROBABILITY = 2.0 ** -(2**LEAST_LOG_BITS)
 # good.
 FLOOR = 1e-10
 LN2 = 0.6931471805599453
+# More classes than anyone has: a label beyond is a code that stands for something else.
+MOST_CLASSES = 2**15
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def in_nats(likelihood: int, bits: int) -> float:
     return float(np.ldexp(float(likelihood), -bits)) * LN2
 
 
-def state_bytes(method: str, num_annotators: int, num_classes: int) -> int:
+def sums_bytes(method: str, num_annotators: int, num_classes: int) -> int:
     """Return the bytes of the sums of an iteration."""
     cells = num_annotators * (num_classes**2 if method == DAWID_SKENE else 1)
     return 8 * (cells + num_classes)

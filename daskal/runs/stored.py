@@ -51,7 +51,7 @@ class StoredRun(Summarized):
 
     @cached_property
     def panel(self) -> Panel | None:
-        """What the annotators are worth as a panel, of votes without a model."""
+        """What the annotators are worth as a panel, if the store holds that."""
         return read_panel(self.root)
 
     @property

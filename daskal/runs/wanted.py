@@ -42,6 +42,7 @@ class Wanted(NamedTuple):
     gold: Any = None
     multi_label: bool = False
     use_gold: bool = False
+    panel: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return what data is read from, by the name of its argument."""
@@ -59,6 +60,7 @@ class Wanted(NamedTuple):
             "unknown_tasks",
             "on_duplicate",
             "use_gold",
+            "panel",
         )
         found = {name: mine[name] for name in names if mine[name] != usual[name]}
         return {k: v if isinstance(v, str | bool) else list(v) for k, v in found.items()}

@@ -1,8 +1,9 @@
 """Votes without a model: an iteration compared with crowd-kit's, and a billion votes.
 
 First 6,000,000 votes of 1,000,000 tasks by 2,400 annotators over 5 classes, in memory: the time of
-one iteration is the difference between runs of several and of one, and the memory what Python and
-NumPy hold beyond the votes. Then votes made on the fly, in a process of their own for each size.
+one iteration is the difference between runs of several and of one, of both sides in turn, and the
+memory what Python and NumPy hold beyond the votes. Then votes made on the fly, in a process of
+their own for each size.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from benchmarks import timing
 
 NUM_TASKS, SMALL_TASKS = 1_000_000, 2_000
 VOTES_A_TASK, NUM_ANNOTATORS, NUM_CLASSES = 6, 2_400, 5
-# Iterations beyond the first that are timed.
-MORE, MORE_CROWDKIT = 10, 2
+# Iterations beyond the first that are timed, and how often in turn.
+MORE, MORE_CROWDKIT, TURNS = 10, 2, 5
 SIZES, SMALL_SIZES = (10**7, 10**8, 10**9), (10**4, 10**5)
 BLOCK_TASKS = 100_000
 CROWDKIT = {"dawid_skene": DawidSkene, "one_coin": OneCoinDawidSkene}
@@ -88,17 +89,21 @@ def compare(num_tasks: int) -> list[list[str]]:
     rows = []
     for method in CROWDKIT:
         ours(votes[:1_000], method, 2)  # compiles
-        mine = an_iteration(partial(ours, votes, method), MORE)
-        theirs = an_iteration(partial(crowdkit, table, method), MORE_CROWDKIT)
+        runs: dict[str, list[timing.Cost]] = {"daskal": [], "crowd-kit": []}
+        for _ in range(TURNS):
+            runs["daskal"].append(an_iteration(partial(ours, votes, method), MORE))
+            runs["crowd-kit"].append(an_iteration(partial(crowdkit, table, method), MORE_CROWDKIT))
+        times = timing.Times(runs)
+        ratio = times.ratio("crowd-kit", "daskal")
         memory = timing.extra_memory(partial(ours, votes, method, 1))
         their_memory = timing.extra_memory(partial(crowdkit, table, method, 1))
         rows.append(
             [
                 f"{method}, {votes.nnz:,} votes",
-                timing.show_seconds(mine.wall),
-                timing.show_seconds(theirs.wall),
-                f"{theirs.wall / mine.wall:.3g}",
-                f"{theirs.cpu / mine.cpu:.3g}",
+                timing.show_seconds(times.median("daskal")),
+                timing.show_seconds(times.median("crowd-kit")),
+                f"{ratio.wall:.3g}",
+                f"{ratio.cpu:.3g}",
                 timing.show_bytes(memory),
                 timing.show_bytes(their_memory),
                 f"{their_memory / memory:.3g}",

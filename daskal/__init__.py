@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from daskal.method.multi_label import MultiLabelEstimate as MultiLabelEstimate
     from daskal.method.panels import Panel as Panel
     from daskal.runs.plan import Plan as Plan
-    from daskal.runs.plan import plan as plan
+    from daskal.runs.planning import plan as plan
     from daskal.runs.result import Run as Run
     from daskal.runs.run import run as run
     from daskal.runs.votes import run_aggregate as run_aggregate
@@ -64,7 +64,7 @@ _HOMES = {
     "label_quality": "api.quality",
     "next_batch": "api.selection",
     "panel": "api.panel",
-    "plan": "runs.plan",
+    "plan": "runs.planning",
     "read_batch": "api.export",
     "run": "runs.run",
     "run_aggregate": "runs.votes",

@@ -72,6 +72,14 @@ def check_options(options: Options, on_invalid: str) -> Options:
     )
 
 
+def check_gold(use_gold: Any, gold: Any) -> None:
+    """Refuse to hold known classes fixed where there are none."""
+    if not isinstance(use_gold, bool):
+        raise InputError(f"use_gold: expected True or False, got {shown(use_gold)}.")
+    if use_gold and gold is None:
+        raise InputError("use_gold: expected known labels, gold=, beside it, got none.")
+
+
 def checked_temperature(given: Any) -> str | float | None:
     """Return the temperature to use, or how to find it."""
     if given is None or (isinstance(given, str) and given == "fit"):

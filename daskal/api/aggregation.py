@@ -12,7 +12,7 @@ from daskal.engine.graph import as_matrix
 from daskal.inputs.data import like_rows, rows_template
 from daskal.inputs.matching import match_annotators
 from daskal.inputs.votes import VotesData, check_votes_fit, open_votes
-from daskal.kernels import expectation as kernels
+from daskal.kernels.posterior import log_parameters, posterior_block
 from daskal.method.aggregates import VoteModel
 from daskal.method.expectation import DAWID_SKENE, LogParameters
 from daskal.method.values import Floats
@@ -98,7 +98,7 @@ class Aggregate(VoteModel):
         array = as_matrix(
             weighed.given.blocks,
             "posterior",
-            kernels.posterior_block,
+            posterior_block,
             self.num_classes,
             parameters=weighed.parameters,
             on_invalid=on_invalid,
@@ -134,7 +134,7 @@ def weigh_data(given: VotesData, aggregate: VoteModel) -> Weighed:
     parameters = aggregate.parameters
     if places is not None:
         parameters = parameters.of_annotators(np.array(places, dtype=np.int64))
-    logs = kernels.log_parameters(aggregate.method, parameters)
+    logs = log_parameters(aggregate.method, parameters)
     return Weighed(given, logs, parameters.accuracy)
 
 
@@ -212,7 +212,7 @@ def aggregate(
     """
     options = AggregateOptions(
         method, max_iterations, tolerance, random_state, use_gold, num_classes
-    ).checked(on_invalid, has_gold=gold is not None)
+    ).checked(on_invalid, gold)
     given = open_votes(labels, gold, storage_options)
     limit = parse_memory(memory_limit)
     return Aggregate(**aggregate_fields(given, options, on_invalid, Following(progress), limit))

@@ -12,16 +12,17 @@ from daskal.api.rounds import rounds_of, settle
 from daskal.engine import reduction
 from daskal.engine.jobs import BlockRecords
 from daskal.engine.progress import ProgressCallback
-from daskal.errors import DataWarning
+from daskal.errors import DataWarning, InputError
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, open_labeled, open_multi_labeled
+from daskal.inputs.gold import open_gold
 from daskal.kernels import first_pass
 from daskal.method import findings, weights
 from daskal.method.estimate import Estimate, make_estimate
 from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
 from daskal.method.states import ClassStates, ConsensusStatistics, LabelStatistics
 from daskal.method.values import Rule
-from daskal.options import Options, Storage, check_flag, check_options
+from daskal.options import Options, Storage, check_flag, check_gold, check_options
 
 
 @overload
@@ -35,6 +36,8 @@ def estimate(
     consensus_method: str = ...,
     quality_method: str = ...,
     random_state: int = ...,
+    gold: Any = ...,
+    use_gold: bool = ...,
     on_invalid: str = ...,
     storage_options: Storage = ...,
 ) -> Estimate: ...
@@ -51,6 +54,8 @@ def estimate(
     consensus_method: str = ...,
     quality_method: str = ...,
     random_state: int = ...,
+    gold: Any = ...,
+    use_gold: bool = ...,
     on_invalid: str = ...,
     storage_options: Storage = ...,
 ) -> MultiLabelEstimate: ...
@@ -66,6 +71,8 @@ def estimate(
     consensus_method: str = "best_quality",
     quality_method: str = "crowdlab",
     random_state: int = 0,
+    gold: Any = None,
+    use_gold: bool = False,
     on_invalid: str = "raise",
     storage_options: Storage = None,
 ) -> AnyEstimate:
@@ -99,6 +106,12 @@ def estimate(
     quality_method : {"crowdlab", "agreement"}
     random_state : int
         Key of the last tie-break of the majority vote.
+    gold : array_like of shape (N,), DataFrame or Series, optional
+        Known classes of some examples, as for :func:`daskal.aggregate`.
+    use_gold : bool
+        Hold the known classes fixed in all statistics: as the consensus of their examples, as what
+        the others answered there, and as the class to which the temperature is fitted. Without it
+        they are not used here.
     on_invalid : {"raise", "nan"}
         Whether rows at fault are an error or are left out.
     storage_options : mapping, optional
@@ -113,7 +126,8 @@ def estimate(
     InputError
         If the arrays' structure does not fit.
     InvalidDataError
-        If rows hold no probabilities or no labels of classes; names them.
+        If rows hold no probabilities or no labels of classes, or known classes are none; names
+        them.
 
     Examples
     --------
@@ -126,12 +140,17 @@ def estimate(
     options = Options(convention, temperature, consensus_method, quality_method, random_state)
     options = check_options(options, on_invalid)
     check_flag("multi_label", multi_label)
+    check_gold(use_gold, gold)
     statistics: ClassStates | LabelStatistics
     if multi_label:
+        if gold is not None:
+            raise InputError("gold: expected none with multi_label=True, which does not use it.")
         given = open_multi_labeled(labels, pred_probs, storage_options)
         statistics = many.read_labels(given, options, on_invalid, many.reduce_blocks)
     else:
         given = open_labeled(labels, pred_probs, storage_options)
+        if use_gold:
+            given = given.told(open_gold(gold, given.labels, storage_options))
         statistics = read_labels(given, options, on_invalid)
     if on_invalid == "raise":
         rule = findings.MULTI_LABEL_RULE if multi_label else findings.RULE
@@ -214,6 +233,7 @@ def read_labels(
             miscount=options.convention == "cleanlab",
             fit=options.temperature == "fit",
             guess=guess,
+            use_gold=given.use_gold,
             on_invalid=on_invalid,
         )
         return state
@@ -242,6 +262,7 @@ def finish_estimate(
                 given.blocks,
                 first_pass.consensus_statistics,
                 rule=rules[0],
+                use_gold=given.use_gold,
                 on_invalid=on_invalid,
             )
         ]

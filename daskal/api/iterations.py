@@ -9,13 +9,15 @@ from daskal.api.estimation import Following
 from daskal.engine.workers import least_memory
 from daskal.errors import InputError, MemoryLimitError
 from daskal.inputs.votes import VotesData
-from daskal.kernels import expectation as kernels
+from daskal.kernels.expectation import count_votes, expectation
+from daskal.kernels.posterior import log_parameters, plain_parameters
 from daskal.method import findings
 from daskal.method.aggregates import aggregate_values
 from daskal.method.expectation import (
     DAWID_SKENE,
     MAJORITY_VOTE,
     METHODS,
+    MOST_CLASSES,
     ExpectationSums,
     LogParameters,
     Parameters,
@@ -24,10 +26,10 @@ from daskal.method.expectation import (
     in_nats,
     is_converged,
     maximise,
-    state_bytes,
+    sums_bytes,
 )
 from daskal.names.columns import names_beside_codes
-from daskal.options import ON_INVALID, check_choice, check_size, is_number, is_whole
+from daskal.options import ON_INVALID, check_choice, check_gold, check_size, is_number, is_whole
 from daskal.text import format_bytes
 
 # States that a worker holds at once: the parameters, its own sums, and those that it merges.
@@ -45,7 +47,7 @@ class AggregateOptions:
     use_gold: bool = False
     num_classes: int | None = None
 
-    def checked(self, on_invalid: str, *, has_gold: bool) -> AggregateOptions:
+    def checked(self, on_invalid: str, gold: Any) -> AggregateOptions:
         """Return the options as plain Python values; refuse those that make no sense."""
         check_choice("method", self.method, METHODS)
         check_choice("on_invalid", on_invalid, ON_INVALID)
@@ -55,20 +57,18 @@ class AggregateOptions:
         if not is_whole(self.random_state):
             raise InputError(f"random_state: expected a whole number, got {self.random_state!r}.")
         if self.num_classes is not None and not (
-            is_whole(self.num_classes) and 2 <= self.num_classes <= kernels.MOST_CLASSES
+            is_whole(self.num_classes) and 2 <= self.num_classes <= MOST_CLASSES
         ):
             raise InputError(
-                f"num_classes: expected a whole number from 2 to {kernels.MOST_CLASSES:,}, got "
+                f"num_classes: expected a whole number from 2 to {MOST_CLASSES:,}, got "
                 f"{self.num_classes!r}."
             )
-        if self.use_gold and not has_gold:
-            raise InputError("use_gold: expected known labels, gold=, beside it, got none.")
+        check_gold(self.use_gold, gold)
         return replace(
             self,
             max_iterations=int(self.max_iterations),
             tolerance=float(self.tolerance),
             random_state=int(self.random_state),
-            use_gold=bool(self.use_gold),
         )
 
     def kept(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def count_data(
         counts: VoteCounts = following.reduce_once(
             stage,
             given.blocks,
-            kernels.count_votes,
+            count_votes,
             num_annotators=given.labels.num_annotators,
             num_classes=num_classes,
         )
@@ -142,6 +142,12 @@ def count_data(
         # Read once more, now that it is known which classes there are, to name the rows.
         findings.raise_invalid(count("gold", num_classes).findings, given.names)
     return counts
+
+
+def classes_named(given: VotesData, options: AggregateOptions) -> int | None:
+    """Return the number of classes where it is known before the votes are read."""
+    names = given.labels.class_names
+    return options.num_classes if names is None else max(len(names), 2)
 
 
 def classes_of(given: VotesData, options: AggregateOptions, counts: VoteCounts) -> int:
@@ -169,7 +175,7 @@ def check_memory(
 ) -> None:
     """Refuse sums that a worker cannot hold."""
     limit = least_memory() if memory_limit is None else memory_limit
-    needed = STATES_AT_ONCE * state_bytes(method, num_annotators, num_classes)
+    needed = STATES_AT_ONCE * sums_bytes(method, num_annotators, num_classes)
     if limit is None or needed <= limit:
         return
     raise MemoryLimitError(
@@ -206,16 +212,14 @@ class Expectation:
         """Units of the sums."""
         return Units.from_counts(self.counts)
 
-    def sums(self, stage: str, parameters: LogParameters | None) -> ExpectationSums:
-        """Return the sums of one pass; without parameters, of the shares of votes."""
+    def sums(self, stage: str, parameters: LogParameters) -> ExpectationSums:
+        """Return the sums of one pass."""
         state: ExpectationSums = self.following.reduce_once(
             stage,
             self.given.blocks,
-            kernels.expectation,
+            expectation,
             parameters=parameters,
             units=self.units,
-            num_annotators=self.given.labels.num_annotators,
-            num_classes=self.num_classes,
             one_coin=self.options.method != DAWID_SKENE,
             use_gold=self.options.use_gold,
         )
@@ -228,22 +232,21 @@ class Expectation:
         return maximise(sums, self.units, self.counts.votes)
 
 
-def iterate(expectation: Expectation) -> Found:
+def iterate(passes: Expectation) -> Found:
     """Return the parameters at which the likelihood hardly rises any more.
 
     The parameters are those under which the likelihood was found.
     """
-    options, units = expectation.options, expectation.units
-    sums = expectation.sums("vote shares", None)
+    options, units = passes.options, passes.units
+    plain = plain_parameters(passes.given.labels.num_annotators, passes.num_classes)
+    sums = passes.sums("vote shares", plain)
     if options.method == MAJORITY_VOTE:
-        return Found(expectation.maximise(sums), 0, True, None)
+        return Found(passes.maximise(sums), 0, True, None)
     before = None
     for iteration in range(1, options.max_iterations + 1):
-        parameters = expectation.maximise(sums)
-        sums = expectation.sums(
-            f"iteration {iteration}", kernels.log_parameters(options.method, parameters)
-        )
-        now, num_votes = sums.likelihood, expectation.counts.num_votes
+        parameters = passes.maximise(sums)
+        sums = passes.sums(f"iteration {iteration}", log_parameters(options.method, parameters))
+        now, num_votes = sums.likelihood, passes.counts.num_votes
         converged = is_converged(before, now, num_votes, options.tolerance, units.likelihood)
         if converged:
             break

@@ -8,11 +8,18 @@ import numpy as np
 
 from daskal.api.aggregation import weigh_data
 from daskal.api.estimation import Following
-from daskal.api.iterations import AggregateOptions, check_memory, classes_of, count_data, names_kept
+from daskal.api.iterations import (
+    AggregateOptions,
+    check_memory,
+    classes_named,
+    classes_of,
+    count_data,
+    names_kept,
+)
 from daskal.errors import InputError
 from daskal.inputs.votes import VotesData, open_votes
-from daskal.kernels.expectation import plain_parameters
 from daskal.kernels.panel import panel_counts
+from daskal.kernels.posterior import plain_parameters
 from daskal.method import findings
 from daskal.method.aggregates import VoteModel
 from daskal.method.expectation import DAWID_SKENE, MAJORITY_VOTE, LogParameters
@@ -86,7 +93,7 @@ def panel(
     """
     options = AggregateOptions(
         MAJORITY_VOTE, random_state=random_state, num_classes=num_classes
-    ).checked(on_invalid, has_gold=gold is not None)
+    ).checked(on_invalid, gold)
     if aggregate is not None and not isinstance(aggregate, VoteModel):
         raise InputError(
             f"aggregate: expected a daskal.Aggregate, got {shown(type(aggregate).__name__)}."
@@ -152,8 +159,7 @@ def reference_of(
     """Return the parameters whose consensus is the reference: the aggregate's, or shares."""
     if aggregate is not None:
         return weigh_data(given, aggregate).parameters
-    names = given.labels.class_names
-    num_classes = options.num_classes if names is None else max(len(names), 2)
+    num_classes = classes_named(given, options)
     if num_classes is None:
         counts = count_data(given, options, on_invalid, following)
         num_classes = classes_of(given, options, counts)

@@ -285,7 +285,8 @@ def annotator_stats(
         ``agreement_with_consensus`` over all its votes, ``worst_class``, the class it gave that
         agrees least, and ``num_examples_labeled``; indexed by annotator, sorted by the first two.
         With ``gold`` also ``gold_accuracy``, the share of its votes on examples of known class that
-        are right, ``gold_low`` and ``gold_high``, Wilson's 95 % interval, and ``num_gold``. Under
+        are right, ``gold_low`` and ``gold_high``, Wilson's 95 % interval, and ``num_gold``; and in
+        ``attrs["gold_accuracy"]`` how often the consensus and each model are right. Under
         an aggregate the quality is the mean posterior of the classes an annotator gave. With
         several classes an example the agreement is the mean over classes, and ``worst_class`` the
         class in which the annotator agrees least with the consensus; with ``reduce=None`` it is

@@ -21,14 +21,29 @@ from daskal.cli.options import (
 )
 from daskal.errors import StorageError
 
+METHODS = ("dawid_skene", "one_coin", "majority_vote")
+
 gold_option = click.option(
     "--gold",
     metavar="G",
     help="Known classes of some examples: CSV or Parquet with the columns task and label, or a "
     "Zarr array of one code for each row.",
 )
-
-
+use_gold_option = click.option(
+    "--use-gold", is_flag=True, help="Hold the known classes fixed in the estimate."
+)
+max_iterations_option = click.option(
+    "--max-iterations",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="End after so many at the latest.",
+)
+panel_option = click.option(
+    "--panel",
+    is_flag=True,
+    help="Also tell what the annotators are worth as a panel, from one more read of the labels.",
+)
 num_classes_option = click.option(
     "--num-classes",
     type=click.IntRange(min=2),
@@ -41,19 +56,14 @@ num_classes_option = click.option(
 @click.option("--out", required=True, metavar="OUT.zarr", help="The store to write.")
 @click.option(
     "--method",
-    type=click.Choice(["dawid_skene", "one_coin", "majority_vote"]),
+    type=click.Choice(METHODS),
     default="dawid_skene",
     show_default=True,
     help="A confusion matrix for each annotator, one accuracy for each, or shares of votes.",
 )
 @gold_option
-@click.option("--use-gold", is_flag=True, help="Hold the known classes fixed.")
-@click.option(
-    "--max-iterations",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-)
+@use_gold_option
+@max_iterations_option
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
@@ -110,7 +120,7 @@ def aggregate(
     console.show_stored(output, run)
 
 
-@click.command()
+@click.command("panel")
 @click.argument("votes", metavar="VOTES.zarr")
 @gold_option
 @num_classes_option
@@ -122,7 +132,7 @@ def aggregate(
 @memory_option
 @storage_option
 @reports_errors
-def panel(
+def panel_command(
     *,
     votes: str,
     gold: str | None,

@@ -12,7 +12,16 @@ import click
 
 import daskal
 from daskal.cli import console, meters
-from daskal.cli.aggregating import aggregate, gold_option, panel
+from daskal.cli.aggregating import (
+    METHODS,
+    aggregate,
+    gold_option,
+    max_iterations_option,
+    num_classes_option,
+    panel_command,
+    panel_option,
+    use_gold_option,
+)
 from daskal.cli.importing import import_votes
 from daskal.cli.inputs import check_inputs, choose_scheduler, table_options
 from daskal.cli.options import (
@@ -210,6 +219,8 @@ def demo(
 @click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
 @gold_option
 @multi_label_options
+@use_gold_option
+@panel_option
 @storage_option
 @reports_errors
 def score(
@@ -235,6 +246,8 @@ def score(
     gold: str | None,
     multi_label: bool,
     reduce: str,
+    use_gold: bool,
+    panel: bool,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Score labeled examples and a pool, both passes, into a store.
@@ -268,6 +281,8 @@ def score(
             gold=gold,
             multi_label=multi_label or None,
             reduce=reduce,
+            use_gold=use_gold,
+            panel=panel,
             on_invalid=on_invalid,
             overwrite=overwrite,
             resume=resume,
@@ -292,6 +307,14 @@ def score(
     show_default=True,
     help="Tasks a worker runs at once; `daskal score` runs one on a cluster of its own.",
 )
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    help="Plan `daskal aggregate` by this method with --labels alone.",
+)
+@num_classes_option
+@max_iterations_option
+@panel_option
 @batch_size_option
 @multi_label_options
 @other_score_options
@@ -306,6 +329,10 @@ def plan(
     estimate: str | None,
     memory_limit: int | None,
     threads: int,
+    method: str | None,
+    num_classes: int | None,
+    max_iterations: int,
+    panel: bool,
     batch_size: int,
     multi_label: bool,
     reduce: str,
@@ -314,16 +341,21 @@ def plan(
     """Show what `daskal score` would do, without reading data.
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
-    that is beyond --memory-limit. Takes all options of `daskal score`. Of --votes and their table,
-    the votes and ids are read.
+    that is beyond --memory-limit. Takes all options of `daskal score`; with --method, shows what
+    `daskal aggregate` would do. Of --votes and their table, the votes and ids are read.
     """
-    check_inputs(labels, tables["votes"], pred_probs, unlabeled)
+    if method is None:
+        check_inputs(labels, tables["votes"], pred_probs, unlabeled)
     found = daskal.plan(
         **tables,
         labels=labels,
         pred_probs=one_or_all(pred_probs),
         pred_probs_unlabeled=one_or_all(unlabeled),
         estimate=None if estimate is None else read_estimate(estimate, storage_options),
+        method=method,
+        num_classes=num_classes,
+        max_iterations=max_iterations,
+        panel=panel,
         batch_size=batch_size,
         multi_label=multi_label or None,
         memory_limit=memory_limit,
@@ -355,7 +387,7 @@ def warmup() -> None:
 
 main.add_command(import_votes)
 main.add_command(aggregate)
-main.add_command(panel)
+main.add_command(panel_command)
 main.add_command(batch)
 main.add_command(labels)
 main.add_command(report)

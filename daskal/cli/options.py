@@ -224,7 +224,7 @@ PLANNED_ALIKE = (
     "--unlabeled-ids",
     "--report",
 )
-PLANNED_ALIKE_FLAGS = ("--overwrite", "--resume")
+PLANNED_ALIKE_FLAGS = ("--use-gold", "--overwrite", "--resume")
 
 
 def other_score_options(command: Callable[..., None]) -> Callable[..., None]:

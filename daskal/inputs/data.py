@@ -11,11 +11,13 @@ import dask.array as da
 import pandas as pd
 
 from daskal.inputs.blocks import RowBlocks, cut_rows
+from daskal.inputs.gold import with_gold
 from daskal.inputs.ids import RowIds, take_ids
 from daskal.inputs.labels import Labels, open_labels
 from daskal.inputs.matching import align, check_fits
 from daskal.inputs.multi_label import open_multi_labels
 from daskal.inputs.probabilities import Probs, open_probs
+from daskal.inputs.sources import Source
 from daskal.method.estimate import Estimate
 from daskal.method.findings import Names
 from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate
@@ -35,6 +37,11 @@ class LabeledData:
     blocks: RowBlocks
     row_ids: RowIds | None  # of either side
     class_names: tuple[str, ...] | None  # of the class codes, of either side
+    use_gold: bool = False  # whether the blocks' last array are known classes, to be held fixed
+
+    def told(self, gold: Source) -> LabeledData:
+        """Return the data with known classes that are held fixed."""
+        return replace(self, blocks=with_gold(self.blocks, gold), use_gold=True)
 
     @property
     def names(self) -> Names:
@@ -42,7 +49,7 @@ class LabeledData:
         ids = self.row_ids
         if ids is None:
             return {}
-        return dict.fromkeys(("labels", "pred_probs"), partial(take_ids, ids))
+        return dict.fromkeys(("labels", "pred_probs", "gold"), partial(take_ids, ids))
 
     @property
     def classes(self) -> Side:

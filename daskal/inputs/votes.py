@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from daskal.errors import EstimateError
 from daskal.inputs.blocks import RowBlocks, cut_rows
 from daskal.inputs.compressed_rows import Rows, mean_row_bytes
-from daskal.inputs.gold import open_gold
+from daskal.inputs.data import LabeledData
+from daskal.inputs.gold import open_gold, with_gold
 from daskal.inputs.ids import take_ids
 from daskal.inputs.labels import Labels, open_labels
 from daskal.inputs.readers import plain_block
@@ -35,6 +36,13 @@ class VotesData:
     labels: Labels
     gold: Source | None
     blocks: RowBlocks
+
+    @classmethod
+    def beside_model(cls, labeled: LabeledData, gold: Source | None) -> VotesData:
+        """Return the labels of labeled data alone, in the same blocks."""
+        sources = labeled.blocks.sources[:1]
+        blocks = replace(labeled.blocks, sources=sources)
+        return cls(labeled.labels, gold, blocks if gold is None else with_gold(blocks, gold))
 
     @property
     def names(self) -> Names:

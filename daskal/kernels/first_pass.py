@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.consensus import clear_leader, find_tied, take_consensus
+from daskal.kernels.known import NOTHING_KNOWN, KnownRows, known_rows, without_gold
 from daskal.kernels.lanes import Marks, Room, Rows, first_largest, load_scaled
 from daskal.kernels.temperature_curve import LIMB_BITS, add_losses
 from daskal.kernels.tiles import Tile, take_tiles
@@ -96,19 +97,30 @@ def count_consensus(
 
 
 @compiled
-def add_consensus(rows: Rows, rule: Rule, counts: ConsensusCounts, room: Room) -> None:
-    """Count how votes and models stand to the consensus of some rows under a rule."""
+def add_consensus(rows: Rows, known: Ints, rule: Rule, counts: ConsensusCounts, room: Room) -> None:
+    """Count how votes and models stand to the consensus of some rows under a rule.
+
+    ``known`` are the rows' known classes, -1 for none, or is empty.
+    """
     for group in range(len(rows.lanes)):
         start, num = load_scaled(rows, group, rule.inverse, room)
         take_consensus(rows, start, num, rule, room)
+        for at in range(num if len(known) else 0):
+            if known[start + at] >= 0:
+                room.labels[at] = known[start + at]
         count_consensus(rows, start, num, room.lanes, counts, room)
 
 
 @compiled
 def add_labels(
-    rows: Rows, votes: VoteCounts, pending: Marks, counts: ConsensusCounts, room: Room
+    rows: Rows,
+    known: Ints,
+    votes: VoteCounts,
+    pending: Marks,
+    counts: ConsensusCounts,
+    room: Room,
 ) -> None:
-    """Count the votes of some rows, and how they stand to the majority vote.
+    """Count the votes of some rows, and how they stand to the majority vote or the known class.
 
     Rows whose majority vote the probabilities leave open are marked as ``pending``, (n,).
     """
@@ -118,6 +130,10 @@ def add_labels(
         num = min(num_lanes, len(rows.odd) - start)
         for at in range(num):
             i = start + at
+            if len(known) and known[i] >= 0:
+                count_known_row(rows, i, known[i], votes)
+                labels[at] = known[i]
+                continue
             count_row(rows, i, votes, room.counted)
             num_tied, _ = find_tied(rows.classes, rows.offsets[i], rows.offsets[i + 1], room)
             labels[at] = room.tied[0] if num_tied == 1 else -1
@@ -151,6 +167,20 @@ def count_row(rows: Rows, i: int, votes: VoteCounts, counts: Ints) -> None:
         counts[classes[v]] = 0
 
 
+@compiled
+def count_known_row(rows: Rows, i: int, known: Whole, votes: VoteCounts) -> None:
+    """Count the votes of a row of known class, which stands for what all others answered."""
+    first, last = rows.offsets[i], rows.offsets[i + 1]
+    for v in range(first, last):
+        of_one, right = votes.by_annotator[rows.annotators[v]], rows.classes[v] == known
+        of_one[VOTES] += 1
+        of_one[AGREEING_PAIRS] += right * (last - first - 1)
+        of_one[PAIRS] += last - first - 1
+        of_one[UNTIED_AGREEING] += right
+        of_one[UNTIED] += 1
+        votes.by_class[rows.classes[v]] += 1
+
+
 # --- the first read ---------------------------------------------------------------------------
 
 
@@ -161,6 +191,7 @@ def label_statistics(
     miscount: bool = False,
     fit: bool = True,
     guess: bool = True,
+    use_gold: bool = False,
     on_invalid: str = "raise",
     sharing: int = 1,
 ) -> LabelStatistics:
@@ -169,29 +200,34 @@ def label_statistics(
     ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
     wanted at all, and ``guess`` whether temperatures may be left out that look far from the best by
     the first ``SAMPLE_ROWS`` rows. As many states as ``sharing`` says share the room for rows
-    whose majority vote waits for the temperature.
+    whose majority vote waits for the temperature. With ``use_gold`` the block's last array are
+    known classes, which are held fixed.
     """
+    block, beside = without_gold(block) if use_gold else (block, None)
     num_models, num_classes = len(block.probs), block.probs[0].shape[1]
     if not len(block.probs[0]):
         return LabelStatistics.zero(num_models, num_annotators, num_classes)
     counts = ConsensusCounts.zero(num_models, num_classes, num_annotators)
     voted = VoteCounts.zero(num_annotators, num_classes)
-    num = np.zeros(3, dtype=np.int64)  # rows, those with a vote, those with several
+    num = np.zeros(4, dtype=np.int64)  # rows, those with a vote, with several, of known class
     pending = PendingRows.zero(num_models, num_classes, sharing)
     findings = Findings()
     curve = Curve(num_models, PLACES if fit else ())
     for tile in take_tiles(block, on_invalid=on_invalid, miscount=miscount):
+        gold = gold_beside(beside, tile)
+        tile = told(tile, gold.classes)
         if fit and guess and not num[0]:
             curve = Curve(num_models, guess_places(tile) or PLACES)
         curve.add(tile, len(tile))
         left = tile.scratch.take_zeros("pending", len(tile), dtype=np.uint8)
-        add_labels(tile.rows, voted, left, counts, tile.room)
+        add_labels(tile.rows, gold.classes, voted, left, counts, tile.room)
         votes = tile.num_annotations
-        num += np.array([len(votes), np.count_nonzero(votes), np.count_nonzero(votes > 1)])
+        many = votes > 0, votes > 1, gold.classes >= 0
+        num += np.array([len(votes), *map(np.count_nonzero, many)])
         if left.any():
             pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))
-        findings = findings.merge(tile.findings)
-    num_examples, num_labeled, num_multiple = num.tolist()
+        findings = findings.merge(tile.findings).merge(gold.findings)
+    num_examples, num_labeled, num_multiple, num_gold = num.tolist()
     columns = voted.by_annotator.T.copy()
     return LabelStatistics(
         num_examples=num_examples,
@@ -209,7 +245,25 @@ def label_statistics(
         consensus=counts.statistics(),
         pending=pending,
         findings=findings,
+        num_gold=num_gold,
     )
+
+
+def gold_beside(beside: Block | None, tile: Tile) -> KnownRows:
+    """Return the known classes of a tile's rows, none where there is no block of them."""
+    if beside is None:
+        return NOTHING_KNOWN
+    return known_rows(beside, tile.place, tile.rows.lanes.shape[2])
+
+
+def told(tile: Tile, known: Ints) -> Tile:
+    """Return a tile whose votes count for the temperature as the known class of their row."""
+    if not len(known):
+        return tile
+    by_vote = np.repeat(known, tile.num_annotations).astype(np.int32)
+    counted = np.where(by_vote >= 0, by_vote, tile.rows.counted)
+    rows = tile.rows._replace(counted=counted)
+    return Tile(rows, tile.place, tile.findings, tile.faulty, tile.room, tile.scratch)
 
 
 class Curve:
@@ -264,11 +318,12 @@ def guess_places(tile: Tile) -> tuple[int, ...]:
 
 
 def consensus_statistics(
-    block: Block, *, rule: Rule, on_invalid: str = "raise"
+    block: Block, *, rule: Rule, use_gold: bool = False, on_invalid: str = "raise"
 ) -> ConsensusStatistics:
-    """Return the statistics of a block under the rule's consensus."""
+    """Return the statistics of a block under the rule's consensus, and the known classes."""
+    block, beside = without_gold(block) if use_gold else (block, None)
     tiles = take_tiles(block, on_invalid=on_invalid, miscount=rule.miscount)
-    return count_tiles(tiles, rule, len(block.probs), block.probs[0].shape[1])
+    return count_tiles(tiles, rule, len(block.probs), block.probs[0].shape[1], beside)
 
 
 def statistics_of_pending(pending: PendingRows, rule: Rule) -> ConsensusStatistics:
@@ -278,14 +333,19 @@ def statistics_of_pending(pending: PendingRows, rule: Rule) -> ConsensusStatisti
 
 
 def count_tiles(
-    tiles: Iterable[Tile], rule: Rule, num_models: int, num_classes: int
+    tiles: Iterable[Tile],
+    rule: Rule,
+    num_models: int,
+    num_classes: int,
+    beside: Block | None = None,
 ) -> ConsensusStatistics:
     """Return the statistics of several tiles under the rule's consensus."""
     counts = ConsensusCounts.zero(num_models, num_classes, len(rule.tie_break.agreement))
     prepared, any_rows = read_only(rule), False
     for tile in tiles:
         any_rows = True
-        add_consensus(tile.rows, prepared, counts, tile.room)
+        known = gold_beside(beside, tile).classes
+        add_consensus(tile.rows, known, prepared, counts, tile.room)
     return counts.statistics() if any_rows else ConsensusStatistics.zero(num_models, num_classes)
 
 

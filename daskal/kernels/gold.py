@@ -6,48 +6,19 @@ Axes: n rows, m annotators, p models, v votes.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.known import UNKNOWN, known_rows, without_gold
 from daskal.kernels.quality import answer_block
 from daskal.kernels.second_pass import labeled_columns
 from daskal.kernels.vote_tiles import VoteTile, vote_tiles
 from daskal.method.expectation import JudgedVotes
-from daskal.method.findings import FRACTIONAL, INFINITE, OUT_OF_RANGE, Findings
+from daskal.method.findings import Findings
 from daskal.method.tallies import GoldCounts, LabeledTally
 from daskal.method.values import Block, Columns, Floats, Ints, Question, Rule
-
-# No known class.
-UNKNOWN = -1
-
-
-class KnownRows(NamedTuple):
-    """The known classes of a tile's rows."""
-
-    classes: Ints  # (n,), ``UNKNOWN`` where there is none, or one that is no class
-    findings: Findings
-
-
-def gold_of(block: Block, tile: VoteTile, num_classes: int) -> KnownRows:
-    """Return the known classes of a tile's rows, where a block has any."""
-    if not block.probs:
-        return KnownRows(np.full(len(tile), UNKNOWN), Findings())
-    given: NDArray[Any] = block.probs[0][tile.start : tile.start + len(tile)]
-    with np.errstate(invalid="ignore", over="ignore"):
-        seen = given.astype(np.float64)
-    faults = np.zeros(len(seen), dtype=np.uint8)
-    faults[seen >= num_classes] = OUT_OF_RANGE
-    faults[(seen > 0) & (seen != np.floor(seen))] = FRACTIONAL
-    faults[np.isinf(seen) & (seen > 0)] = INFINITE
-    rows = np.flatnonzero(faults)
-    known = (seen >= 0) & (faults == 0)  # False for NaN too
-    return KnownRows(
-        np.where(known, seen, UNKNOWN).astype(np.int64),
-        Findings.from_rows("gold", faults[rows], rows + tile.start + block.first_row, seen[rows]),
-    )
 
 
 class GoldTally:
@@ -62,7 +33,7 @@ class GoldTally:
         """Count the rows of a tile whose class is known, given their consensus."""
         add_known(
             tile.offsets, tile.annotators, tile.classes,
-            read_only(known), read_only(labels),
+            known, read_only(labels),
             self.by_annotator, self.rows,
         )  # fmt: skip
 
@@ -96,26 +67,20 @@ def add_known(
 # --- beside a model ---------------------------------------------------------------------------
 
 
-def without_gold(block: Block) -> tuple[Block, NDArray[np.generic]]:
-    """Return a block without its known classes, and these: they are its last array."""
-    *probs, known = block.probs
-    return block._replace(probs=probs), known
-
-
 def gold_counts(
-    block: Block, known: NDArray[np.generic], labels: Ints, quality: Floats, num_annotators: int
+    block: Block, beside: Block, labels: Ints, quality: Floats, num_annotators: int
 ) -> tuple[GoldCounts, Findings]:
     """Return how a block's votes, consensus and models stand to known classes, and their faults."""
     tally = GoldTally(num_annotators)
     right = np.zeros(len(block.probs), dtype=np.int64)
-    beside, num_classes = block._replace(probs=[known]), block.probs[0].shape[1]
+    num_classes = block.probs[0].shape[1]
     findings = Findings()
     for tile in vote_tiles(block, num_classes):
-        rows = slice(tile.start, tile.start + len(tile))
+        rows = tile.place
         # Rows at fault have no quality, and take no part.
-        gold = gold_of(beside, tile, num_classes)
+        gold = known_rows(beside, rows, num_classes)
         findings = findings.merge(gold.findings)
-        classes = np.where(np.isnan(quality[rows]), UNKNOWN, gold.classes)
+        classes = read_only(np.where(np.isnan(quality[rows]), UNKNOWN, gold.classes))
         tally.add(tile, classes, labels[rows].astype(np.int64))
         at = np.flatnonzero((classes >= 0) & (tile.num_annotations > 0))
         for model, probs in enumerate(block.probs):
@@ -126,7 +91,7 @@ def gold_counts(
 
 def answer_with_gold(block: Block, *, question: Question, num_annotators: int) -> JudgedVotes:
     """Return how votes stand to the consensus and to known classes, beside a model."""
-    block, known = without_gold(block)
+    block, beside = without_gold(block)
     found = answer_block(
         block, question=question, num_annotators=num_annotators, quality=True, votes=False
     )
@@ -134,7 +99,7 @@ def answer_with_gold(block: Block, *, question: Question, num_annotators: int) -
     labels, quality = (
         found.column(name) for name in ("consensus_label", "consensus_quality_score")
     )
-    gold, findings = gold_counts(block, known, labels, quality, num_annotators)
+    gold, findings = gold_counts(block, beside, labels, quality, num_annotators)
     return JudgedVotes(found.annotators, gold, found.findings.merge(findings))
 
 
@@ -142,9 +107,9 @@ def labeled_columns_with_gold(
     block: Block, *, rule: Rule, on_invalid: str, size: int
 ) -> tuple[Columns, LabeledTally]:
     """Return what is stored of each row of a labeled block, and its tally with known classes."""
-    block, known = without_gold(block)
+    block, beside = without_gold(block)
     columns, tally = labeled_columns(block, rule=rule, on_invalid=on_invalid, size=size)
     labels, quality = columns["consensus_label"], columns["consensus_quality_score"]
-    gold, findings = gold_counts(block, known, labels, quality, len(rule.tie_break.agreement))
+    gold, findings = gold_counts(block, beside, labels, quality, len(rule.tie_break.agreement))
     scores = replace(tally.scores, findings=tally.scores.findings.merge(findings))
     return columns, replace(tally, scores=scores, gold=gold)

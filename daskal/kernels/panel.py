@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.kernels.compiling import compiled, read_only
-from daskal.kernels.gold import UNKNOWN, gold_of
+from daskal.kernels.known import UNKNOWN, known_rows
 from daskal.kernels.vote_quality import judge_tiles
 from daskal.method.expectation import LogParameters
 from daskal.method.findings import Findings
-from daskal.method.panels import PanelCounts
+from daskal.method.panels import MOST_PAIRED, PanelCounts
 from daskal.method.values import Block, Ints
 
 
@@ -55,7 +55,7 @@ def panel_counts(
         num = tile.num_annotations
         reference = np.where(num > 0, judged.labels, UNKNOWN)
         if block.probs:
-            known = gold_of(block, tile, num_classes)
+            known = known_rows(block, tile.place, num_classes)
             reference, findings = known.classes, findings.merge(known.findings)
         findings = findings.merge(tile.findings)
         most = int(num.max(initial=0)) + 1
@@ -79,6 +79,16 @@ def panel_counts(
         confusion=confusion,
         findings=findings,
         **pairs._asdict(),
+    )
+
+
+def panel_bytes(num_annotators: int, num_classes: int) -> int:
+    """Return the bytes of the counts of a panel, but for rows of very many votes."""
+    paired = min(num_annotators, MOST_PAIRED)
+    most_votes = num_annotators + 1
+    return 8 * (
+        (num_annotators + min(most_votes, MOST_PAIRED)) * num_classes**2
+        + paired**2 * (num_classes + 5)
     )
 
 

@@ -19,6 +19,7 @@ from daskal.kernels.first_pass import (
     VoteCounts,
     add_labels,
 )
+from daskal.kernels.known import NOTHING_KNOWN
 from daskal.kernels.lanes import Rows, Scratch
 from daskal.kernels.powers import LN2, log1p, log2
 from daskal.kernels.scoring import ScoredRows, vote_majority
@@ -279,9 +280,11 @@ def model_votes_block(block: Block, *, inverse: Floats) -> ModelVotes:
     votes = VoteCounts.zero(num_models, num_classes)
     counts = ConsensusCounts.zero(num_models, num_classes, num_models)
     prepared = read_only(inverse)
+    known = NOTHING_KNOWN.classes
     for tile in take_tiles(block, on_invalid="keep"):
         left = tile.scratch.take("pending", len(tile), dtype=np.uint8)
-        add_labels(with_model_votes(tile, prepared), votes, left, counts, tile.room)
+        rows = with_model_votes(tile, prepared)
+        add_labels(rows, known, votes, left, counts, tile.room)
     columns = votes.by_annotator.T.copy()
     return ModelVotes(votes.by_class, columns[UNTIED_AGREEING], columns[UNTIED])
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from daskal.kernels import second_pass
 from daskal.kernels.compiling import Whole, compiled, read_only
 from daskal.kernels.consensus import TIE_TOLERANCE, keyed_choice
-from daskal.kernels.expectation import tiles_with_posterior
-from daskal.kernels.gold import GoldTally, gold_of
+from daskal.kernels.gold import GoldTally
+from daskal.kernels.known import known_rows
+from daskal.kernels.posterior import tiles_with_posterior
 from daskal.kernels.quality import score_consensus
 from daskal.kernels.vote_tiles import VoteTile
 from daskal.method.expectation import JudgedVotes, LogParameters
@@ -166,7 +167,7 @@ def votes_columns(
             write_rows(columns, judged, (quality, judged.labels, quality, judged.agreement, num))
             counts.add(judged)
             if gold is not None:
-                known = gold_of(block, judged.tile, parameters.num_classes)
+                known = known_rows(block, judged.tile.place, parameters.num_classes)
                 gold.add(judged.tile, known.classes, judged.labels)
             yield tally_of(judged, block.first_row, size, num_annotators)
 
@@ -290,7 +291,7 @@ def judge_annotators(block: Block, *, parameters: LogParameters, seed: int) -> J
     for judged in judge_tiles(block, parameters, seed, "nan"):
         counts.add(judged)
         if gold is not None:
-            rows = gold_of(block, judged.tile, parameters.num_classes)
+            rows = known_rows(block, judged.tile.place, parameters.num_classes)
             gold.add(judged.tile, rows.classes, judged.labels)
             findings = findings.merge(rows.findings)
         findings = findings.merge(judged.tile.findings)

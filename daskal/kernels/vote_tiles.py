@@ -42,6 +42,11 @@ class VoteTile(NamedTuple):
         return len(self.offsets) - 1
 
     @property
+    def place(self) -> slice:
+        """The tile's rows within the block."""
+        return slice(self.start, self.start + len(self))
+
+    @property
     def num_annotations(self) -> Ints:
         """Votes of each row, (n,)."""
         return np.diff(self.offsets)

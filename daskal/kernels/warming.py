@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskal.kernels.compiling import compiled
-from daskal.kernels.expectation import count_votes, expectation, logarithms
+from daskal.kernels.expectation import count_votes, expectation
 from daskal.kernels.first_pass import consensus_statistics, label_statistics, statistics_of_pending
 from daskal.kernels.panel import panel_counts
+from daskal.kernels.posterior import log_parameters
 from daskal.kernels.quality import (
     answer_block,
     confidence_block,
@@ -27,7 +28,7 @@ from daskal.kernels.second_pass import (
 from daskal.kernels.tallying import Table
 from daskal.kernels.vote_quality import judge_annotators, votes_columns
 from daskal.kernels.votes import LABEL_DTYPES
-from daskal.method.expectation import LogParameters, Units
+from daskal.method.expectation import DAWID_SKENE, METHODS, ONE_COIN, Parameters, Units
 from daskal.method.values import (
     NO_FAULTS,
     Block,
@@ -122,14 +123,15 @@ def read_votes_alone(labels: LabelBlock) -> None:
     block = Block(labels, [np.array([0.0, 1.0])], 0)
     size: Any = {"num_annotators": NUM_ANNOTATORS, "num_classes": NUM_CLASSES}
     units = Units.from_counts(count_votes(block, **size))
-    logarithms(np.ones(1))
-    for shape in ((NUM_ANNOTATORS, 2), (NUM_ANNOTATORS, NUM_CLASSES, NUM_CLASSES), None):
-        table = None if shape is None else np.full(shape, -1.0)
-        parameters = LogParameters(np.full(NUM_CLASSES, -1.0), table, NUM_ANNOTATORS)
-        one_coin = shape is not None and len(shape) == 2
-        expectation(
-            block, parameters=parameters, units=units, one_coin=one_coin, use_gold=True, **size
-        )
+    even, right = (
+        np.full((NUM_ANNOTATORS, NUM_CLASSES, NUM_CLASSES), 0.5),
+        np.full(NUM_ANNOTATORS, 0.5),
+    )
+    for method in METHODS:
+        confusion = even if method == DAWID_SKENE else None
+        parameters = log_parameters(method, Parameters(even[0, 0], confusion, right))
+        one_coin = method == ONE_COIN
+        expectation(block, parameters=parameters, units=units, one_coin=one_coin, use_gold=True)
         votes_columns(block, parameters=parameters, seed=0, size=1)
     judge_annotators(block, parameters=parameters, seed=0)
     panel_counts(block, parameters=parameters, seed=0, paired=np.arange(NUM_ANNOTATORS))

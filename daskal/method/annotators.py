@@ -70,10 +70,7 @@ def annotator_table(
         },
         index=ids,
     )
-    if gold is not None:
-        table = table.assign(**gold_columns(gold))
-    table = table[state.num > 0]
-    return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
+    return worst_first(table, state, gold)
 
 
 def vote_table(
@@ -96,10 +93,19 @@ def vote_table(
         },
         index=ids,
     )
+    return worst_first(table, state, gold)
+
+
+def worst_first(
+    table: pd.DataFrame, state: AnnotatorStatistics, gold: GoldCounts | None
+) -> pd.DataFrame:
+    """Return a table of annotators without those who have no label, with what known classes say."""
     if gold is not None:
         table = table.assign(**gold_columns(gold))
-    table = table[state.num > 0]
-    return table.sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
+    table = table[state.num > 0].sort_values(ANNOTATOR_COLUMNS[:2], kind="stable")
+    if gold is not None:
+        table.attrs["gold_accuracy"] = gold.accuracy
+    return table
 
 
 # --- known classes ----------------------------------------------------------------------------

@@ -35,6 +35,8 @@ LEAST_PROBABILITY = 2.0 ** -(2**LEAST_LOG_BITS)
 # good.
 FLOOR = 1e-10
 LN2 = 0.6931471805599453
+# More classes than anyone has: a label beyond is a code that stands for something else.
+MOST_CLASSES = 2**15
 
 
 @dataclass(frozen=True)
@@ -145,19 +147,20 @@ class Parameters(NamedTuple):
         return Parameters(self.prior, confusion, accuracy)
 
 
+# What weighs a vote: nothing, so that shares of votes are the posterior; the annotator's coin; or
+# its confusion matrix.
+SHARES, COINS, CONFUSION = range(3)
+
+
 class LogParameters(NamedTuple):
-    """Parameters as kernels take them: logarithms to base two."""
+    """Parameters as kernels take them: logarithms to base two, flat and with room behind."""
 
-    prior: Floats  # (k,)
-    # (m, k, k): annotator, class given, true class; or with one coin (m, 2): right, wrong; None
-    # where shares of votes are the posterior
-    table: Floats | None
+    form: int
     num_annotators: int
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.prior)
+    num_classes: int
+    prior: Floats  # of k classes; with shares of votes no logarithms
+    # (m, k, k): annotator, class given, true class; or with coins (m, 2): right, wrong
+    table: Floats
 
 
 def from_units(sums: Ints, bits: int) -> Floats:
@@ -210,7 +213,7 @@ def in_nats(likelihood: int, bits: int) -> float:
     return float(np.ldexp(float(likelihood), -bits)) * LN2
 
 
-def state_bytes(method: str, num_annotators: int, num_classes: int) -> int:
+def sums_bytes(method: str, num_annotators: int, num_classes: int) -> int:
     """Return the bytes of the sums of an iteration."""
     cells = num_annotators * (num_classes**2 if method == DAWID_SKENE else 1)
     return 8 * (cells + num_classes)

@@ -62,6 +62,9 @@ def flags_of_rows(statistics: LabelStatistics, called: Classes) -> Iterator[str]
     if unvoted:
         has, are = ("has", "it is") if unvoted == 1 else ("have", "they are")
         yield f"{plural(unvoted, 'row')} of the labels {has} no label: {are} scored as the pool is"
+    if statistics.num_gold:
+        known = plural(statistics.num_gold, "example", "examples")
+        yield f"the known class of {known} is held fixed"
     silent = int(np.count_nonzero(statistics.votes == 0))
     if silent:
         have = plural(silent, "annotator has", "annotators have")

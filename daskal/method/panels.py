@@ -20,6 +20,8 @@ from daskal.text import Summarized, plural
 
 # Annotators whose pairs are counted, at most.
 MOST_PAIRED = 200
+# Cells of confusion matrices that a store keeps as text, at most.
+MOST_STORED_CELLS = 2**20
 # From this score and this many answers on, someone is said to answer by habit.
 HABIT, HABIT_VOTES = 0.9, 10
 METRICS = ("nominal", "ordinal", "interval")
@@ -385,6 +387,14 @@ def check(content: Plain) -> None:
     if any(arrays[name].shape != shape for name, shape in shapes.items()):
         schema.refuse("its tables of pairs are of different sizes")
     schema.check_names({**content, "flags": []}, len(confusion), confusion.shape[1])
+
+
+# --- sizes ------------------------------------------------------------------------------------
+
+
+def fits_store(num_annotators: int, num_classes: int) -> bool:
+    """Return whether a panel is small enough for a store's tables."""
+    return num_annotators * num_classes**2 <= MOST_STORED_CELLS
 
 
 PANEL = schema.Kind("daskal.Panel/1", "a panel", "Panel", "make it again", check)

@@ -135,6 +135,8 @@ class LabelStatistics(Merging):
         Of the majority vote, over the rows that are not pending.
     pending : PendingRows
     findings : Findings
+    num_gold : int
+        Rows whose class is known and held fixed.
     """
 
     num_examples: int
@@ -152,6 +154,7 @@ class LabelStatistics(Merging):
     consensus: ConsensusStatistics
     pending: PendingRows
     findings: Findings
+    num_gold: int = 0
 
     @classmethod
     def zero(cls, num_models: int, num_annotators: int, num_classes: int) -> LabelStatistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,24 @@ class GoldCounts(Merging):
     examples: int
     consensus_right: int
     model_right: Ints | None = None
+
+    @property
+    def accuracy(self) -> dict[str, float | list[float]]:
+        """Share of the examples on which the consensus and each model are right."""
+        models = None if self.model_right is None else self.model_right.tolist()
+        return gold_accuracy(self.examples, self.consensus_right, models)
+
+
+def gold_accuracy(
+    num: int, consensus_right: int, model_right: Sequence[int] | None
+) -> dict[str, float | list[float]]:
+    """Return how often consensus and models are right on examples of known class."""
+    if not num:
+        return {}
+    found: dict[str, float | list[float]] = {"consensus": consensus_right / num}
+    if model_right is not None:
+        found["model"] = [right / num for right in model_right]
+    return found
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ OPTION_FLAGS = {
     "tolerance": "--tolerance",
     "num_classes": "--num-classes",
     "use_gold": "--use-gold",
+    "panel": "--panel",
     "id_column": "--id-column",
     "class_columns": "--class-columns",
     "task": "--task",

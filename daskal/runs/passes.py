@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.api.estimation import Following, estimate_data
+from daskal.api.iterations import AggregateOptions
+from daskal.api.panel import panel_data
 from daskal.engine import reduction
 from daskal.engine.progress import ProgressCallback
 from daskal.errors import ChangedInputError, DataWarning
@@ -18,11 +20,14 @@ from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, pool_rule
 from daskal.inputs.gold import with_gold
 from daskal.inputs.matching import match_annotators
+from daskal.inputs.votes import VotesData
 from daskal.kernels.gold import labeled_columns_with_gold
 from daskal.kernels.second_pass import labeled_columns, unlabeled_scores
 from daskal.method import findings
 from daskal.method.doubtful import DoubtfulLabels
 from daskal.method.estimate import Estimate
+from daskal.method.expectation import MAJORITY_VOTE
+from daskal.method.panels import Panel
 from daskal.method.tallies import LabeledTally, MultiLabelTally, PoolTally
 from daskal.method.values import Block, PoolRule, Rule
 from daskal.options import Options
@@ -41,6 +46,7 @@ class Passes:
     on_invalid: str
     batch_size: int
     progress: ProgressCallback | None
+    use_gold: bool = False
 
     def records(self, stage: str) -> Records:
         """Return the records of a stage."""
@@ -51,6 +57,9 @@ class Passes:
         labeled = self.given.labeled
         if labeled is None:
             return None
+        if self.use_gold:
+            assert self.given.gold is not None
+            labeled = labeled.told(self.given.gold)
         following = Following(self.progress, self.records)
         try:
             return estimate_data(labeled, options, self.on_invalid, following, self.given.names)
@@ -96,6 +105,17 @@ class Passes:
             # A given estimate has counted the votes of other data.
             self.compare_reads(labeled, SCORE_STAGES["labeled"])
         return tally
+
+    def panel(self, random_state: int) -> Panel:
+        """Return what the annotators are worth as a panel, from one more read of the labels."""
+        labeled = self.given.labeled
+        assert labeled is not None
+        given = VotesData.beside_model(labeled, self.given.gold)
+        options = AggregateOptions(
+            MAJORITY_VOTE, random_state=random_state, num_classes=labeled.probs.num_classes
+        )
+        following = Following(self.progress, self.records)
+        return panel_data(given, options, self.on_invalid, None, following, None)
 
     def unlabeled(self, estimate: Estimate | None) -> PoolTally | None:
         """Return the tally of the pool, scored."""

@@ -54,7 +54,8 @@ class Run(StoredRun):
     aggregate : Aggregate or None
         Of votes without a model.
     panel : Panel or None
-        Of votes without a model, unless its confusion matrices have over a million cells.
+        Of votes without a model, unless its confusion matrices have over a million cells; beside a
+        model if it was asked for.
     scores, pool : dask.array.Array of shape (N,) and (U,), float64, or None
         ActiveLab scores of the labeled examples and of the pool.
     annotator_stats : pandas.DataFrame or None

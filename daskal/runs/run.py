@@ -15,13 +15,22 @@ from daskal.inputs import fingerprint
 from daskal.method import findings
 from daskal.method.multi_label import AnyEstimate, read_estimate
 from daskal.method.tallies import LabeledTally, MultiLabelTally, PoolTally
-from daskal.options import REDUCE, Options, Storage, check_choice, check_options, check_size
-from daskal.runs import plan, store
+from daskal.options import (
+    REDUCE,
+    Options,
+    Storage,
+    check_choice,
+    check_gold,
+    check_options,
+    check_size,
+)
+from daskal.runs import store
 from daskal.runs.class_passes import ClassPasses
 from daskal.runs.class_tables import write_class_tables
 from daskal.runs.inputs import Given, describe_input
 from daskal.runs.long_votes import VoteColumns
 from daskal.runs.passes import Passes, report_findings
+from daskal.runs.planning import plan_run
 from daskal.runs.result import Run
 from daskal.runs.store import Claim
 from daskal.runs.tables import write_ids, write_tables
@@ -58,6 +67,8 @@ def run(
     unknown_tasks: str = "raise",
     on_duplicate: str = "error",
     gold: Any = None,
+    use_gold: bool = False,
+    panel: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     memory_limit: int | str | None = None,
@@ -111,6 +122,11 @@ def run(
     gold : array_like of shape (N,), DataFrame or Series, optional
         Known classes of some labeled examples, as for :func:`daskal.aggregate`: the store and the
         report then say how often annotators, consensus and model are right.
+    use_gold : bool
+        Hold the known classes fixed in the estimate, as for :func:`daskal.estimate`.
+    panel : bool
+        Store what the annotators are worth as a panel, too, as :func:`daskal.panel` finds it, and
+        show it in the report. This takes one more read of the labels.
     overwrite : bool
         Replace the result store under ``out``; nothing but a result store is ever replaced.
     resume : bool
@@ -157,9 +173,14 @@ def run(
     options = check_options(options, on_invalid)
     check_size(batch_size, name="batch_size")
     batch_size = int(batch_size)
-    multi_label = check_kind(estimate, multi_label, reduce)
+    multi_label = check_kind(estimate, multi_label, reduce, panel)
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
+    check_gold(use_gold, gold)
+    if use_gold and estimate is not None:
+        raise InputError(
+            "use_gold: expected no estimate beside it, got one, which is made already."
+        )
     wanted = Wanted(
         labels,
         pred_probs,
@@ -174,13 +195,16 @@ def run(
         on_duplicate,
         gold,
         multi_label,
+        use_gold,
+        panel,
     )
     given, long_votes = wanted.open(storage_options, progress)
     given = given.fit(estimate)
-    plan.plan_run(
+    plan_run(
         given,
         batch_size=batch_size,
         consensus_method=consensus_method if estimate is None else None,
+        panel=panel,
         memory_limit=memory_limit,
     ).check()
     path = os.fspath(out)
@@ -207,7 +231,7 @@ def run(
             given, path, storage_options, progress, on_duplicate=on_duplicate
         )
     shared = (given, root, claim, on_invalid, batch_size, progress)
-    both = ClassPasses(*shared, reduce) if multi_label else Passes(*shared)
+    both = ClassPasses(*shared, reduce=reduce) if multi_label else Passes(*shared, use_gold)
     known = store.read_estimate(root)
     if known is not None:
         estimate = read_estimate(known)
@@ -221,6 +245,8 @@ def run(
     labeled, unlabeled = both.labeled(known_as), both.unlabeled(known_as)
     rule = findings.MULTI_LABEL_RULE if multi_label else findings.RULE
     report_findings(labeled, unlabeled, on_invalid, given.names, rule)
+    if panel:
+        store.write_panel(root, both.panel(options.random_state).to_json())
     write_ids(root, given)
     write_all: Any = write_class_tables if multi_label else write_tables
     write_all(root, given, estimate, labeled, unlabeled, batch_size)
@@ -229,11 +255,13 @@ def run(
     return Run.open(path, storage_options=storage_options)
 
 
-def check_kind(estimate: Any, multi_label: bool | None, reduce: Any) -> bool:
+def check_kind(estimate: Any, multi_label: bool | None, reduce: Any, panel: bool) -> bool:
     """Return whether an example may have several classes; refuse options that do not go with it."""
     several = is_multi_label(estimate, multi_label)
     if several:
         check_choice("reduce", reduce, REDUCE)
+        if panel:
+            raise InputError("panel: expected False with multi_label=True, got True.")
     else:
         check_reduce(reduce, multi_label=False)
     return several

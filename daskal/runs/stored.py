@@ -9,6 +9,7 @@ from typing import Any
 from daskal.api.aggregation import Aggregate
 from daskal.method.multi_label import AnyEstimate, read_estimate
 from daskal.method.panels import Panel
+from daskal.method.tallies import gold_accuracy
 from daskal.runs import store
 from daskal.runs.contents import read_panel
 from daskal.runs.records import finished_blocks, stage_prefix
@@ -50,7 +51,7 @@ class StoredRun(Summarized):
 
     @cached_property
     def panel(self) -> Panel | None:
-        """What the annotators are worth as a panel, of votes without a model."""
+        """What the annotators are worth as a panel, if the store holds that."""
         return read_panel(self.root)
 
     @property
@@ -68,13 +69,11 @@ class StoredRun(Summarized):
     @property
     def gold_accuracy(self) -> dict[str, float | list[float]]:
         """Share of examples of known class on which the consensus and each model are right."""
-        num, attrs = self.attrs.get("num_gold"), self.attrs
-        if not num:
+        attrs = self.attrs
+        if "num_gold" not in attrs:
             return {}
-        found: dict[str, Any] = {"consensus": attrs["num_gold_consensus_right"] / num}
-        if attrs["num_gold_model_right"] is not None:
-            found["model"] = [right / num for right in attrs["num_gold_model_right"]]
-        return found
+        right = (attrs[f"num_gold_{of}_right"] for of in ("consensus", "model"))
+        return gold_accuracy(attrs["num_gold"], *right)
 
     def ids(self, section: str) -> Any | None:
         """Return the stored ids of a section's examples."""

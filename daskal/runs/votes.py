@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from daskal.api.aggregation import Aggregate, weigh_data
 from daskal.api.estimation import Following
-from daskal.api.iterations import AggregateOptions, aggregate_fields
+from daskal.api.iterations import AggregateOptions, aggregate_fields, check_memory, classes_named
 from daskal.api.panel import panel_data
 from daskal.engine import reduction
 from daskal.engine.progress import ProgressCallback
@@ -26,12 +26,14 @@ from daskal.kernels.vote_quality import votes_columns
 from daskal.method import findings
 from daskal.method.doubtful import DoubtfulLabels
 from daskal.method.expectation import DAWID_SKENE
+from daskal.method.panels import fits_store
 from daskal.method.tallies import LabeledTally
 from daskal.method.values import LABELED_COLUMNS, Block
 from daskal.options import Storage, check_size
 from daskal.runs import store
 from daskal.runs.inputs import open_row_ids
 from daskal.runs.passes import Writer, report_findings
+from daskal.runs.planning import plan_votes
 from daskal.runs.records import Records
 from daskal.runs.result import Run
 from daskal.runs.run import begin, describe_run, gold_scalars, is_finished, scalars
@@ -39,9 +41,6 @@ from daskal.runs.store import SCORE_STAGES, Section, SectionWriter
 from daskal.runs.tables import write_ids, write_votes_tables
 from daskal.storage.places import refuse_sources_under
 from daskal.text import parse_memory
-
-# Cells of confusion matrices that a store keeps as text, at most.
-MOST_PANEL_CELLS = 2**20
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ def run_aggregate(
     out, batch_size, on_invalid, labeled_ids, overwrite, resume, storage_options, progress
         As for :func:`daskal.run`.
     memory_limit : int or str, optional
-        As for :func:`daskal.aggregate`.
+        What a worker may take: a run that :func:`daskal.plan` projects to need more is refused, or,
+        where the labels name no classes, confusion matrices that would not fit.
 
     Returns
     -------
@@ -145,12 +145,18 @@ def run_aggregate(
     """
     options = AggregateOptions(
         method, max_iterations, tolerance, random_state, use_gold, num_classes
-    ).checked(on_invalid, has_gold=gold is not None)
+    ).checked(on_invalid, gold)
     check_size(batch_size, name="batch_size")
     if overwrite and resume:
         raise InputError("expected overwrite=True or resume=True, got both: choose one.")
     limit = parse_memory(memory_limit)
     given = VoteInputs.open(labels, gold, labeled_ids, storage_options)
+    classes = classes_named(given.given, options)
+    if classes is not None:
+        check_memory(method, given.given.labels.num_annotators, classes, limit)
+        plan_votes(
+            given.given, options, batch_size=int(batch_size), memory_limit=memory_limit
+        ).check()
     path = os.fspath(out)
     arguments = {"labels": labels, "gold": gold, "labeled_ids": labeled_ids}
     choices = {
@@ -193,7 +199,7 @@ def run_aggregate(
     )
     if not np.array_equal(tally.annotators.num, aggregate.votes):
         findings.raise_changed()
-    if panel_fits(aggregate):
+    if fits_store(aggregate.num_annotators, aggregate.num_classes):
         found = panel_data(
             given.given, options, on_invalid, aggregate, Following(progress, records), limit
         )
@@ -204,11 +210,6 @@ def run_aggregate(
     claim.check()
     store.finish(root, {**scalars(tally, None), **gold_scalars(tally)})
     return Run.open(path, storage_options=storage_options)
-
-
-def panel_fits(aggregate: Aggregate) -> bool:
-    """Return whether the panel is small enough for a store's tables."""
-    return aggregate.num_annotators * aggregate.num_classes**2 <= MOST_PANEL_CELLS
 
 
 def store_votes_block(block: Block, *, writer: Writer, **options: Any) -> LabeledTally:

@@ -41,13 +41,15 @@ class Wanted(NamedTuple):
     on_duplicate: str = "error"
     gold: Any = None
     multi_label: bool = False
+    use_gold: bool = False
+    panel: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return what data is read from, by the name of its argument."""
         return {name: getattr(self, name) for name in SOURCES}
 
     def changed(self) -> dict[str, Any]:
-        """Return how tables are read, as far as it is not as by default."""
+        """Return how inputs are read and used, as far as it is not as by default."""
         default = Wanted()
         mine = {**self._asdict(), **self.vote_columns._asdict()}
         usual = {**default._asdict(), **default.vote_columns._asdict()}
@@ -57,9 +59,11 @@ class Wanted(NamedTuple):
             *default.vote_columns._fields,
             "unknown_tasks",
             "on_duplicate",
+            "use_gold",
+            "panel",
         )
         found = {name: mine[name] for name in names if mine[name] != usual[name]}
-        return {k: v if isinstance(v, str) else list(v) for k, v in found.items()}
+        return {k: v if isinstance(v, str | bool) else list(v) for k, v in found.items()}
 
     def open(
         self, storage_options: Storage, progress: ProgressCallback | None

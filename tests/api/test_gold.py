@@ -67,6 +67,13 @@ def test_accuracy_of_consensus_and_model_in_the_store(votes_alone, tmp_path):
     assert run.gold_accuracy["consensus"] == np.mean(consensus[asked] == known[asked])
     assert run.gold_accuracy.get("model") == model
     assert "num_gold" in run.annotator_stats
+    people = daskal.annotator_stats(
+        problem.labels,
+        None if votes_alone else problem.pred_probs,
+        run.aggregate if votes_alone else run.estimate,
+        gold=known,
+    )
+    assert people.attrs["gold_accuracy"] == run.gold_accuracy
     html = run.report().html
     assert "Consensus is right" in html
     assert ("Model is right" in html) is not votes_alone
@@ -85,6 +92,70 @@ def test_known_classes_held_fixed():
     told = daskal.label_quality(votes, None, found).compute()
     assert (told["consensus_label"] == truth).all()
     assert daskal.aggregate(votes, gold=known) != found
+
+
+def test_known_classes_held_fixed_beside_a_model():
+    """Two annotators who are always wrong outvote a good one and the model, until told."""
+    rng = np.random.default_rng(1)
+    truth = rng.integers(3, size=300)
+    votes = np.column_stack([(truth + 1) % 3, (truth + 1) % 3, truth])
+    probs = np.full((300, 3), 0.15)
+    probs[np.arange(300), truth] = 0.7
+    known = np.where(np.arange(300) < 200, truth, -1)
+    with pytest.warns(daskal.DataWarning, match="worthless"):
+        alone = daskal.estimate(votes, probs)
+    told = daskal.estimate(votes, probs, gold=known, use_gold=True)
+    assert told.flags[0] == "the known class of 200 examples is held fixed"
+    # Where classes are known, the others stand for them: 200 rows of 2; elsewhere nobody agrees
+    # with the third, and the two agree with each other once in two.
+    assert told.agreement.tolist() == pytest.approx([100 / 600, 100 / 600, 400 / 600])
+    assert told.annotator_weight.idxmax() == 2
+    assert told.model_weight > 1 > 1e-5 > alone.model_weight
+    quality = daskal.label_quality(votes, probs, told).compute()
+    assert (quality["consensus_label"] == truth).all()
+    # The rest of the statistics is that of the consensus with these rows' labels fixed.
+    majority = np.where(known >= 0, truth, (truth + 1) % 3)
+    assert told.majority.consensus_likelihood == pytest.approx(
+        (votes == majority[:, None]).mean(axis=1).mean()
+    )
+    assert told.majority.model_error[0] == pytest.approx((majority != truth).mean())
+    again = daskal.Estimate.from_json(told.to_json())
+    assert again == told
+
+
+def test_known_classes_in_an_estimate_have_the_same_bits_for_any_chunks(tmp_path):
+    problem = problems.make_problem(4, num_examples=200, num_models=2)
+    known = np.where(np.arange(200) % 3 == 0, np.arange(200) % 4, -1)
+    given = {"labels": problem.labels, "pred_probs": problem.pred_probs}
+    expected = daskal.estimate(**given, gold=known, use_gold=True)
+    assert expected != daskal.estimate(**given)
+    chunked = da.from_array(problem.labels, chunks=(31, -1))
+    table = pd.DataFrame({"task": np.arange(0, 200, 3), "label": known[::3]})
+    for gold in (table, da.from_array(known, chunks=17)):
+        found = daskal.estimate(chunked, problem.pred_probs, gold=gold, use_gold=True)
+        assert found == expected
+    run = daskal.run(**given, gold=known, use_gold=True, out=tmp_path / "out.zarr")
+    assert run.estimate == expected
+    assert "use_gold=True" in run.report().html
+    plain = daskal.run(**given, gold=known, out=tmp_path / "plain.zarr")
+    assert plain.estimate == daskal.estimate(**given)
+    with pytest.raises(daskal.DaskalError, match="use_gold"):
+        daskal.run(**given, gold=known, out=tmp_path / "out.zarr", resume=True)
+
+
+def test_nothing_known_to_hold_fixed(tmp_path):
+    problem = problems.make_problem(4, num_examples=50)
+    given = {"labels": problem.labels, "pred_probs": problem.pred_probs}
+    nothing = daskal.estimate(**given, gold=np.full(50, -1), use_gold=True)
+    assert nothing == daskal.estimate(**given)
+    with pytest.raises(daskal.DaskalError, match="expected known labels, gold=, beside it"):
+        daskal.estimate(**given, use_gold=True)
+    with pytest.raises(daskal.DaskalError, match="expected no estimate beside it"):
+        daskal.run(
+            **given, gold=[0] * 50, use_gold=True, estimate=nothing, out=tmp_path / "out.zarr"
+        )
+    with pytest.raises(daskal.DaskalError, match=r"gold: 1 row .* last class: 3 \(9\)"):
+        daskal.estimate(**given, gold=np.where(np.arange(50) == 3, 9, -1), use_gold=True)
 
 
 @pytest.mark.parametrize("method", ["dawid_skene", "one_coin"])

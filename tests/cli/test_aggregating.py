@@ -82,12 +82,25 @@ def test_known_classes_beside_a_model(votes: Path) -> None:
     out = votes / "scores.zarr"
     found = invoke(
         "score", "--labels", votes / "votes.zarr", "--pred-probs", votes / "probs.zarr",
-        "--gold", votes / "gold.csv", "--out", out, *THREADS,
+        "--gold", votes / "gold.csv", "--use-gold", "--panel", "--out", out, *THREADS,
     )  # fmt: skip
     assert found.exit_code == 0, found.output
     run = daskal.Run.open(out)
     assert set(run.gold_accuracy) == {"consensus", "model"}
+    gold = pd.read_csv(votes / "gold.csv")
+    assert run.estimate == daskal.estimate(votes / "votes.zarr", probs, gold=gold, use_gold=True)
+    assert run.panel == daskal.panel(votes / "votes.zarr", gold)
     assert f"--gold {votes / 'gold.csv'}" in run.report().html
+
+
+def test_votes_alone_are_planned(votes: Path) -> None:
+    found = invoke(
+        "plan", "--labels", votes / "votes.zarr", "--method", "one_coin", "--max-iterations", "7",
+        "--num-classes", "4",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    assert "at most 7 iterations" in found.output
+    assert invoke("plan", "--labels", votes / "votes.zarr").exit_code == 2
 
 
 def test_errors_are_one_message(votes: Path) -> None:

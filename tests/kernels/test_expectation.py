@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from daskal.kernels import expectation as kernels
+from daskal.kernels.posterior import log_parameters, plain_parameters, posterior_of
 from daskal.kernels.vote_tiles import TILE_ELEMENTS, vote_tiles
 from daskal.method.expectation import Parameters, Units, maximise
 from daskal.method.values import Block
@@ -63,22 +64,20 @@ def test_counts_with_and_without_a_number_of_classes():
 # --- one pass ----------------------------------------------------------------------------------
 
 
-def sums_of(labels: np.ndarray, parameters, *, one_coin: bool = False, gold=None):
+def sums_of(labels: np.ndarray, parameters=None, *, one_coin: bool = False, gold=None):
     units = Units(40, 40, 20)
     probs = [] if gold is None else [gold]
     return units, kernels.expectation(
         block(labels, 0, *probs),
-        parameters=parameters,
+        parameters=parameters or plain_parameters(labels.shape[1], 3),
         units=units,
-        num_annotators=labels.shape[1],
-        num_classes=3,
         one_coin=one_coin,
         use_gold=gold is not None,
     )
 
 
 def test_shares_of_votes_are_summed():
-    units, sums = sums_of(VOTES, None)
+    units, sums = sums_of(VOTES)
     half = 2**39
     assert sums.num_rows == 2
     assert sums.prior.tolist() == [half + round(2**40 / 3), half, round(2**41 / 3)]
@@ -91,10 +90,10 @@ def test_shares_of_votes_are_summed():
 
 
 def test_a_known_class_is_certain():
-    _, sums = sums_of(VOTES, None, gold=np.array([1.0, NAN, NAN, NAN]))
+    _, sums = sums_of(VOTES, gold=np.array([1.0, NAN, NAN, NAN]))
     assert sums.cells[0, 0].tolist() == [0, 2**40, 0]
     coins = Parameters(np.full(3, 1 / 3), None, np.array([0.8, 0.5, 0.6]))
-    logs = kernels.log_parameters("one_coin", coins)
+    logs = log_parameters("one_coin", coins)
     units, sums = sums_of(VOTES[:2], logs, one_coin=True, gold=np.array([1.0, NAN]))
     assert sums.cells.tolist() == [0, 2**40, 0]
     expected = np.log2(1 / 3 * 0.1 * 0.5)
@@ -103,12 +102,14 @@ def test_a_known_class_is_certain():
 
 def test_likelihood_and_posterior_of_one_coin():
     coins = Parameters(np.array([0.5, 0.3, 0.2]), None, np.array([0.8, 0.5, 0.6]))
-    logs = kernels.log_parameters("one_coin", coins)
+    logs = log_parameters("one_coin", coins)
     (tile,) = vote_tiles(block(VOTES[:1]), 3)
-    found = kernels.posterior_of(tile, logs, 3)
+    shares = posterior_of(tile, logs)
     joint = np.array([0.5 * 0.8 * 0.25, 0.3 * 0.1 * 0.5, 0.2 * 0.1 * 0.25])
-    np.testing.assert_allclose(found.shares[0], joint / joint.sum(), rtol=1e-13)
-    assert found.likelihood[0] == pytest.approx(np.log2(joint.sum()), abs=1e-12)
+    np.testing.assert_allclose(shares[0], joint / joint.sum(), rtol=1e-13)
+    units, sums = sums_of(VOTES[:1], logs, one_coin=True)
+    expected = np.log2(joint.sum())
+    assert sums.likelihood * 2.0**-units.likelihood == pytest.approx(expected, abs=1e-6)
 
 
 # --- exact in any order ------------------------------------------------------------------------
@@ -118,9 +119,9 @@ def test_likelihood_and_posterior_of_one_coin():
 def test_sums_of_parts_are_those_of_the_whole(one_coin):
     labels = problems.make_problem(7, num_examples=500, pool=None, num_classes=3).labels
     method = "one_coin" if one_coin else "dawid_skene"
-    units, start = sums_of(labels, None, one_coin=one_coin)
+    units, start = sums_of(labels, one_coin=one_coin)
     votes = problems.is_vote(labels).sum(axis=0)
-    parameters = kernels.log_parameters(method, maximise(start, units, votes))
+    parameters = log_parameters(method, maximise(start, units, votes))
     _, whole = sums_of(labels, parameters, one_coin=one_coin)
     cuts = [0, 1, 77, 300, 500]
     parts = [

@@ -69,6 +69,33 @@ def test_counts_of_a_small_block():
     assert state.pending.count == 0
 
 
+def test_known_classes_stand_for_the_consensus_and_for_the_others():
+    labels = np.array([[0, 0, 1], [1, -1, -1], [-1, -1, -1], [0, 1, -1]])
+    probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.3, 0.7]])
+    known = np.array([1, -1, -1, 0])
+    block = Block(labels, [probs, known], 0)
+    state = label_statistics(block, num_annotators=3, use_gold=True)
+    assert (state.num_examples, state.num_multiple, state.num_gold) == (4, 2, 2)
+    np.testing.assert_array_equal(state.votes, [3, 2, 1])
+    np.testing.assert_array_equal(state.class_counts, [3, 3])
+    np.testing.assert_array_equal(state.agreeing_pairs, [1, 0, 2])
+    np.testing.assert_array_equal(state.pairs, [3, 3, 2])
+    np.testing.assert_array_equal(state.untied_agreeing, [2, 0, 1])
+    np.testing.assert_array_equal(state.untied, [3, 2, 1])
+    np.testing.assert_array_equal(state.consensus.agreeing, [0, 0, 1, 1])
+    np.testing.assert_array_equal(state.consensus.consensus_counts, [1, 1])
+    np.testing.assert_array_equal(state.consensus.model_errors, [2])
+    place = TEMPERATURE_GRID.tolist().index(1)
+    loss = -np.log([0.1, 0.8, 0.3]).sum()
+    assert state.losses[0].losses[place] == pytest.approx(loss, abs=1e-11)
+    rule = Draft.from_statistics(state, OPTIONS).rule()
+    assert_same(consensus_statistics(block, rule=rule, use_gold=True), state.consensus)
+    wrong = label_statistics(
+        Block(labels, [probs, np.array([1, 2, np.nan, 0.5])], 100), num_annotators=3, use_gold=True
+    )
+    assert [fault.rows for fault in wrong.findings.faults] == [((101, 2.0),), ((103, 0.5),)]
+
+
 def test_pairs_of_many_votes_a_row_are_counted_exactly():
     labels = np.zeros((600, 400), dtype=np.int64)
     probs = np.tile([0.9, 0.1], (600, 1))

@@ -55,6 +55,25 @@ from daskal.storage.redaction import redacted
     type=click.IntRange(min=1),
     help="Leave out labeled examples with at least this many labels.",
 )
+@click.option(
+    "--stop-at-quality",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Leave out labeled examples whose label has at least this quality.",
+)
+@click.option(
+    "--max-per-group",
+    type=click.IntRange(min=1),
+    help="At most so many examples of one group, such as a user or a video.",
+)
+@click.option(
+    "--group-column",
+    metavar="COLUMN",
+    help="Column of the groups, of the tables that were scored or of those named next.",
+)
+@click.option(
+    "--labeled-groups", metavar="G", help="Groups of the labeled examples: any table or array."
+)
+@click.option("--unlabeled-groups", metavar="H", help="Groups of the pool.")
 @storage_option
 @reports_errors
 def batch(
@@ -66,6 +85,11 @@ def batch(
     id_key: str,
     exclude: tuple[str, ...],
     max_annotations: int | None,
+    stop_at_quality: float | None,
+    max_per_group: int | None,
+    group_column: str | None,
+    labeled_groups: str | None,
+    unlabeled_groups: str | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Choose the examples to label next, lowest score first."""
@@ -85,6 +109,11 @@ def batch(
         max_relabel_fraction=max_relabel_fraction,
         exclude=pd.concat(earlier, ignore_index=True) if earlier else None,
         max_annotations=max_annotations,
+        stop_at_quality=stop_at_quality,
+        groups=pair(labeled_groups, unlabeled_groups),
+        group_column=group_column,
+        max_per_group=max_per_group,
+        storage_options=storage_options,
     )
     if out is not None:
         daskal.export_batch(chosen, out, id_key=id_key, storage_options=storage_options)
@@ -93,6 +122,11 @@ def batch(
         console.show_batch(console.open_console(), chosen, shown=25)
     else:
         click.echo(chosen.to_csv(index=False), nl=False)
+
+
+def pair(labeled: str | None, unlabeled: str | None) -> tuple[str | None, str | None] | None:
+    """Return what is given for both sources of scores, None where it is for neither."""
+    return None if labeled is None and unlabeled is None else (labeled, unlabeled)
 
 
 @click.command()

@@ -22,6 +22,7 @@ from daskal.report.contents import CLASS_COLUMNS
 from daskal.report.page import Page, make_page
 from daskal.runs import store
 from daskal.runs.contents import read_contents
+from daskal.runs.group_columns import input_groups
 from daskal.runs.labels import (
     WRITERS,
     LabelTable,
@@ -322,10 +323,17 @@ class Run(StoredRun):
         max_relabel_fraction: float | None = None,
         exclude: Any = None,
         max_annotations: int | None = None,
+        stop_at_quality: float | None = None,
+        groups: Any = None,
+        group_column: str | None = None,
+        max_per_group: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Return another batch from the stored scores, as :func:`daskal.next_batch` does.
 
-        ``max_annotations`` and ``max_relabel_fraction`` use the stored number of annotations.
+        ``max_annotations``, ``stop_at_quality`` and ``max_relabel_fraction`` use what is stored of
+        each example. ``group_column`` without ``groups`` is a column of the tables of probabilities
+        that the run read.
 
         Examples
         --------
@@ -336,6 +344,12 @@ class Run(StoredRun):
            rank     source  row  score
         0     1  unlabeled    0    0.7
         """
+        if groups is None and group_column is not None:
+            groups = tuple(
+                input_groups(self.root, self.attrs, section, group_column, storage_options)
+                for section in ("labeled", "unlabeled")
+            )
+            group_column = None
         return selection.next_batch(
             self.scores,
             self.pool,
@@ -346,6 +360,14 @@ class Run(StoredRun):
             exclude=exclude,
             num_annotations=tables.member(self.root, "labeled/num_annotations"),
             max_annotations=max_annotations,
+            quality=None
+            if stop_at_quality is None
+            else tables.member(self.root, "labeled/consensus_quality_score"),
+            stop_at_quality=stop_at_quality,
+            groups=groups,
+            group_column=group_column,
+            max_per_group=max_per_group,
+            storage_options=storage_options,
         )
 
     def report(

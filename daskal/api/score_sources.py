@@ -35,6 +35,8 @@ class ScoreSource:
     ids : RowIds, optional
     beside : mapping of str to Source
         One value for each score: ``num_annotations``, ``quality``, ``groups``.
+    numbered : bool
+        Whether the scores have the default index of pandas.
     """
 
     name: str
@@ -42,6 +44,12 @@ class ScoreSource:
     scores: Source
     ids: RowIds | None = None
     beside: Mapping[str, Source] = field(default_factory=dict)
+    numbered: bool = False
+
+    @property
+    def rows(self) -> Side:
+        """The examples as one side of a match."""
+        return Side("scores", self.num_rows, self.ids, self.numbered)
 
     @property
     def num_rows(self) -> int:
@@ -121,10 +129,8 @@ def open_source(
         if values is not None:
             found[what] = open_beside(what, values, kinds, opened, num_rows, storage_options)
     if beside.groups is not None:
-        found["groups"] = open_groups(
-            beside.groups, group_column, num_rows, opened.row_ids, storage_options
-        )
-    return ScoreSource(name, argument, scores, ids, found)
+        found["groups"] = open_groups(beside.groups, group_column, num_rows, ids, storage_options)
+    return ScoreSource(name, argument, scores, ids, found, opened.numbered)
 
 
 def known_ids(name: str, given: Any, opened: Opened, storage: Storage) -> RowIds | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from daskal.api.batches import LABELED, UNLABELED, add_ids
 from daskal.api.choosing import check_same_kind, choose, raise_all_findings, rank
+from daskal.api.diversity import check_diversity, choose_unlike, open_embeddings
 from daskal.api.exclusion import Excluded
 from daskal.api.score_sources import Beside, ScoreSource, by_source, open_source
 from daskal.errors import InputError, InvalidDataError
 from daskal.method.candidates import Limits
+from daskal.method.tallies import Candidates
 from daskal.options import Storage, check_size, is_number, shown
 
 
@@ -31,6 +34,11 @@ def next_batch(
     groups: Any = None,
     group_column: str | None = None,
     max_per_group: int | None = None,
+    embeddings: Any = None,
+    diversity: str | None = None,
+    candidates: int | None = None,
+    num_clusters: int | None = None,
+    random_state: int = 0,
     storage_options: Storage = None,
 ) -> pd.DataFrame:
     """Return the examples to label next: those with the smallest scores (runs now).
@@ -74,6 +82,20 @@ def next_batch(
         The column of ``groups`` to take, where these are tables or their paths.
     max_per_group : int, optional
         The most examples of one group in the batch, of both sources together; needs ``groups``.
+    embeddings : array_like of shape (N, D), or pair of them of shape (N, D) and (U, D), optional
+        Where examples lie, near each other where they are alike; a pair as ``groups``. Only the
+        rows of the candidates are read.
+    diversity : {"cluster_margin", "k_center"}, optional
+        Choose unlike examples among the candidates; needs ``embeddings``. The candidates are
+        clustered by average linkage, and the batch takes turns among the clusters, the smallest
+        first (Cluster-Margin, arXiv 2107.14263; needs scikit-learn), or each example taken is the
+        farthest from those taken before (greedy k-center). Distances are Euclidean.
+    candidates : int, optional
+        How many of the lowest scores are candidates; by default 10 times the size.
+    num_clusters : int, optional
+        Clusters of the candidates; by default as many as the size.
+    random_state : int
+        Seed of what is drawn: members of clusters, and the first example of k-center.
     storage_options : mapping, optional
 
     Returns
@@ -109,6 +131,7 @@ def next_batch(
         Limits(max_annotations, stop_at_quality, max_per_group),
         Beside(None, num_annotations, quality, groups),
     )
+    diverse = check_diversity(size, embeddings, diversity, candidates, num_clusters, random_state)
     grouped = by_source("groups", groups, scores, pool)
     given = {
         LABELED: (
@@ -123,26 +146,43 @@ def next_batch(
         for name, arguments in given.items()
         if arguments[1] is not None
     ]
+    points = {}
+    if diverse is not None:
+        parts = by_source("embeddings", embeddings, scores, pool)
+        points = {
+            source.name: open_embeddings(parts[source.name], source, storage_options)
+            for source in sources
+        }
     excluded = Excluded.from_argument(exclude, (LABELED, UNLABELED))
     excluded.check(sources)
+    wanted = int(size) if diverse is None else diverse.candidates
     found = {}
     for source in sources:
         left_out = excluded.of_source(source)
         try:
-            found[source.name] = choose(source, int(size), left_out, limits)
+            found[source.name] = choose(source, wanted, left_out, limits)
         except InvalidDataError:
             raise_all_findings(given[source.name][1], storage_options)
             raise
+    frame = rank_found(wanted, found, max_relabel_fraction)
+    if diverse is not None:
+        frame = choose_unlike(frame, points, diverse, int(size), max_relabel_fraction)
+    return with_ids(frame, sources)
+
+
+def rank_found(
+    size: int, found: Mapping[str, Candidates], max_relabel_fraction: float | None
+) -> pd.DataFrame:
+    """Return the smallest scores of both sources in one ranking."""
     check_same_kind(found)
     labeled, unlabeled = found.get(LABELED), found.get(UNLABELED)
-    frame = rank(
-        int(size),
+    return rank(
+        size,
         None if labeled is None else labeled.with_votes,
         None if unlabeled is None else unlabeled.with_votes,
         None if labeled is None else labeled.without_votes,
         max_relabel_fraction=max_relabel_fraction,
     )
-    return with_ids(frame, sources)
 
 
 def check_limits(limits: Limits, beside: Beside) -> Limits:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import dask.array as da
+import pandas as pd
+
+from daskal.api import selection
 from daskal.api.aggregation import Aggregate
+from daskal.errors import InputError
 from daskal.method.multi_label import AnyEstimate, read_estimate
 from daskal.method.panels import Panel
 from daskal.method.tallies import gold_accuracy
 from daskal.runs import store
 from daskal.runs.contents import read_panel
+from daskal.runs.input_columns import InputColumns
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
 from daskal.runs.tables import section_ids
@@ -78,3 +85,88 @@ class StoredRun(Summarized):
     def ids(self, section: str) -> Any | None:
         """Return the stored ids of a section's examples."""
         return section_ids(self.root)[section]
+
+    # what to label next
+
+    def _scores(self, section: str) -> da.Array | None:
+        array = tables.member(self.root, f"{section}/score")
+        if array is None:
+            return None
+        with tables.reading(self.root, section):
+            return da.from_array(tables.Column(array), chunks=array.chunks, name=False)
+
+    @property
+    def scores(self) -> da.Array | None:
+        """Scores of the labeled examples."""
+        return self._scores("labeled")
+
+    @property
+    def pool(self) -> da.Array | None:
+        """Scores of the pool."""
+        return self._scores("unlabeled")
+
+    def next_batch(
+        self,
+        *,
+        size: int,
+        max_relabel_fraction: float | None = None,
+        exclude: Any = None,
+        max_annotations: int | None = None,
+        stop_at_quality: float | None = None,
+        groups: Any = None,
+        group_column: str | None = None,
+        max_per_group: int | None = None,
+        embeddings: Any = None,
+        embedding_columns: Sequence[str] | None = None,
+        diversity: str | None = None,
+        candidates: int | None = None,
+        num_clusters: int | None = None,
+        random_state: int = 0,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return another batch from the stored scores, as :func:`daskal.next_batch` does.
+
+        Ids, numbers of annotations and quality are those stored. ``group_column`` without
+        ``groups``, and ``embedding_columns``, are columns of the tables of probabilities that the
+        run read: one of any values, and some of numbers or one of lists.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, daskal
+        >>> out = tempfile.mkdtemp() + "/scores.zarr"
+        >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
+        >>> run.next_batch(size=1, exclude=run.batch.head(1))
+           rank     source  row  score
+        0     1  unlabeled    0    0.7
+        """
+        columns = InputColumns(self.root, self.attrs, storage_options)
+        if groups is None and group_column is not None:
+            groups, group_column = columns.groups(group_column), None
+        if embedding_columns is not None:
+            if embeddings is not None:
+                raise InputError("expected embeddings or embedding_columns, got both: choose one.")
+            embeddings = columns.embeddings(embedding_columns)
+        num = tables.member(self.root, "labeled/num_annotations")
+        quality = tables.member(self.root, "labeled/consensus_quality_score")
+        return selection.next_batch(
+            self.scores,
+            self.pool,
+            size=size,
+            labeled_ids=self.ids("labeled"),
+            unlabeled_ids=self.ids("unlabeled"),
+            max_relabel_fraction=max_relabel_fraction,
+            exclude=exclude,
+            num_annotations=num,
+            max_annotations=max_annotations,
+            quality=None if stop_at_quality is None else quality,
+            stop_at_quality=stop_at_quality,
+            groups=groups,
+            group_column=group_column,
+            max_per_group=max_per_group,
+            embeddings=embeddings,
+            diversity=diversity,
+            candidates=candidates,
+            num_clusters=num_clusters,
+            random_state=random_state,
+            storage_options=storage_options,
+        )

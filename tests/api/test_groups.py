@@ -352,7 +352,7 @@ def many_copies(seed: int) -> dict[str, Any]:
     return {"scores": scores[order], "groups": groups[order]}
 
 
-@pytest.mark.parametrize("scheduler", ["sync", "threads", "processes", "distributed"])
+@pytest.mark.parametrize("scheduler", ["sync", "threads", "distributed"])
 def test_any_scheduler_and_chunks_give_the_same(scheduler: str, cluster: Any) -> None:
     made = many_copies(1)
     order = np.lexsort((np.arange(40_000), made["scores"]))

@@ -68,3 +68,38 @@ def test_labels_that_are_good_enough_are_left_out(scored: daskal.Run) -> None:
     result = invoke("batch", scored.path, "--size", 100, "--stop-at-quality", 0.7)
     labeled = [row for source, row in rows(result) if source == "labeled"]
     assert sorted(labeled) == np.flatnonzero(quality < 0.7).tolist()
+
+
+def test_unlike_examples_by_columns_or_files(scored: daskal.Run, tmp_path: Path) -> None:
+    pool = np.random.default_rng(0).normal(size=(20, 3))
+    labeled = np.random.default_rng(1).normal(size=(30, 3))
+    given = ("batch", scored.path, "--size", 4, "--seed", 3)
+    for method in ("k-center", "cluster-margin"):
+        expected = scored.next_batch(
+            size=4,
+            embeddings=(labeled, pool),
+            diversity=method.replace("-", "_"),
+            random_state=3,
+            candidates=30,
+        )
+        np.save(tmp_path / "labeled.npy", labeled)
+        pd.DataFrame({"e": list(pool), "name": "x"}).to_parquet(tmp_path / "pool.parquet")
+        pd.DataFrame({"e": list(labeled), "name": "x"}).to_parquet(tmp_path / "labeled.parquet")
+        files = ("--labeled-embeddings", tmp_path / "labeled.parquet")
+        others = ("--unlabeled-embeddings", tmp_path / "pool.parquet")
+        chosen = ("--embedding-column", "e", "--diversity", method, "--candidates", 30)
+        pairs = list(zip(expected["source"], expected["row"], strict=True))
+        assert rows(invoke(*given, *files, *others, *chosen)) == pairs
+    column = ("--embedding-column", "user", "--diversity", "k-center")
+    expected = scored.next_batch(
+        size=4, embedding_columns=["user"], diversity="k_center", random_state=3
+    )
+    assert rows(invoke(*given, *column)) == list(
+        zip(expected["source"], expected["row"], strict=True)
+    )
+
+
+def test_embeddings_alone_are_not_enough(scored: daskal.Run) -> None:
+    result = invoke("batch", scored.path, "--embedding-column", "user")
+    assert result.exit_code == 1
+    assert "diversity: expected 'cluster_margin' or 'k_center', got None" in result.stderr

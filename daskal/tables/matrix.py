@@ -166,9 +166,9 @@ class TableColumn:
         return self.table.edges
 
     @property
-    def stored_bytes(self) -> int:
-        """Most bytes that a part takes in storage."""
-        return self.table.parts.stored_bytes([self.column])
+    def held_bytes(self) -> int:
+        """Most bytes held beside the rows that are wanted."""
+        return self.table.parts.held_bytes([self.column])
 
     def read(self, name: str, start: int, stop: int, row_axis: int = 0) -> NDArray[Any]:
         """Return some rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,16 +13,20 @@ import pandas as pd
 
 from daskal.api import selection
 from daskal.api.aggregation import Aggregate
+from daskal.api.assignment import assign
+from daskal.api.batches import LABELED, UNLABELED
+from daskal.api.people import read_people
 from daskal.errors import InputError
-from daskal.method.multi_label import AnyEstimate, read_estimate
+from daskal.method.multi_label import AnyEstimate, MultiLabelEstimate, read_estimate
 from daskal.method.panels import Panel
 from daskal.method.tallies import gold_accuracy
 from daskal.runs import store
+from daskal.runs.asking import labels_of_run, probs_of_run
 from daskal.runs.contents import read_panel
 from daskal.runs.input_columns import InputColumns
 from daskal.runs.records import finished_blocks, stage_prefix
 from daskal.runs.store import SCORE_STAGES
-from daskal.runs.tables import section_ids
+from daskal.runs.tables import section_ids, stored_batch
 from daskal.storage import tables
 from daskal.text import Summarized
 
@@ -169,4 +174,75 @@ class StoredRun(Summarized):
             num_clusters=num_clusters,
             random_state=random_state,
             storage_options=storage_options,
+        )
+
+    def assign(
+        self,
+        batch: pd.DataFrame | None = None,
+        *,
+        labels: Any = None,
+        votes_per_example: int = 1,
+        capacity: Any = None,
+        available: Any = None,
+        people: str | os.PathLike[str] | None = None,
+        on_invalid: str = "raise",
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Return whom to ask about each example of a batch, as :func:`daskal.assign` does.
+
+        By default, that is the run's own batch, with the labels that the run read. Probabilities
+        are read again from where the run read them, unless they were in memory.
+
+        Parameters
+        ----------
+        batch, labels, votes_per_example, capacity, available, on_invalid, storage_options
+            As for :func:`daskal.assign`.
+        people : str or path, optional
+            CSV or Parquet file with the column ``annotator`` and, perhaps, ``capacity``, in place
+            of ``available``. Where a capacity is empty, ``capacity``, a number, is taken.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        InputError
+            If the run has no estimate, or its labels were in memory and none are passed; or as
+            :func:`daskal.assign`.
+        """
+        known = self.aggregate if self.estimate is None else self.estimate
+        if known is None:
+            raise InputError(
+                "expected a run with an estimate or an aggregate, got one of a pool alone: nothing "
+                "is known of annotators."
+            )
+        if isinstance(known, MultiLabelEstimate):
+            raise InputError(
+                "expected a run with one class an example, got one with several: whom to ask is "
+                "not known for them."
+            )
+        if people is not None:
+            if available is not None or isinstance(capacity, Mapping | pd.Series):
+                raise InputError(
+                    "people: expected neither available nor capacities by annotator beside it."
+                )
+            available, limits = read_people(people, known, capacity, storage_options)
+            capacity = limits
+        probs = {}
+        if self.aggregate is None:
+            probs = {
+                name: probs_of_run(self.root, self.attrs, section, storage_options)
+                for name, section in (("pred_probs", LABELED), ("pred_probs_unlabeled", UNLABELED))
+            }
+        return assign(
+            stored_batch(self.root) if batch is None else batch,
+            known,
+            labels_of_run(self.path, self.root, self.attrs) if labels is None else labels,
+            votes_per_example=votes_per_example,
+            capacity=capacity,
+            available=available,
+            on_invalid=on_invalid,
+            storage_options=storage_options,
+            **probs,
         )

@@ -93,6 +93,19 @@ def check_fast() -> None:
         np.testing.assert_array_equal(scores(folder), expected)
 
 
+def check_diversity() -> None:
+    """Choose unlike examples by clusters of their embeddings."""
+    import numpy as np
+
+    import daskal
+
+    points = np.repeat(np.arange(5.0), 4).reshape(-1, 1)
+    batch = daskal.next_batch(
+        np.arange(20.0), size=5, embeddings=points, diversity="cluster_margin"
+    )
+    assert sorted(points[batch["row"], 0]) == [0, 1, 2, 3, 4]
+
+
 def check_s3() -> None:
     """Run the example on object storage, which needs moto and xarray beside the extra."""
     for name in WITH_S3:
@@ -109,6 +122,7 @@ CHECKS = {
     "none": check_none,
     "xarray": check_xarray,
     "fast": check_fast,
+    "diversity": check_diversity,
     "s3": check_s3,
     "examples": check_examples,
 }

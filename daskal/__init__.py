@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from daskal import multiannotator as multiannotator
     from daskal.api.aggregation import Aggregate as Aggregate
     from daskal.api.aggregation import aggregate as aggregate
+    from daskal.api.assignment import assign as assign
+    from daskal.api.assignment_files import export_assignments as export_assignments
     from daskal.api.estimation import estimate as estimate
     from daskal.api.export import export_batch as export_batch
     from daskal.api.export import read_batch as read_batch
@@ -57,8 +59,10 @@ _HOMES = {
     "__version__": "version",
     "aggregate": "api.aggregation",
     "annotator_stats": "api.quality",
+    "assign": "api.assignment",
     "detailed_quality": "api.quality",
     "estimate": "api.estimation",
+    "export_assignments": "api.assignment_files",
     "export_batch": "api.export",
     "import_votes": "importing.importer",
     "label_quality": "api.quality",

@@ -71,6 +71,16 @@ def test_votes_print_two_tables():
     assert [line.split()[1] for line in printed[at + 3 :]] == ["10,000", "100,000"]
 
 
+def test_unlike_batches_print_two_tables():
+    printed = run_small("unlike")
+    at = printed.index("", 2)
+    distinct = [float(line.split("|")[2].strip(" %")) for line in printed[4:at]]
+    assert distinct[0] < 50
+    assert distinct[1:4] == [100.0] * 3
+    assert distinct[0] < distinct[4] < 100
+    assert len(printed[at + 3 :]) == 5
+
+
 @pytest.mark.skipif(
     not (realdata.DATA / "rte" / "truth.parquet").exists(),
     reason="no real data under DASKAL_TEST_DATA or ../shared/data",

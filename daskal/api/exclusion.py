@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from daskal.api.batches import with_source
+from daskal.api.score_sources import ScoreSource
 from daskal.errors import DataWarning, InputError
-from daskal.inputs.ids import RowIds, take_ids
-from daskal.inputs.sources import Source
+from daskal.inputs.ids import take_ids
 from daskal.method.tallies import Smallest
 from daskal.names.naming import check_names, kind_of, listed, plain_texts, slices_of
 from daskal.names.normal import as_index
@@ -22,21 +22,6 @@ from daskal.names.rows import find, unknown_names
 NO_IDS = as_index([])
 # How batches before 0.2 may spell the sources of scores.
 OLD_SPELLING = {"labelled": "labeled", "unlabelled": "unlabeled"}
-
-
-class ScoreSource(NamedTuple):
-    """One of the two sources of scores, and what is known of its examples."""
-
-    name: str
-    argument: str
-    scores: Source
-    ids: RowIds | None = None
-    num_annotations: Source | None = None
-
-    @property
-    def num_rows(self) -> int:
-        """Number of examples."""
-        return int(self.scores.shape[0])
 
 
 @dataclass(frozen=True)
@@ -124,7 +109,8 @@ class Excluded:
         if source.ids is None:
             return Exclusion(NO_IDS, NO_IDS, frozenset(rows))
         unnamed = frozenset(row for row, has_id in rows.items() if not has_id)
-        return Exclusion(self.ids, self.batch_ids.get(source.name, NO_IDS), unnamed)
+        named = frozenset(rows) - unnamed
+        return Exclusion(self.ids, self.batch_ids.get(source.name, NO_IDS), unnamed, named)
 
     def check(self, sources: Sequence[ScoreSource]) -> None:
         """Refuse an exclusion that excludes no example at all, and warn of ids that are unknown."""
@@ -170,11 +156,15 @@ class Excluded:
 
 
 class Exclusion(NamedTuple):
-    """What is left out of one source of scores: ids, ids of a batch, and rows."""
+    """What is left out of one source of scores: ids, ids of a batch, and rows.
+
+    ``likely_rows`` are those that the examples with the ids of the batch had in it.
+    """
 
     ids: pd.Index
     batch_ids: pd.Index
     rows: frozenset[int]
+    likely_rows: frozenset[int] = frozenset()
 
     @property
     def size(self) -> int:
@@ -201,6 +191,23 @@ class Exclusion(NamedTuple):
             return False
         return any(bool(self.holds(part).any()) for _, part in slices_of(ids))
 
+    def rows_left_out(self, source: ScoreSource, *, search: bool) -> np.ndarray[Any, Any]:
+        """Return the rows that are left out, ascending; with ``search``, all ids are read for it.
+
+        Otherwise only those that ids leave out are looked for where they were in their batch.
+        """
+        num_rows, ids = source.num_rows, source.ids
+        parts = [np.array([row for row in self.rows if 0 <= row < num_rows], dtype=np.int64)]
+        if ids is not None and (len(self.ids) or len(self.batch_ids)):
+            if search:
+                for start, names in slices_of(ids):
+                    parts.append(np.flatnonzero(self.holds(names)) + start)
+            else:
+                likely = sorted(row for row in self.likely_rows if 0 <= row < num_rows)
+                at = np.array(likely, dtype=np.int64)
+                parts.append(at[self.holds(take_ids(ids, at))] if len(at) else at)
+        return np.unique(np.concatenate(parts))
+
     def drop(self, state: Smallest, source: ScoreSource) -> Smallest:
         """Return the candidates that are not left out."""
         keep = np.array([row not in self.rows for row in state.rows.tolist()], dtype=bool)
@@ -208,4 +215,4 @@ class Exclusion(NamedTuple):
             order = np.argsort(state.rows)
             assert source.ids is not None
             keep[order] &= ~self.holds(take_ids(source.ids, state.rows[order]))
-        return Smallest(state.size, state.scores[keep], state.rows[keep])
+        return state.take(keep)

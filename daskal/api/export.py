@@ -216,17 +216,24 @@ def format_of(path: str) -> str:
 
 
 def read_tasks(file: Any, id_key: str) -> pd.DataFrame:
-    """Return the examples of Label Studio tasks."""
-    data = [task["data"] for task in json.load(file)]
+    """Return the examples of Label Studio tasks, with what else is in their data."""
+    tasks = json.load(file)
+    data = [task["data"] for task in tasks]
     columns = {"source": "source", EARLIER_SOURCE: EARLIER_SOURCE, "row": "row", "id": id_key}
     if id_key == "source":
         # Only a file of the time when no other value had that name.
         del columns["source"]
+    known = {*columns.values(), *columns}
+    more = [key for key in (data[0] if data else ()) if key not in known]
+    columns |= {key: key for key in more}
+    meta = [task.get("meta") or {} for task in tasks]
+    parts = [(name, key, data) for name, key in columns.items()]
+    parts = [("rank", "rank", meta), *parts, ("score", "score", meta)]
     return pd.DataFrame(
         {
-            name: as_id_column([item[key] for item in data])
-            for name, key in columns.items()
-            if all(key in item for item in data)
+            name: as_id_column([item[key] for item in items])
+            for name, key, items in parts
+            if all(key in item for item in items)
         }
     )
 

@@ -2,163 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from daskal.api.batches import LABELED, UNLABELED, add_ids
-from daskal.api.exclusion import Excluded, Exclusion, ScoreSource
-from daskal.engine import reduction
+from daskal.api.choosing import check_same_kind, choose, raise_all_findings, rank
+from daskal.api.diversity import check_diversity, choose_unlike, open_embeddings
+from daskal.api.exclusion import Excluded
+from daskal.api.score_sources import Beside, ScoreSource, by_source, open_source
 from daskal.errors import InputError, InvalidDataError
-from daskal.inputs import arguments
-from daskal.inputs.blocks import cut_rows
-from daskal.inputs.ids import RowIds, open_ids
-from daskal.inputs.opened import Opened
-from daskal.inputs.sources import Source, make_source, take_rows
-from daskal.kernels import second_pass
-from daskal.method.findings import raise_invalid
-from daskal.method.tallies import Candidates, Smallest
-from daskal.names.rows import Side, match_rows
-from daskal.options import Storage, check_size
-
-# --- the smallest -----------------------------------------------------------------------------
-
-
-def open_scores(
-    name: str, given: Any, kinds: str, storage_options: Storage
-) -> tuple[Source, Opened]:
-    """Return an array of one axis as a source of blocks, and the argument as it was opened."""
-    if isinstance(given, pd.DataFrame):
-        raise InputError(
-            f"{name}: expected an array of shape (N,), got a DataFrame. Pass its column of scores."
-        )
-    opened = arguments.open_argument(name, given, storage_options)
-    if len(opened.array.shape) != 1:
-        raise InputError(f"{name}: expected shape (N,), got {tuple(opened.array.shape)}.")
-    source = make_source(name, opened.array, row_axis=0)
-    arguments.check_numeric(name, source, kinds)
-    return source, opened
-
-
-def open_counts(given: Any, scores: Opened, num_rows: int, storage_options: Storage) -> Source:
-    """Return each example's number of annotations, in the order of the scores."""
-    name = "num_annotations"
-    source, opened = open_scores(name, given, "iu", storage_options)
-    if source.num_rows != num_rows:
-        raise InputError(
-            f"{name}: expected one number per score, {num_rows:,}, got {source.num_rows:,}."
-        )
-    rows = match_rows(
-        Side("scores", num_rows, scores.row_ids, scores.numbered),
-        Side(name, num_rows, opened.row_ids, opened.numbered),
-        movable=source.kind == "memory",
-    )
-    return source if rows.order is None else take_rows(source, rows.order)
-
-
-def choose(
-    source: ScoreSource, size: int, exclusion: Exclusion, max_annotations: int | None
-) -> Candidates:
-    """Return the smallest scores of a source that are not left out.
-
-    Scores are read once, with room for all that may be left out; again only if ids are not unique.
-    """
-    counts = [] if source.num_annotations is None else [source.num_annotations]
-    blocks = cut_rows([source.scores, *counts], has_labels=False)
-    wanted = size + exclusion.size
-    while True:
-        tree = reduction.tree(
-            blocks,
-            "batch",
-            second_pass.candidates_of_block,
-            size=wanted,
-            max_annotations=max_annotations,
-        )
-        found: Candidates = tree.compute()
-        states = (found.with_votes, found.without_votes)
-        kept = [exclusion.drop(state, source) for state in states]
-        if all(
-            len(left.rows) >= size or len(state.rows) < wanted
-            for left, state in zip(kept, states, strict=True)
-        ):
-            return Candidates(*kept)
-        wanted *= 2
-
-
-def open_sources(
-    given: Mapping[str, tuple[str, Any, Any]], num_annotations: Any, storage_options: Storage
-) -> list[ScoreSource]:
-    """Return the sources of scores that are given, by (name, scores, ids)."""
-    sources = []
-    for argument, (name, scores, ids) in given.items():
-        if scores is None:
-            continue
-        blocks, opened = open_scores(argument, scores, "fiu", storage_options)
-        num = None
-        if name == LABELED and num_annotations is not None:
-            num = open_counts(num_annotations, opened, blocks.num_rows, storage_options)
-        known = known_ids(f"{name}_ids", ids, opened, storage_options)
-        sources.append(ScoreSource(name, argument, blocks, known, num))
-    return sources
-
-
-def raise_all_findings(scores: Any, storage_options: Storage) -> None:
-    """Raise the faults of all blocks behind lazy scores, not only of the one that failed first."""
-    array = arguments.open_argument("scores", scores, storage_options).array
-    findings = reduction.reduce_same_blocks(array, "faulty rows", second_pass.findings_of_block)
-    if findings is not None:
-        raise_invalid(findings)
-
-
-def rank(
-    size: int,
-    labeled: Smallest | None,
-    unlabeled: Smallest | None,
-    without_votes: Smallest | None = None,
-    max_relabel_fraction: float | None = None,
-) -> pd.DataFrame:
-    """Return the ``size`` smallest scores of both sources, ties ordered by source and row.
-
-    At most ``max_relabel_fraction`` of ``size`` come from ``labeled``; labeled rows without votes
-    are in ``without_votes`` and do not count towards it.
-    """
-    parts = [
-        (LABELED, labeled, True),
-        (LABELED, without_votes, False),
-        (UNLABELED, unlabeled, False),
-    ]
-    frame = pd.concat(
-        [
-            pd.DataFrame(
-                {"source": source, "row": state.rows, "score": state.scores, "relabel": relabel}
-            )
-            for source, state, relabel in parts
-            if state is not None
-        ]
-    ).sort_values(["score", "source", "row"], kind="stable", ignore_index=True)
-    if max_relabel_fraction is not None:
-        # Rounding: a product such as 0.29 * 100 falls just short of the whole number.
-        cap = math.floor(round(max_relabel_fraction * size, 6))
-        frame = frame[~(frame["relabel"] & (frame["relabel"].cumsum() > cap))]
-    frame = frame.head(size).reset_index(drop=True)
-    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
-    return frame[["rank", "source", "row", "score"]]
-
-
-# --- ids ---------------------------------------------------------------------------------------
-
-
-def known_ids(name: str, given: Any, opened: Opened, storage: Storage) -> RowIds | None:
-    """Return the ids that are given, else those that the scores came with."""
-
-    def open_array() -> Any:
-        return arguments.open_ids_argument(name, given, storage)
-
-    num_rows = int(opened.array.shape[0])
-    return open_ids(name, given, num_rows, opened.row_ids, "the scores", open_array)
+from daskal.method.candidates import Limits
+from daskal.method.tallies import Candidates
+from daskal.options import Storage, check_size, is_number, shown
 
 
 def next_batch(
@@ -172,6 +29,16 @@ def next_batch(
     exclude: Any = None,
     num_annotations: Any = None,
     max_annotations: int | None = None,
+    quality: Any = None,
+    stop_at_quality: float | None = None,
+    groups: Any = None,
+    group_column: str | None = None,
+    max_per_group: int | None = None,
+    embeddings: Any = None,
+    diversity: str | None = None,
+    candidates: int | None = None,
+    num_clusters: int | None = None,
+    random_state: int = 0,
     storage_options: Storage = None,
 ) -> pd.DataFrame:
     """Return the examples to label next: those with the smallest scores (runs now).
@@ -200,6 +67,35 @@ def next_batch(
         ``max_relabel_fraction``.
     max_annotations : int, optional
         Leave out labeled examples with at least this many votes; needs ``num_annotations``.
+    quality : array_like of shape (N,), float, optional
+        Quality of each labeled example's consensus label.
+    stop_at_quality : float, optional
+        Leave out labeled examples whose label has at least this quality; needs ``quality``. Those
+        without a vote stay, where ``num_annotations`` tells them.
+    groups : array_like of shape (N,), or pair of them of shape (N,) and (U,), optional
+        What examples have in common of which a batch should hold few, such as a cluster of copies,
+        a user, a video or the predicted class: numbers, text, or values of any other kind. One
+        array where there is one source of scores, a pair (labeled, unlabeled) where there are two;
+        either of them may be None. An array, a path or URL, or a table. A missing value, an empty
+        text or -1 is no group.
+    group_column : str, optional
+        The column of ``groups`` to take, where these are tables or their paths.
+    max_per_group : int, optional
+        The most examples of one group in the batch, of both sources together; needs ``groups``.
+    embeddings : array_like of shape (N, D), or pair of them of shape (N, D) and (U, D), optional
+        Where examples lie, near each other where they are alike; a pair as ``groups``. Only the
+        rows of the candidates are read.
+    diversity : {"cluster_margin", "k_center"}, optional
+        Choose unlike examples among the candidates; needs ``embeddings``. The candidates are
+        clustered by average linkage, and the batch takes turns among the clusters, the smallest
+        first (Cluster-Margin, arXiv 2107.14263; needs scikit-learn), or each example taken is the
+        farthest from those taken before (greedy k-center). Distances are Euclidean.
+    candidates : int, optional
+        How many of the lowest scores are candidates; by default 10 times the size.
+    num_clusters : int, optional
+        Clusters of the candidates; by default as many as the size.
+    random_state : int
+        Seed of what is drawn: members of clusters, and the first example of k-center.
     storage_options : mapping, optional
 
     Returns
@@ -228,32 +124,88 @@ def next_batch(
     0     1  unlabeled    0    0.5
     1     2    labeled    0    0.9
     """
-    check_size(size, max_relabel_fraction)
     if scores is None and pool is None:
         raise InputError("expected scores of labeled examples, of a pool, or of both; got none.")
-    if max_annotations is not None:
-        check_size(max_annotations, name="max_annotations")
-    if num_annotations is None and max_annotations is not None:
-        raise InputError("max_annotations: expected num_annotations beside it, got none.")
-    given = {"scores": (LABELED, scores, labeled_ids), "pool": (UNLABELED, pool, unlabeled_ids)}
-    sources = open_sources(given, num_annotations, storage_options)
+    check_size(size, max_relabel_fraction)
+    limits = check_limits(
+        Limits(max_annotations, stop_at_quality, max_per_group),
+        Beside(None, num_annotations, quality, groups),
+    )
+    diverse = check_diversity(size, embeddings, diversity, candidates, num_clusters, random_state)
+    grouped = by_source("groups", groups, scores, pool)
+    given = {
+        LABELED: (
+            "scores",
+            scores,
+            Beside(labeled_ids, num_annotations, quality, grouped[LABELED]),
+        ),
+        UNLABELED: ("pool", pool, Beside(unlabeled_ids, groups=grouped[UNLABELED])),
+    }
+    sources = [
+        open_source(name, *arguments, group_column, storage_options)
+        for name, arguments in given.items()
+        if arguments[1] is not None
+    ]
+    points = {}
+    if diverse is not None:
+        parts = by_source("embeddings", embeddings, scores, pool)
+        points = {
+            source.name: open_embeddings(parts[source.name], source, storage_options)
+            for source in sources
+        }
     excluded = Excluded.from_argument(exclude, (LABELED, UNLABELED))
     excluded.check(sources)
+    wanted = int(size) if diverse is None else diverse.candidates
     found = {}
     for source in sources:
         left_out = excluded.of_source(source)
         try:
-            found[source.name] = choose(source, int(size), left_out, max_annotations)
+            found[source.name] = choose(source, wanted, left_out, limits)
         except InvalidDataError:
-            raise_all_findings(given[source.argument][1], storage_options)
+            raise_all_findings(given[source.name][1], storage_options)
             raise
-    ids = {source.name: source.ids for source in sources}
+    frame = rank_found(wanted, found, max_relabel_fraction)
+    if diverse is not None:
+        frame = choose_unlike(frame, points, diverse, int(size), max_relabel_fraction)
+    return with_ids(frame, sources)
+
+
+def rank_found(
+    size: int, found: Mapping[str, Candidates], max_relabel_fraction: float | None
+) -> pd.DataFrame:
+    """Return the smallest scores of both sources in one ranking."""
+    check_same_kind(found)
     labeled, unlabeled = found.get(LABELED), found.get(UNLABELED)
-    frame = rank(
-        int(size),
+    return rank(
+        size,
         None if labeled is None else labeled.with_votes,
         None if unlabeled is None else unlabeled.with_votes,
         None if labeled is None else labeled.without_votes,
         max_relabel_fraction=max_relabel_fraction,
     )
-    return add_ids(frame, ids.get(LABELED), ids.get(UNLABELED))
+
+
+def check_limits(limits: Limits, beside: Beside) -> Limits:
+    """Return what leaves examples out; refuse what makes no sense, or misses what it goes by."""
+    for name, value, needs, given in (
+        ("max_annotations", limits.max_annotations, "num_annotations", beside.num_annotations),
+        ("max_per_group", limits.max_per_group, "groups", beside.groups),
+        ("stop_at_quality", limits.stop_at_quality, "quality", beside.quality),
+    ):
+        if value is None:
+            continue
+        if name != "stop_at_quality":
+            check_size(value, name=name)
+        elif not (is_number(value) and 0 < value <= 1):
+            raise InputError(f"{name}: expected a number above 0 and up to 1, got {shown(value)}.")
+        if given is None:
+            raise InputError(f"{name}: expected {needs} beside it, got none.")
+    if beside.groups is not None and limits.max_per_group is None:
+        raise InputError("groups: expected max_per_group beside them, got none.")
+    return limits
+
+
+def with_ids(frame: pd.DataFrame, sources: list[ScoreSource]) -> pd.DataFrame:
+    """Return a ranking as a batch, with the ids of its examples where they are known."""
+    ids = {source.name: source.ids for source in sources}
+    return add_ids(frame.drop(columns="relabel"), ids.get(LABELED), ids.get(UNLABELED))

@@ -22,6 +22,7 @@ from daskal.cli.aggregating import (
     panel_option,
     use_gold_option,
 )
+from daskal.cli.assigning import assign
 from daskal.cli.importing import import_votes
 from daskal.cli.inputs import check_inputs, choose_scheduler, table_options
 from daskal.cli.options import (
@@ -389,5 +390,6 @@ main.add_command(import_votes)
 main.add_command(aggregate)
 main.add_command(panel_command)
 main.add_command(batch)
+main.add_command(assign)
 main.add_command(labels)
 main.add_command(report)

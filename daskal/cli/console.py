@@ -214,6 +214,16 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
     print_section(output, title, table, whole=True)
 
 
+def show_assigned(output: Console, assigned: pd.DataFrame) -> None:
+    """Print how many examples each annotator is asked about."""
+    from rich.markup import escape
+
+    table = make_table("annotator", "examples", "gain, bits", left=("annotator",))
+    for name, part in assigned.groupby("annotator", sort=False):
+        table.add_row(escape(str(name)), f"{len(part):,}", f"{part['gain'].sum():.1f}")
+    print_section(output, f"Whom to ask: {plural(len(assigned), 'vote')}", table)
+
+
 def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> None:
     """Print labels, the lowest quality first."""
     from rich.markup import escape

@@ -39,6 +39,8 @@ TYPED = {
     "multi_label=True": "--multi-label",
     "id_column=": "--id-column",
     "class_columns=": "--class-columns",
+    "group_column=": "--group-column",
+    "groups=": "--labeled-groups and --unlabeled-groups",
     "unknown_tasks='ignore'": "--unknown-tasks ignore",
     "daskal.import_votes": "`daskal import`",
 }

@@ -55,6 +55,54 @@ from daskal.storage.redaction import redacted
     type=click.IntRange(min=1),
     help="Leave out labeled examples with at least this many labels.",
 )
+@click.option(
+    "--stop-at-quality",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Leave out labeled examples whose label has at least this quality.",
+)
+@click.option(
+    "--max-per-group",
+    type=click.IntRange(min=1),
+    help="At most so many examples of one group, such as a user or a video.",
+)
+@click.option(
+    "--group-column",
+    metavar="COLUMN",
+    help="Column of the groups, of the tables that were scored or of those named next.",
+)
+@click.option(
+    "--labeled-groups", metavar="G", help="Groups of the labeled examples: any table or array."
+)
+@click.option("--unlabeled-groups", metavar="H", help="Groups of the pool.")
+@click.option(
+    "--diversity",
+    type=click.Choice(["cluster-margin", "k-center"]),
+    help="Choose examples whose embeddings are unlike, among those with the lowest scores.",
+)
+@click.option(
+    "--embedding-column",
+    "embedding_columns",
+    metavar="COLUMN",
+    multiple=True,
+    help="Column of the embeddings, of the tables that were scored or of those named next; several "
+    "times where each holds one number.",
+)
+@click.option(
+    "--labeled-embeddings", metavar="E", help="Embeddings of the labeled examples, (N, D)."
+)
+@click.option("--unlabeled-embeddings", metavar="F", help="Embeddings of the pool, (U, D).")
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    help="How many of the lowest scores --diversity chooses from.  [default: 10 times the size]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of what --diversity draws.",
+)
 @storage_option
 @reports_errors
 def batch(
@@ -66,6 +114,17 @@ def batch(
     id_key: str,
     exclude: tuple[str, ...],
     max_annotations: int | None,
+    stop_at_quality: float | None,
+    max_per_group: int | None,
+    group_column: str | None,
+    labeled_groups: str | None,
+    unlabeled_groups: str | None,
+    diversity: str | None,
+    embedding_columns: tuple[str, ...],
+    labeled_embeddings: str | None,
+    unlabeled_embeddings: str | None,
+    candidates: int | None,
+    seed: int,
     storage_options: dict[str, Any] | None,
 ) -> None:
     """Choose the examples to label next, lowest score first."""
@@ -85,6 +144,15 @@ def batch(
         max_relabel_fraction=max_relabel_fraction,
         exclude=pd.concat(earlier, ignore_index=True) if earlier else None,
         max_annotations=max_annotations,
+        stop_at_quality=stop_at_quality,
+        groups=pair(labeled_groups, unlabeled_groups),
+        group_column=group_column,
+        max_per_group=max_per_group,
+        **embedding_options(embedding_columns, labeled_embeddings, unlabeled_embeddings),
+        diversity=None if diversity is None else diversity.replace("-", "_"),
+        candidates=candidates,
+        random_state=seed,
+        storage_options=storage_options,
     )
     if out is not None:
         daskal.export_batch(chosen, out, id_key=id_key, storage_options=storage_options)
@@ -93,6 +161,28 @@ def batch(
         console.show_batch(console.open_console(), chosen, shown=25)
     else:
         click.echo(chosen.to_csv(index=False), nl=False)
+
+
+def pair(labeled: str | None, unlabeled: str | None) -> tuple[str | None, str | None] | None:
+    """Return what is given for both sources of scores, None where it is for neither."""
+    return None if labeled is None and unlabeled is None else (labeled, unlabeled)
+
+
+def embedding_options(
+    columns: tuple[str, ...], labeled: str | None, unlabeled: str | None
+) -> dict[str, Any]:
+    """Return where embeddings are: in files of their own, or in the tables that were scored."""
+    files = pair(labeled, unlabeled)
+    if files is None:
+        return {"embedding_columns": columns or None}
+    if columns:
+        return {
+            "embeddings": tuple(
+                None if path is None else daskal.Table(path, class_columns=columns)
+                for path in files
+            )
+        }
+    return {"embeddings": files}
 
 
 @click.command()

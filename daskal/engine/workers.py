@@ -116,13 +116,18 @@ def worker_threads() -> int:
     return int(workers or CPU_COUNT)
 
 
+def machine_memory() -> int:
+    """Return the memory that this process may take, in bytes: the machine's, or its container's."""
+    from distributed.system import MEMORY_LIMIT
+
+    return int(MEMORY_LIMIT)
+
+
 def least_memory() -> int | None:
     """Return the memory of the smallest worker in bytes, the machine's without a cluster."""
     client = active_client()
     if client is None:
-        from distributed.system import MEMORY_LIMIT
-
-        return int(MEMORY_LIMIT)
+        return machine_memory()
     with cluster_errors():
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return min((worker["memory_limit"] for worker in workers), default=None) or None

@@ -155,6 +155,9 @@ class PickedReader:
 def pick_rows(source: Source, rows: NDArray[np.int64]) -> Source:
     """Return the source of some rows, in ascending order, of a dense one."""
     assert not source.is_sparse
+    if source.picked_of is not None:
+        whole, known = source.picked_of
+        return pick_rows(whole, known[rows])
     return PICKERS[source.kind](source, rows)
 
 
@@ -194,6 +197,7 @@ def pick_stored(source: Source, rows: NDArray[np.int64]) -> Source:
         held_bytes=held + source.held_bytes,
         part_edges=np.unique(inner),
         rows_read=int(np.diff(edges)[filled].sum()),
+        picked_of=(source, rows),
     )
 
 

@@ -89,6 +89,8 @@ class Source:
         Whether chunks are compressed in storage.
     is_late : bool
         Whether storage may take long to answer.
+    picked_of : pair of Source and ndarray of int64, optional
+        Where it is some rows of another source: that source, and the rows.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Source:
     is_sparse: bool = False
     is_compressed: bool = False
     is_late: bool = False
+    picked_of: tuple[Source, NDArray[np.int64]] | None = field(default=None, repr=False)
 
     @property
     def num_rows(self) -> int:

@@ -233,23 +233,6 @@ def pool_tally(scores: Floats, first_row: int, size: int, findings: Findings) ->
 # --- beside the scores ------------------------------------------------------------------------
 
 
-def candidates_of_block(
-    block: Block, *, size: int, max_annotations: int | None = None
-) -> Candidates:
-    """The smallest of a block of scores, with the annotations of each row where they are known.
-
-    Rows that have ``max_annotations`` already are left out.
-    """
-    scores: Floats = np.asarray(block.probs[0], dtype=np.float64)
-    if len(block.probs) == 1:
-        return Candidates(smallest_of(scores, block.first_row, size), Smallest.zero(size))
-    num: NDArray[np.integer] = np.asarray(block.probs[1], dtype=np.int64)
-    voted = num > 0
-    if max_annotations is not None:
-        voted &= num < max_annotations
-    return split_by_votes(scores, voted, num <= 0, block.first_row, size)
-
-
 def findings_of_block(block: Block) -> Findings:
     """Return what is wrong in a block, labeled or of the pool, and nothing else."""
     found = (tile.findings for tile in take_tiles(block, on_invalid="keep"))

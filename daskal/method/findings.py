@@ -179,6 +179,15 @@ class Findings:
         # In the order that merging gives, so that one block reads like many.
         return cls(tuple(sorted(found, key=lambda finding: finding.place)))
 
+    def of_rows(self, rows: Ints) -> Findings:
+        """Return the findings in some rows of an array, by the numbers that the rows have there."""
+        return Findings(
+            tuple(
+                finding._replace(rows=tuple((int(rows[at]), seen) for at, seen in finding.rows))
+                for finding in self.faults
+            )
+        )
+
     def merge(self, other: Findings) -> Findings:
         """Return both together."""
         if not (self.faults and other.faults):

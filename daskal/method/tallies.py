@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from daskal.method.doubtful import NUM_DOUBTFUL, DoubtfulLabels
 from daskal.method.findings import Findings
 from daskal.method.merging import Cells, FixedSums, Merging, keep_first
-from daskal.method.values import Columns, Floats, Ints
+from daskal.method.values import Bools, Columns, Floats, Ints
 
 HISTOGRAM_BINS = 200
 
@@ -171,6 +171,10 @@ class Smallest:
         """Return the first ``size`` by (score, row)."""
         order = np.lexsort((rows, scores))[:size]
         return cls(size, scores[order], rows[order])
+
+    def take(self, kept: Bools) -> Smallest:
+        """Return some of the examples."""
+        return Smallest(self.size, self.scores[kept], self.rows[kept])
 
     def merge(self, other: Smallest) -> Smallest:
         """Return the smallest of both together."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from daskal.method.costs import cost_curve
 from daskal.method.multi_label import MultiLabelEstimate
 from daskal.report import charts
 from daskal.report.charts import Counts, Histogram, Key, Layer, Note, Path, Plot, Tick
@@ -136,6 +137,7 @@ def consensus(contents: Contents) -> dict[str, Any] | None:
         "total": f"{total:,}",
         "share": f"{doubtful / total:.1%}",
         "verb": "lies" if doubtful == 1 else "lie",
+        "costs": costs(contents),
         "plot": Plot(
             label="Histogram of consensus quality",
             paths=paths,
@@ -146,6 +148,22 @@ def consensus(contents: Contents) -> dict[str, Any] | None:
         ),
         "histogram": Histogram(["examples"], [shown], span),
     }
+
+
+def costs(contents: Contents) -> list[tuple[str, str, str, str]]:
+    """Return how many examples have each quality, and how many votes would lift the others."""
+    if contents.known is None or isinstance(contents.known, MultiLabelEstimate):
+        return []
+    found = cost_curve(contents.histograms["consensus_quality_score"], contents.known)
+    return [
+        (
+            f"{cost.quality:g}",
+            f"{cost.num_above:,}",
+            f"{cost.num_below:,}",
+            "beyond reach" if cost.votes is None else f"{cost.votes:,}",
+        )
+        for cost in found
+    ]
 
 
 def how_often_right(counts: Counts | None) -> dict[str, Any] | None:

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import IO, Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 
-from daskal.api import selection
 from daskal.api.frames import named
 from daskal.errors import InputError, UnfinishedStoreError
 from daskal.method.annotators import ANNOTATOR_COLUMNS, GOLD_COLUMNS
@@ -156,23 +154,6 @@ class Run(StoredRun):
             lines += [line for line in self.estimate.summary() if line[0] in wanted]
         return lines
 
-    def _scores(self, section: str) -> da.Array | None:
-        array = tables.member(self.root, f"{section}/score")
-        if array is None:
-            return None
-        with tables.reading(self.root, section):
-            return da.from_array(tables.Column(array), chunks=array.chunks, name=False)
-
-    @property
-    def scores(self) -> da.Array | None:
-        """Scores of the labeled examples."""
-        return self._scores("labeled")
-
-    @property
-    def pool(self) -> da.Array | None:
-        """Scores of the pool."""
-        return self._scores("unlabeled")
-
     @cached_property
     def annotator_stats(self) -> pd.DataFrame | None:
         """One row per annotator, the worst first."""
@@ -314,39 +295,6 @@ class Run(StoredRun):
     def batch(self) -> pd.DataFrame:
         """The next batch."""
         return stored_batch(self.root)
-
-    def next_batch(
-        self,
-        *,
-        size: int,
-        max_relabel_fraction: float | None = None,
-        exclude: Any = None,
-        max_annotations: int | None = None,
-    ) -> pd.DataFrame:
-        """Return another batch from the stored scores, as :func:`daskal.next_batch` does.
-
-        ``max_annotations`` and ``max_relabel_fraction`` use the stored number of annotations.
-
-        Examples
-        --------
-        >>> import tempfile, numpy as np, daskal
-        >>> out = tempfile.mkdtemp() + "/scores.zarr"
-        >>> run = daskal.run(pred_probs_unlabeled=np.array([[0.9, 0.1], [0.5, 0.5]]), out=out)
-        >>> run.next_batch(size=1, exclude=run.batch.head(1))
-           rank     source  row  score
-        0     1  unlabeled    0    0.7
-        """
-        return selection.next_batch(
-            self.scores,
-            self.pool,
-            size=size,
-            labeled_ids=self.ids("labeled"),
-            unlabeled_ids=self.ids("unlabeled"),
-            max_relabel_fraction=max_relabel_fraction,
-            exclude=exclude,
-            num_annotations=tables.member(self.root, "labeled/num_annotations"),
-            max_annotations=max_annotations,
-        )
 
     def report(
         self, out: str | os.PathLike[str] | None = None, *, right_by_quality: Any = None

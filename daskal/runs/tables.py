@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daskal.api import selection
 from daskal.api.batches import (
     COLUMNS,
     LABELED,
@@ -16,6 +15,7 @@ from daskal.api.batches import (
     as_id_column,
     with_source,
 )
+from daskal.api.choosing import rank
 from daskal.inputs.data import annotator_index
 from daskal.inputs.ids import StorableIds, StoredIds, from_texts, take_ids
 from daskal.inputs.labels import Labels
@@ -271,10 +271,10 @@ def write_smallest(
     batch_size: int,
 ) -> None:
     """Write the next batch."""
-    batch = selection.rank(
+    batch = rank(
         batch_size,
         None if labeled is None else labeled.scores.smallest,
         None if unlabeled is None else unlabeled.smallest,
         None if labeled is None else labeled.without_votes,
     )
-    write_batch(root, batch)
+    write_batch(root, batch.drop(columns="relabel"))

@@ -133,6 +133,60 @@ class TableMatrix:
         }
 
 
+@dataclass(frozen=True)
+class TableColumn:
+    """Values of any kind in one column of a table, which workers read by rows.
+
+    A missing one is NaN among floats, -1 among whole numbers, None among others.
+    """
+
+    table: StoredTable
+    column: str
+
+    @property
+    def kind(self) -> pa.DataType:
+        """Type of the values."""
+        return plain_type(self.table.schema.field(self.column).type)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the array."""
+        return (self.table.num_rows,)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type for the values."""
+        # Among all 64 bits of an unsigned integer, there is no code for a missing one.
+        plain = is_numeric(self.kind) and not pa.types.is_uint64(self.kind)
+        return numpy_type(self.kind) if plain else np.dtype(object)
+
+    @property
+    def edges(self) -> NDArray[np.int64]:
+        """First row of each part, and the number of rows."""
+        return self.table.edges
+
+    @property
+    def held_bytes(self) -> int:
+        """Most bytes held beside the rows that are wanted."""
+        return self.table.parts.held_bytes([self.column])
+
+    def read(self, name: str, start: int, stop: int, row_axis: int = 0) -> NDArray[Any]:
+        """Return some rows."""
+        assert row_axis == 0
+        values = self.table.column(name, self.column, start, stop)
+        if self.dtype != object:
+            parts = [as_numbers(part, self.dtype) for part in values.chunks]
+            return np.concatenate([np.empty(0, dtype=self.dtype), *parts])
+        # Strings are made faster by Arrow; it would turn moments into numbers.
+        text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+        found = values.to_numpy() if text else values.to_pylist()
+        return np.fromiter(found, dtype=object, count=stop - start)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies the column, from metadata alone."""
+        return {**self.table.identity(), "column": self.column}
+
+
 def list_rows(
     name: str, row: int, lists: pa.Array, size: int, dtype: np.dtype[Any]
 ) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from zarr.core.array import Array
 
 import daskal
 from daskal.errors import InputError
+from daskal.method.costs import cost_curve
 from daskal.report import contents
 from daskal.report.glossary import GLOSSARY
 from daskal.report.page import TEMPLATES, Page, make_page, render
@@ -260,6 +261,15 @@ def test_right_labels_by_quality_are_drawn_where_the_truth_is_known(run: daskal.
     assert "0.25 10 40.0% 0.50 20 95.0% 0.75 70 100.0%" in outline.text
     none = Outline(run.report(right_by_quality=np.zeros((2, 4), dtype=int)).html)
     assert "How often labels" not in none.text
+
+
+def test_votes_by_quality_are_those_of_the_histogram(run: daskal.Run, outline: Outline) -> None:
+    counts = run.root["histograms/consensus_quality_score"][:]
+    first, *_, last = cost_curve(counts, run.estimate)
+    assert f"votes to lift them 0.5 {first.num_above:,} {first.num_below:,}" in outline.text
+    votes = "beyond reach" if last.votes is None else f"{last.votes:,}"
+    assert f"0.99 {last.num_above:,} {last.num_below:,} {votes}" in outline.text
+    assert counts.sum() == first.num_above + first.num_below
 
 
 def test_classes_count_every_label(run: daskal.Run, outline: Outline) -> None:

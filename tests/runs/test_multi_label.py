@@ -309,3 +309,16 @@ def test_the_command_line_takes_lists_in_a_table(problem, tmp_path):
         refused = CliRunner().invoke(main, ["score", *words, *inputs, "--overwrite"])
         assert refused.exit_code == 1
         assert said in refused.output
+
+
+def test_whom_to_ask_and_votes_by_quality_are_of_one_class_an_example(run):
+    with pytest.raises(InputError, match="expected a run with one class an example"):
+        run.assign()
+    assert "votes to lift them" not in run.report().html
+    quality = run.root["labeled/consensus_quality_score"][:]
+    limit = float(np.median(quality))
+    batch = run.next_batch(size=10**4, stop_at_quality=limit)
+    labeled = batch.loc[batch["source"] == "labeled", "row"]
+    voted = run.root["labeled/num_annotations"][:] > 0
+    expected = np.flatnonzero(~voted | ~(quality >= limit))
+    assert sorted(labeled) == expected.tolist()

@@ -6,7 +6,7 @@ Every round asks for a batch of labels, for new or old examples, whichever score
 comparison, the same budget is spent at random.
 
 Run with ``python examples/active_learning.py``. Needs scikit-learn. A single run says little:
-``python -m benchmarks.active_learning`` compares the strategies over many seeds.
+``python -m benchmarks.real_votes --simulated`` compares strategies over many seeds.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from xml.etree import ElementTree
 
 import dask
 import dask.array as da
@@ -159,23 +158,3 @@ def test_billion() -> None:
     assert len(re.findall(r"(?m)^ +\d+ (?:un)?labeled +\d+ +0\.\d+$", printed)) == 10
     assert "1,200,000 examples ranked" in printed
     assert "100% Completed" in printed
-
-
-def test_loops_of_the_benchmark_begin_alike_and_differ_in_the_scores_alone() -> None:
-    from benchmarks import active_learning, curves
-
-    points = []
-    with dask.config.set(scheduler="sync"):
-        for setting in active_learning.SETTINGS:
-            for strategy in active_learning.STRATEGIES:
-                short = setting._replace(rounds=1)
-                points += active_learning.run_loop(short, "mixed", strategy, seed=0)
-    begun = {point[4:7] for point in points if np.isnan(point.again)}
-    assert len(begun) == 2
-    assert {point.annotations for point in points if point.setting == "again only"} == {450, 500}
-    assert {point.again for point in points if point.annotations == 500} == {1.0}
-    picture = curves.draw(points, list(active_learning.STRATEGIES))
-    assert len(ElementTree.fromstring(picture).findall(".//{*}polyline")) == 10
-    tables = curves.make_tables(points, list(active_learning.STRATEGIES))
-    assert tables.count("\n| again only | mixed |") == 5 + 4
-    assert len(curves.summarise(points)) == 2 * 5 * 2

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from daskal.errors import InputError, InvalidDataError
 from daskal.method.findings import REPEATED, UNKNOWN_ANNOTATOR
 from daskal.method.values import NO_FAULTS, SparseLabels
+from daskal.text import plural
 
 MEMBERS = ("indptr", "indices", "data")
 # How many offsets are checked at once when broken ones are described (8 MiB).
@@ -121,7 +122,7 @@ def raise_broken_offsets(name: str, where: str, indptr: Any, num_votes: int) -> 
             for at in bad[: FIRST_ROWS - len(rows)].tolist()
         ]
     more = f", and {count - len(rows):,} more" if count > len(rows) else ""
-    listed = f", and has {count:,} bad row(s): {', '.join(rows)}{more}" if count else ""
+    listed = f", and has {plural(count, 'bad row')}: {', '.join(rows)}{more}" if count else ""
     raise InvalidDataError(
         f"{name}: expected indptr of {where} to begin with 0, never fall and end with "
         f"{num_votes:,}, the length of data; it begins with {ends[0]:,}, ends with {ends[1]:,}"

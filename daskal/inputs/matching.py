@@ -148,7 +148,7 @@ def check_same_model(probs: Probs, pool: Probs, classes: Side) -> Probs:
     )
     if ours != theirs:
         raise InputError(
-            "expected pred_probs and pred_probs_unlabeled from the same model(s), got "
+            "expected pred_probs and pred_probs_unlabeled from the same models, got "
             f"{probs.form} and {pool.form}."
         )
     return with_classes(pool, match_classes(classes, pool.classes))
@@ -200,7 +200,7 @@ def check_same_form(estimate: Any, probs: Probs, *, multi_label: bool) -> None:
         models = estimate.num_models
         expected = f"an ensemble's, (P, N, K) with P = {models:,}" if estimate.ensemble else "one's"
         raise EstimateError(
-            f"{name}: expected the probabilities of the model(s) the estimate was made with, "
+            f"{name}: expected the probabilities of the models the estimate was made with, "
             f"{expected}, got {probs.form}.{'' if estimate.ensemble else of_models(probs)}"
         )
 

@@ -18,6 +18,7 @@ from daskal.names.columns import match_classes, unnamed_columns
 from daskal.names.naming import class_texts
 from daskal.names.rows import Side, match_rows
 from daskal.options import Storage
+from daskal.text import plural
 
 
 class Probs(NamedTuple):
@@ -56,7 +57,7 @@ class Probs(NamedTuple):
         classes = f"{self.num_classes:,} classes"
         if not self.ensemble:
             return f"one model's probabilities, (N, K), of {classes}"
-        return f"an ensemble's, (P, N, K), of {self.num_models:,} model(s) and {classes}"
+        return f"an ensemble's, (P, N, K), of {plural(self.num_models, 'model')} and {classes}"
 
 
 def open_probs(name: str, given: Any, storage_options: Storage, *, least_classes: int = 2) -> Probs:

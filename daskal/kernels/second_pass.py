@@ -27,6 +27,7 @@ from daskal.kernels.tiles import PROB_DTYPES, Tile, take_tiles, tile_rows
 from daskal.method.findings import FIRST_ROWS, Findings, raise_invalid
 from daskal.method.tallies import Candidates, LabeledTally, PoolTally, Smallest
 from daskal.method.values import LABELED_COLUMNS, Block, Columns, Floats, Ints, PoolRule, Rule
+from daskal.text import plural
 
 # Classes that a good pool's rows are scored by at a time, so that they stay in the nearest cache
 # (measured).
@@ -94,7 +95,7 @@ def raise_off(rows: Ints) -> None:
     """Refuse rows whose probabilities are so far off that no posterior comes of them."""
     raise InvalidDataError(
         "pred_probs: expected probabilities that give each class between 0 and 1 once votes "
-        f"are taken in, got others in {len(rows):,} row(s) of a block: "
+        f"are taken in, got others in {plural(len(rows), 'row')} of a block: "
         f"{rows[:FIRST_ROWS].tolist()}. Normalise these rows."
     )
 

@@ -225,15 +225,17 @@ def aggregate_flags(
     flags = []
     for finding in counts.findings.faults:
         flags.append(
-            f"{finding.array}: {finding.num_rows:,} row(s) at fault, where the row "
+            f"{finding.array}: {plural(finding.num_rows, 'row')} at fault, where the row "
             f"{finding.fault.text}"
         )
     unvoted = counts.num_examples - counts.num_labeled
     if unvoted:
-        flags.append(f"{unvoted:,} row(s) of the labels have no label: they score as the prior")
+        has, they = ("has", "it scores") if unvoted == 1 else ("have", "they score")
+        flags.append(f"{plural(unvoted, 'row')} of the labels {has} no label: {they} as the prior")
     silent = int(np.count_nonzero(counts.votes == 0))
     if silent:
-        flags.append(f"{silent:,} annotator(s) have no label and take no part")
+        have = plural(silent, "annotator has", "annotators have")
+        flags.append(f"{have} no label and {'takes' if silent == 1 else 'take'} no part")
     num_classes = len(parameters.prior)
     class_counts = padded(counts.class_counts, num_classes)
     voted = np.flatnonzero(class_counts)
@@ -245,19 +247,22 @@ def aggregate_flags(
         flags.append(f"all votes are for one class, {called[voted[0]]}: there is nothing to learn")
     elif absent:
         flags.append(
-            f"{len(absent):,} class(es) have no vote at all: {listed(absent, most=FIRST_CLASSES)}"
+            f"{plural(len(absent), 'class has', 'classes have')} no vote at all: "
+            f"{listed(absent, most=FIRST_CLASSES)}"
         )
     single = counts.num_labeled - counts.num_multiple
     if counts.num_multiple == 0:
         flags.append("every example has one label: no vote can be checked by another")
     elif single:
         share = single / counts.num_labeled
-        flags.append(f"{plural(single, 'labeled example')}, {share:.1%}, have a single label")
+        have = "has" if single == 1 else "have"
+        flags.append(f"{plural(single, 'labeled example')}, {share:.1%}, {have} a single label")
     if parameters.accuracy.size:
         known = np.nan_to_num(parameters.accuracy, nan=1.0)
         low = int(np.count_nonzero(known <= 1 / num_classes))
         if low:
-            flags.append(f"{low:,} annotator(s) are right no more often than by chance")
+            are = plural(low, "annotator is", "annotators are")
+            flags.append(f"{are} right no more often than by chance")
     return tuple(flags)
 
 

@@ -54,8 +54,9 @@ def advice_on_codes(values: Sequence[float]) -> str:
             f"integer one: np.where(labels == {values[0]:.0f}, -1, labels.astype(int))."
         )
     return (
-        "Classes are numbered from 0 to K - 1, K the columns of pred_probs: if yours begin with 1, "
-        "subtract 1; if there are more classes, pred_probs lacks columns."
+        "Classes are numbered from 0 to K - 1, K the number of classes, as many as pred_probs has "
+        "columns: if yours begin with 1, subtract 1; if there are more classes, pred_probs lacks "
+        "columns, or num_classes is too low."
     )
 
 

@@ -332,7 +332,7 @@ def test_one_class_and_silent_annotators_are_flags(method):
     found = daskal.aggregate(np.array([[0, 0, -1], [0, -1, -1]]), method)
     assert found.num_classes == 2
     assert any("one class, 0" in flag for flag in found.flags)
-    assert any("1 annotator(s) have no label" in flag for flag in found.flags)
+    assert any("1 annotator has no label" in flag for flag in found.flags)
     assert np.isnan(found.annotator_accuracy[2])
     assert np.isfinite(found.posterior(np.array([[0, 1, 1]])).compute()).all()
 

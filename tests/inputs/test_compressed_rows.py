@@ -84,7 +84,7 @@ def test_broken_offsets_have_one_message(tmp_path: Path, indptr: Any, message: s
             daskal.estimate(group, PROBS)
         texts.add(str(caught.value))
     assert len(texts) == 1
-    message = message.replace("1 bad row(s): 0", "2 bad row(s): 0")
+    message = message.replace("1 bad row: 0", "2 bad rows: 0")
     with pytest.raises(InvalidDataError, match=message.replace("1 bad", r"\d bad")):
         raise caught.value
 

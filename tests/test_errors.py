@@ -68,7 +68,7 @@ def test_advice_goes_by_the_names_of_whoever_shows_it(kind: type[DaskalError], c
 
 
 def test_every_fault_has_advice() -> None:
-    assert len({fault.text for fault in findings.FAULTS.values()}) == len(findings.FAULTS) == 11
+    assert len({fault.text for fault in findings.FAULTS.values()}) == len(findings.FAULTS) == 12
     for code, fault in findings.FAULTS.items():
         assert fault.code == code
         assert fault.advise([2.5]).endswith(".")

@@ -199,7 +199,8 @@ def check_limits(limits: Limits, beside: Beside) -> Limits:
         elif not (is_number(value) and 0 < value <= 1):
             raise InputError(f"{name}: expected a number above 0 and up to 1, got {shown(value)}.")
         if given is None:
-            raise InputError(f"{name}: expected {needs} beside it, got none.")
+            advice = "Pass {groups=}." if needs == "groups" else ""
+            raise InputError(f"{name}: expected {needs} beside it, got none.", advice=advice)
     if beside.groups is not None and limits.max_per_group is None:
         raise InputError("groups: expected max_per_group beside them, got none.")
     return limits

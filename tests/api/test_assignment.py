@@ -162,7 +162,7 @@ def test_limits_hold_and_chunks_do_not_matter(
     assert (table["annotator"].value_counts() <= capacity).all()
     again = table[table["source"] == "labeled"]
     assert np.isnan(labels[again["row"], again["annotator"]]).all()
-    chunked = zarr.array(labels, chunks=(7, 2))
+    chunked = zarr.array(labels, chunks=(7, 2), fill_value=np.nan)
     if method == "estimate":
         options = {name: zarr.array(given, chunks=(4, 2)) for name, given in options.items()}
     pd.testing.assert_frame_equal(

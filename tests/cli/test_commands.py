@@ -31,7 +31,7 @@ from daskal.errors import ARGUMENT, ClusterError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = (
-    *("aggregate", "batch", "demo", "import", "labels"),
+    *("aggregate", "assign", "batch", "demo", "import", "labels"),
     *("panel", "plan", "report", "score", "warmup"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,9 @@ def test_lossy_formats_are_refused(form: str) -> None:
 
 
 BROKEN = {
-    "falls": ([0, 4, 2, 4, 6], r"1 bad row\(s\): 1 \(4 to 2\)"),
-    "negative": ([0, -2, 2, 4, 6], r"1 bad row\(s\): 0 \(0 to -2\), 1 \(-2 to 2\)"),
-    "beyond": ([0, 2, 9, 9, 6], r"bad row\(s\): 1 \(2 to 9\), 2 \(9 to 9\), 3 \(9 to 6\)"),
+    "falls": ([0, 4, 2, 4, 6], r"1 bad row: 1 \(4 to 2\)"),
+    "negative": ([0, -2, 2, 4, 6], r"2 bad rows: 0 \(0 to -2\), 1 \(-2 to 2\)"),
+    "beyond": ([0, 2, 9, 9, 6], r"3 bad rows: 1 \(2 to 9\), 2 \(9 to 9\), 3 \(9 to 6\)"),
     "begins late": ([1, 2, 4, 4, 6], "begins with 1, ends with 6. Write"),
     "ends early": ([0, 2, 4, 4, 5], "begins with 0, ends with 5. Write"),
 }
@@ -84,9 +85,7 @@ def test_broken_offsets_have_one_message(tmp_path: Path, indptr: Any, message: s
             daskal.estimate(group, PROBS)
         texts.add(str(caught.value))
     assert len(texts) == 1
-    message = message.replace("1 bad row: 0", "2 bad rows: 0")
-    with pytest.raises(InvalidDataError, match=message.replace("1 bad", r"\d bad")):
-        raise caught.value
+    assert re.search(message, texts.pop())
 
 
 def test_many_broken_offsets_are_counted(tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_many_broken_offsets_are_counted(tmp_path: Path) -> None:
     group = write_group(tmp_path / "votes.zarr", matrix, indptr=[0] + [-1] * 39 + [0])
     with (
         mock.patch.object(compressed_rows, "SCAN_ROWS", 7),
-        pytest.raises(InvalidDataError, match=r"has 40 bad row\(s\): 0 .*, 9 .*, and 30 more\."),
+        pytest.raises(InvalidDataError, match=r"has 40 bad rows: 0 .*, 9 .*, and 30 more\."),
     ):
         daskal.estimate(group, np.full((40, 2), 0.5))
 

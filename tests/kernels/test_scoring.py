@@ -238,7 +238,7 @@ def test_rows_at_fault_take_no_part(on_invalid):
 def test_rows_too_far_off_for_a_posterior_are_refused_where_they_are_kept():
     labels, probs, rule = make_case(0, 1, 80, 3, None)
     probs[0, 70] = [5.0, 5.0, 5.0]
-    with pytest.raises(InvalidDataError, match=r"1 row\(s\) of a block: \[1070\]"):
+    with pytest.raises(InvalidDataError, match=r"1 row of a block: \[1070\]"):
         score_labeled_block(block_of(labels, probs), rule=rule, on_invalid="keep")
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from cleanlab import multiannotator as cleanlab_multiannotator
@@ -17,6 +18,11 @@ from daskal.method.weights import ConsensusWeights
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# A label of this quality is good enough not to be asked about again.
+GOOD_ENOUGH = 0.9
+# The lowest scores, so many times as many as the batch, among which unlike examples are chosen.
+AS_MANY_CANDIDATES = 3
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,18 @@ class Look:
     can_ask: NDArray[np.bool_]  # (len(labeled),): has a vote that has not been revealed
     rng: np.random.Generator
 
-    def lowest(self, scores: Floats, pool_scores: Floats) -> Ints:
-        """Return the numbers of the examples with the lowest scores that can be asked about."""
+    def lowest(self, scores: Floats, pool_scores: Floats, **options: Any) -> Ints:
+        """Return the numbers of the examples with the lowest scores that can be asked about.
+
+        ``options`` are those of ``daskal.next_batch``, of examples that can be asked about.
+        """
         batch = daskal.next_batch(
             scores[self.can_ask],
             pool_scores if len(self.pool) else None,
             size=self.size,
             labeled_ids=self.labeled[self.can_ask],
             unlabeled_ids=self.pool if len(self.pool) else None,
+            **options,
         )
         return batch["id"].to_numpy(dtype=np.int64)
 
@@ -106,6 +116,29 @@ def capped(estimate: daskal.Estimate) -> daskal.Estimate:
     return replace(estimate, majority=cap(estimate.majority), final=cap(estimate.final))
 
 
+def unlike(look: Look, diversity: str) -> Ints:
+    """Choose examples with unlike features among the lowest scores of ActiveLab."""
+    known = look.features[look.can_ask]
+    return look.lowest(
+        *activelab(look),
+        diversity=diversity,
+        embeddings=(known, look.pool_features) if len(look.pool) else known,
+        candidates=AS_MANY_CANDIDATES * look.size,
+        random_state=look.round,
+    )
+
+
+def until_good_enough(look: Look) -> Ints:
+    """Choose as ActiveLab, leaving out labels that are good enough, as long as others are left."""
+    estimate = daskal.estimate(look.labels, look.probs)
+    quality = daskal.label_quality(look.labels, look.probs, estimate).compute()
+    given = quality["consensus_quality_score"].to_numpy()
+    scores = scores_by(look, estimate)
+    chosen = look.lowest(*scores, quality=given[look.can_ask], stop_at_quality=GOOD_ENOUGH)
+    rest = look.lowest(*scores)
+    return np.concatenate([chosen, rest[~np.isin(rest, chosen)]])[: look.size]
+
+
 def with_capped_model(look: Look) -> Ints:
     return look.lowest(*scores_by(look, capped(daskal.estimate(look.labels, look.probs))))
 
@@ -143,6 +176,9 @@ STRATEGIES: dict[str, Strategy] = {
     "ActiveLab, temperature 1": partial(as_published, temperature=None),
     "ActiveLab, majority": partial(as_published, consensus_method="majority_vote"),
     "ActiveLab, capped model": with_capped_model,
+    "ActiveLab, k-center": partial(unlike, diversity="k_center"),
+    "ActiveLab, Cluster-Margin": partial(unlike, diversity="cluster_margin"),
+    "ActiveLab, stop at 0.9": until_good_enough,
     "ActiveLab, paper": as_published,
 }
 #: These are another strategy under a second name where there is no pool.

@@ -30,6 +30,8 @@ from daskal.method.values import NO_FAULTS, Block, Floats, Ints, Rule, SparseLab
 # Rows of a block from which its best temperature is guessed, and how many of them must have votes.
 SAMPLE_ROWS = 512
 LEAST_SAMPLE = 128
+# Where many classes share a read, one that is guessed wrong in one block has all data read again.
+SHARED_SAMPLE_ROWS = 2048
 
 # --- counts ----------------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ def label_statistics(
 
     ``miscount`` counts labels for the temperature as cleanlab does, ``fit`` says whether it is
     wanted at all, and ``guess`` whether temperatures may be left out that look far from the best by
-    the first ``SAMPLE_ROWS`` rows. As many states as ``sharing`` says share the room for rows
+    the first rows. As many classes as ``sharing`` says share the read, and the room for rows
     whose majority vote waits for the temperature. With ``use_gold`` the block's last array are
     known classes, which are held fixed.
     """
@@ -217,7 +219,8 @@ def label_statistics(
         gold = gold_beside(beside, tile)
         tile = told(tile, gold.classes)
         if fit and guess and not num[0]:
-            curve = Curve(num_models, guess_places(tile) or PLACES)
+            sample = SAMPLE_ROWS if sharing == 1 else SHARED_SAMPLE_ROWS
+            curve = Curve(num_models, guess_places(tile, sample) or PLACES)
         curve.add(tile, len(tile))
         left = tile.scratch.take_zeros("pending", len(tile), dtype=np.uint8)
         add_labels(tile.rows, gold.classes, voted, left, counts, tile.room)
@@ -300,12 +303,12 @@ def joined(high: int, low: int) -> int:
     return (high << LIMB_BITS) + low
 
 
-def guess_places(tile: Tile) -> tuple[int, ...]:
+def guess_places(tile: Tile, sample_rows: int) -> tuple[int, ...]:
     """Return places of the grid that the search will compare, judging by a tile's first rows.
 
     None where too few of them have votes, or one of them is at fault.
     """
-    num_rows = min(SAMPLE_ROWS, len(tile))
+    num_rows = min(sample_rows, len(tile))
     num_labeled = np.count_nonzero(tile.num_annotations[:num_rows])
     if num_labeled < LEAST_SAMPLE or (tile.faulty < num_rows).any():
         return ()

@@ -51,6 +51,17 @@ def test_windows():
     assert set(temperature.likely_places([losses])) == {0, 4, 8, *range(12, 25), 28, 32}
 
 
+def test_where_classes_share_a_read_more_rows_are_looked_at(monkeypatch):
+    monkeypatch.setattr(first_pass, "SAMPLE_ROWS", 60)
+    monkeypatch.setattr(first_pass, "SHARED_SAMPLE_ROWS", 600)
+    monkeypatch.setattr(first_pass, "LEAST_SAMPLE", 40)
+    labels, probs = mixed_problem()
+    # Timid rows first, which are few.
+    labels, probs = labels[540:], probs[540:]
+    assert not weights.is_loss_known(whole(labels, probs))
+    assert weights.is_loss_known(whole(labels, probs, sharing=2))
+
+
 def losses_at(labels, probs, places, *, miscount=False):
     """The sums of one model at some places."""
     curve = first_pass.Curve(1, places)

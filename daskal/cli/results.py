@@ -213,7 +213,7 @@ def labels(
     size: int | None,
     storage_options: dict[str, Any] | None,
 ) -> None:
-    """Write each example's consensus label and its quality.
+    """Write each example's consensus label, or its tags, and the quality.
 
     Also the share of votes that agree, the number of votes and the score. With --below or
     --size, examples without votes are left out. Quality is for ranking, not a chance.

@@ -33,6 +33,7 @@ from daskal.method.values import Ints
 from daskal.names.columns import match_classes, names_beside_codes
 from daskal.names.naming import (
     PLAIN_CODE,
+    check_unique,
     class_texts,
     is_default,
     listed,
@@ -51,6 +52,8 @@ FORMS = (
     "annotator and label, whose labels are lists; or one line for each chosen class, and a table "
     "of who was asked, with {daskal.Tags(votes, seen)}."
 )
+# What pandas calls objects that are all numbers.
+NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty")
 # What a whole number looks like in text, also one that has been a float.
 WHOLE_TEXT = re.compile(r"(0|-?[1-9][0-9]*)(\.0*)?")
 
@@ -95,15 +98,15 @@ def without_objects(given: np.ndarray[Any, Any]) -> Any:
     """Return an array of objects as numbers, NaN where one is missing; one of lists as a table."""
     if given.ndim == 2:
         return pd.DataFrame(given)
-    try:
-        values = np.where(pd.isna(given), np.nan, given).astype(np.float64)
-    except (TypeError, ValueError) as error:
+    missing = pd.isna(given)
+    kind = pd.api.types.infer_dtype(given[~missing], skipna=False)
+    if kind not in NUMBERS:
         raise InputError(
             "labels: expected 0, 1 and missing in an (N, M, K) array for multi_label=True, got "
-            f"objects that are no numbers ({error}).",
+            f"objects of shape {given.shape} that are no numbers ({kind}).",
             advice=FORMS,
-        ) from error
-    return values
+        )
+    return np.where(missing, np.nan, given).astype(np.float64)
 
 
 # --- arrays -----------------------------------------------------------------------------------
@@ -165,7 +168,7 @@ class Pairs(NamedTuple):
 def open_lists(frame: pd.DataFrame, probs: Probs) -> Labels:
     """Return labels given as lists, one row per example and one column per annotator."""
     values = frame.to_numpy(dtype=object)
-    rows, annotators = np.nonzero(~frame.isna().to_numpy())
+    rows, annotators = np.nonzero(frame.notna().to_numpy(dtype=bool))
     cells = values[rows, annotators]
     for at, cell in enumerate(cells):
         if not isinstance(cell, LISTS):
@@ -258,6 +261,7 @@ def by_pair(pairs: Ints, lines: Ints, votes: pd.DataFrame) -> tuple[Ints, list[A
 def rows_of_tasks(table: LongTable, probs: Probs) -> Ints:
     """Return the row of each line's task in the probabilities."""
     known = pd.RangeIndex(probs.num_rows) if probs.row_ids is None else as_index(probs.row_ids[:])
+    check_unique("pred_probs", "rows", known)
     tasks = task_names(table, known)
     rows = find(known, tasks)
     unknown = tasks[rows < 0].unique()

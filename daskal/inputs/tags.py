@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ import pandas as pd
 import pyarrow as pa
 
 from daskal.errors import InputError
-from daskal.inputs.tables import is_dask_frame, open_long, read_columns
+from daskal.inputs.opened import Table
+from daskal.inputs.tables import is_dask_frame, names_of_columns, open_long, read_columns
 from daskal.names.naming import kind_of, listed
 from daskal.names.normal import CANONICAL_INTEGER, WHOLE, as_index, normal, whole_numbers
 from daskal.names.rows import plain_index
 from daskal.options import Storage, shown
+from daskal.storage.locations import open_zarr
 from daskal.tables.table import StoredTable
 
 PAIR_COLUMNS = ("task", "annotator")
@@ -121,6 +124,15 @@ def read_tags(
     InputError
         If a table lacks columns, or does not say of a line who voted on what.
     """
+    if isinstance(given, Table):
+        return read_tags(
+            given.given,
+            storage_options,
+            columns,
+            given.id_column or id_column,
+            on_duplicate=on_duplicate,
+            advice=advice,
+        )
     names = Columns(tuple(columns), id_column, advice)
     if isinstance(given, Tags):
         votes = read_long("votes", given.votes, names, storage_options)
@@ -128,12 +140,15 @@ def read_tags(
         if given.seen is not None:
             seen = read_long("seen", given.seen, names.of_pairs(), storage_options)
     else:
-        is_long = isinstance(given, pd.DataFrame) and names.found_in(given.columns) is not None
-        table = None if is_long else open_long("labels", given, storage_options)
-        if not is_long and table is None:
-            return given
-        votes = read_long("labels", given if table is None else table, names, storage_options)
         seen = None
+        table = open_long("labels", given, storage_options)
+        if table is not None and names.found_in(table.schema.names) is None:
+            given, table = read_wide(table, names), None
+        if table is not None:
+            given = table
+        elif not isinstance(given, pd.DataFrame) or names.found_in(given.columns) is None:
+            return with_ids(given, id_column)
+        votes = read_long("labels", given, names, storage_options)
     if seen is None:
         # A list that is missing says that the annotator was not asked.
         frame = votes.frame[votes.frame["label"].notna()]
@@ -194,6 +209,8 @@ def read_long(name: str, given: Any, columns: Columns, storage_options: Storage)
         table = given
         if not isinstance(given, StoredTable):
             table = open_long(name, given, storage_options)
+        if table is None and isinstance(given, str | os.PathLike):
+            open_zarr(name, os.fspath(given), storage_options)  # which tells if nothing is there
         if table is None:
             instead = ", such as .compute() gives" if is_dask_frame(given) else ""
             raise InputError(
@@ -210,6 +227,36 @@ def read_long(name: str, given: Any, columns: Columns, storage_options: Storage)
             f"{missing[0]:,}. Leave such lines out."
         )
     return LongTable(frame, untyped)
+
+
+def with_ids(given: Any, id_column: str | None) -> Any:
+    """Return labels that are not in long format, the ids of a DataFrame's rows as its index."""
+    is_column = isinstance(given, pd.DataFrame) and id_column in given.columns
+    return given.set_index(id_column) if is_column else given
+
+
+def read_wide(table: StoredTable, columns: Columns) -> pd.DataFrame:
+    """Return a table of lists, one column per annotator, read whole.
+
+    Raises
+    ------
+    InputError
+        If it has other columns beside its ids.
+    """
+    ids = [columns.id_column] if columns.id_column in table.schema.names else list(table.index)
+    people = [name for name in table.schema.names if name not in ids]
+    kinds = [table.schema.field(name).type for name in people]
+    if not people or not all(map(holds_lists, kinds)):
+        columns.found_or_refused("labels", table.schema.names, table.where)
+    frame, _ = read_columns("labels", table, [*ids, *people])
+    frame = frame.set_index(ids) if len(ids) > 1 else frame.set_index(ids[0]) if ids else frame
+    names = names_of_columns("labels", table, people)
+    return frame.set_axis(pd.RangeIndex(len(people)) if names is None else names, axis=1)
+
+
+def holds_lists(kind: pa.DataType) -> bool:
+    """Return whether a column may hold lists; one without any has no type of its own."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_null(kind))
 
 
 # --- lists ------------------------------------------------------------------------------------

@@ -210,6 +210,8 @@ def plan_run(
 
 def check_panel(given: RunInputs) -> None:
     """Refuse the panel of a run without labels, or one too large for a store's tables."""
+    if given.multi_label:
+        raise InputError("panel: expected False with multi_label=True, got True.")
     if given.labeled is None:
         raise InputError("panel: expected labels and pred_probs beside it, got none.")
     sizes = given.labeled.labels.num_annotators, given.labeled.probs.num_classes

@@ -81,6 +81,11 @@ class Wanted(NamedTuple):
         check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
         if self.multi_label:
             return self.open_multi_label(storage_options), None
+        if isinstance(self.votes, Tags):
+            raise InputError(
+                "votes: expected one class for each example and annotator, got daskal.Tags.",
+                advice="Where an example may have several, pass {multi_label=True}.",
+            )
         if self.votes is None:
             given = self.open_apart(self.labels, storage_options)
             return given.with_gold(self.gold, storage_options), None

@@ -237,10 +237,28 @@ def test_lists_of_zeros_and_ones_are_refused(num_classes):
         (pd.DataFrame({"ann": [[{"tag": "cat"}], []]}), "Lists do not hold lists or records"),
         (pd.Series([["cat"], []]), r"got a Series of 2 values.*labels\.to_frame"),
         ([[["cat"], None], [[], ["dog"]]], "got nested lists of others. Pass an"),
-        (np.full((2, 1, 3), "cat", dtype=object), "got objects that are no numbers"),
+        (
+            np.full((2, 1, 3), "1", dtype=object),
+            r"objects of shape \(2, 1, 3\) that are no numbers",
+        ),
+        (np.zeros((2, 1, 3, 1), dtype=object), "then the K classes, got shape"),
         (pa.chunked_array([[0, 1]]), "a name for each column, got one column"),
     ],
 )
 def test_what_holds_no_lists_is_refused(labels, said):
     with pytest.raises(InputError, match=said):
         matrix(labels)
+
+
+def test_ids_that_occur_twice_are_refused():
+    votes = pd.DataFrame({"task": ["a"], "annotator": ["ann"], "label": [["cat"]]})
+    with pytest.raises(InputError, match="a name of its own for each of its rows, got several"):
+        matrix(votes, PROBS.set_axis(["a", "a"]))
+
+
+@pytest.mark.parametrize(
+    "labels", [pd.DataFrame(index=range(2)), pd.DataFrame({"ann": [None] * 2})]
+)
+def test_nobody_asked(labels):
+    with pytest.raises(InvalidDataError, match="expected at least one vote, got none in 2 rows"):
+        daskal.estimate(labels, PROBS, multi_label=True)

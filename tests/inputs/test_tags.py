@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import feather
 
 import daskal
-from daskal.errors import InputError, InvalidDataError
+from daskal.errors import InputError, InvalidDataError, MissingPathError
 from daskal.inputs.multi_label import open_multi_labels
 from daskal.inputs.probabilities import open_probs
 from daskal.inputs.tags import read_tags
@@ -186,3 +186,75 @@ def test_what_is_no_table_is_refused() -> None:
         matrix(daskal.Tags(5))
     with pytest.raises(InputError, match=r"seen: expected a DataFrame.*got 5"):
         matrix(daskal.Tags(LINES, 5))
+
+
+# --- one column per annotator -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [PARQUET, ARROW, "table"])
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_lists_in_a_file_with_one_column_per_annotator(
+    tmp_path: Path, form: str, has_ids: bool
+) -> None:
+    lists = pd.DataFrame({"ann": [["cat"], []], "bob": [None, ["fox", "dog"]]})
+    probs = PROBS
+    if has_ids:
+        lists.insert(0, "photo", ["a", "b"])
+        probs = PROBS.set_axis(["a", "b"])
+    given: Any = (
+        pa.Table.from_pandas(lists, preserve_index=False)
+        if form == "table"
+        else write(lists, tmp_path, "wide", form)
+    )
+    wanted = daskal.Table(given, id_column="photo") if has_ids else given
+    labels = labels_of(wanted, probs)
+    np.testing.assert_array_equal(dense_labels(labels.source), EXPECTED)
+    assert labels.annotator_ids == ("ann", "bob")
+    if has_ids:
+        assert labels.row_ids.tolist() == ["a", "b"]
+        with pytest.raises(InputError, match="columns task, annotator, label in"):
+            labels_of(given, probs)
+
+
+def test_an_index_and_annotators_that_are_numbers(tmp_path: Path) -> None:
+    lists = pd.DataFrame({7: [["cat"], []], 3: [None, ["fox", "dog"]]}, index=["a", "b"])
+    lists.to_parquet(tmp_path / "lists.parquet")
+    labels = labels_of(tmp_path / "lists.parquet", PROBS.set_axis(["a", "b"]))
+    assert labels.annotator_ids == (7, 3)
+    assert labels.row_ids.tolist() == ["a", "b"]
+    column = lists.rename_axis("photo").reset_index()
+    labels = labels_of(daskal.Table(column, id_column="photo"), PROBS)
+    np.testing.assert_array_equal(dense_labels(labels.source), EXPECTED)
+    assert labels.row_ids.tolist() == ["a", "b"]
+
+
+# --- where each example has one class ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.DataFrame({"ann": [None, ["cat"]], "bob": [np.nan, None]}),
+        pd.DataFrame({"ann": [0.0, 1.0], "bob": [None, ("dog",)]}),
+        daskal.Tags(LINES),
+    ],
+)
+def test_lists_of_classes_want_multi_label(labels: Any, tmp_path: Path) -> None:
+    for ask in (
+        lambda: daskal.estimate(labels, PROBS.div(PROBS.sum(axis=1), axis=0)),
+        lambda: daskal.aggregate(labels),
+        lambda: daskal.run(labels=labels, pred_probs=PROBS, out=tmp_path / "s.zarr"),
+    ):
+        with pytest.raises(InputError, match=r"got lists of classes\..* pass multi_label=True"):
+            ask()
+    with pytest.raises(InputError, match=r"got daskal\.Tags\..* pass multi_label=True"):
+        daskal.run(votes=daskal.Tags(LINES), pred_probs=PROBS, out=tmp_path / "s.zarr")
+
+
+def test_a_path_where_nothing_is(tmp_path: Path) -> None:
+    for name in ("votes.csv", "votes.parquet", "votes"):
+        with pytest.raises(MissingPathError, match="cannot read"):
+            matrix(daskal.Tags(tmp_path / name))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(daskal.DaskalError):
+        matrix(daskal.Tags(tmp_path / "empty"))

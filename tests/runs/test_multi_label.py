@@ -233,6 +233,9 @@ def test_what_does_not_go_together_is_refused(given, run, tmp_path):
     out = tmp_path / "scores.zarr"
     with pytest.raises(InputError, match="gold: expected none where an example may have several"):
         daskal.run(**given, multi_label=True, gold=np.zeros(ROWS), out=out)
+    for ask in (daskal.plan, lambda **options: daskal.run(**options, out=out)):
+        with pytest.raises(InputError, match="panel: expected False with multi_label=True"):
+            ask(**given, multi_label=True, panel=True)
     with pytest.raises(InputError, match="reduce: expected 'mean' or 'min', got None"):
         daskal.run(**given, multi_label=True, reduce=None, out=out)
     with pytest.raises(InputError, match="It is for multi_label=True"):

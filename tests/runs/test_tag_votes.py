@@ -228,6 +228,39 @@ def test_what_does_not_go_together_is_refused(files: Path, tmp_path: Path) -> No
     assert not out.exists()
 
 
+@pytest.mark.parametrize("form", ["frame", "parquet"])
+def test_a_column_of_ids_beside_one_column_per_annotator(
+    files: Path, expected: daskal.Run, tmp_path: Path, form: str
+) -> None:
+    lists = PROBLEM.lists(NAMES).set_axis(PEOPLE, axis=1)
+    lists.insert(2, "id", [f"t{row:02}" for row in range(50)])
+    given: Any = lists
+    if form == "parquet":
+        given = tmp_path / "lists.parquet"
+        lists.to_parquet(given, index=False)
+    run = daskal.run(
+        labels=given,
+        pred_probs=files / "probs.parquet",
+        pred_probs_unlabeled=files / "pool.parquet",
+        **COLUMNS,
+        multi_label=True,
+        out=tmp_path / "s.zarr",
+    )
+    assert_same(run, expected)
+
+
+def test_rows_at_fault_are_named_by_id(files: Path, tmp_path: Path) -> None:
+    probs = probabilities().iloc[ORDER].set_index("id")[NAMES]
+    probs.loc[["t07", "t60"], "sea"] = [1.5, -0.5]
+    options: dict[str, Any] = {"votes": answers(), "pred_probs": probs, "multi_label": True}
+    with pytest.raises(InvalidDataError, match=r"pred_probs: 1 row .* = 't07' \(1\.5\)"):
+        daskal.run(**options, out=tmp_path / "s.zarr")
+    run = daskal.run(**options, on_invalid="nan", out=tmp_path / "t.zarr")
+    for section, name in (("labeled", "t07"), ("unlabeled", "t60")):
+        assert [key for key, score in by_id(run, section).items() if np.isnan(score)] == [name]
+    assert run.attrs["num_invalid_rows"] == 2
+
+
 # --- the command line -------------------------------------------------------------------------
 
 

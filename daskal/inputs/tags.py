@@ -177,13 +177,15 @@ class Columns(NamedTuple):
         there = set(present)
         return next((tuple(map(str, each)) for each in options if set(each) <= there), None)
 
-    def found_or_refused(self, name: str, present: Sequence[Any], where: str) -> tuple[str, ...]:
-        """Return the names among those that are present."""
+    def found_or_refused(
+        self, name: str, present: Sequence[Any], where: str, instead: str = ""
+    ) -> tuple[str, ...]:
+        """Return the names among those that are present; ``instead`` tells what else would do."""
         found = self.found_in(present)
         if found is None:
             raise InputError(
-                f"{name}: expected a table with the columns {', '.join(self.names)} in {where}, "
-                f"got {listed(list(present))}.",
+                f"{name}: expected a table with the columns {', '.join(self.names)} in {where}"
+                f"{instead}, got {listed(list(present))}.",
                 advice=self.advice,
             )
         return found
@@ -247,7 +249,8 @@ def read_wide(table: StoredTable, columns: Columns) -> pd.DataFrame:
     people = [name for name in table.schema.names if name not in ids]
     kinds = [table.schema.field(name).type for name in people]
     if not people or not all(map(holds_lists, kinds)):
-        columns.found_or_refused("labels", table.schema.names, table.where)
+        instead = ", or one column of lists for each annotator"
+        columns.found_or_refused("labels", table.schema.names, table.where, instead)
     frame, _ = read_columns("labels", table, [*ids, *people])
     frame = frame.set_index(ids) if len(ids) > 1 else frame.set_index(ids[0]) if ids else frame
     names = names_of_columns("labels", table, people)

@@ -212,7 +212,9 @@ def test_lists_in_a_file_with_one_column_per_annotator(
     assert labels.annotator_ids == ("ann", "bob")
     if has_ids:
         assert labels.row_ids.tolist() == ["a", "b"]
-        with pytest.raises(InputError, match="columns task, annotator, label in"):
+        with pytest.raises(
+            InputError, match="task, annotator, label in .*, or one column of lists for each"
+        ):
             labels_of(given, probs)
 
 

@@ -213,7 +213,7 @@ def test_lists_in_a_file_with_one_column_per_annotator(
     if has_ids:
         assert labels.row_ids.tolist() == ["a", "b"]
         with pytest.raises(
-            InputError, match="task, annotator, label in .*, or one column of lists for each"
+            InputError, match=r"task, annotator, label in .*, or one column of lists for each"
         ):
             labels_of(given, probs)
 

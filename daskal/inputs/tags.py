@@ -21,6 +21,7 @@ from daskal.names.normal import CANONICAL_INTEGER, WHOLE, as_index, normal, whol
 from daskal.names.rows import plain_index
 from daskal.options import Storage, shown
 from daskal.storage.locations import open_zarr
+from daskal.storage.redaction import redacted
 from daskal.tables.table import StoredTable
 
 PAIR_COLUMNS = ("task", "annotator")
@@ -211,14 +212,8 @@ def read_long(name: str, given: Any, columns: Columns, storage_options: Storage)
         table = given
         if not isinstance(given, StoredTable):
             table = open_long(name, given, storage_options)
-        if table is None and isinstance(given, str | os.PathLike):
-            open_zarr(name, os.fspath(given), storage_options)  # which tells if nothing is there
         if table is None:
-            instead = ", such as .compute() gives" if is_dask_frame(given) else ""
-            raise InputError(
-                f"{name}: expected a DataFrame{instead}, an Arrow table or the path of Parquet, "
-                f"Arrow or CSV, with the columns {', '.join(columns.names)}, got {shown(given)}."
-            )
+            raise no_table(name, given, columns, storage_options)
         found = columns.found_or_refused(name, table.schema.names, table.where)
         frame, untyped = read_columns(name, table, found)
     frame = frame.set_axis(list(VOTE_COLUMNS[: len(found)]), axis=1).reset_index(drop=True)
@@ -260,6 +255,19 @@ def read_wide(table: StoredTable, columns: Columns) -> pd.DataFrame:
 def holds_lists(kind: pa.DataType) -> bool:
     """Return whether a column may hold lists; one without any has no type of its own."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_null(kind))
+
+
+def no_table(name: str, given: Any, columns: Columns, storage_options: Storage) -> InputError:
+    """Return the error for what is no table; raises another one for a path where nothing is."""
+    got = shown(given)
+    if isinstance(given, str | os.PathLike):
+        open_zarr(name, os.fspath(given), storage_options)
+        got = f"Zarr in {redacted(os.fspath(given))!r}"
+    instead = ", such as .compute() gives" if is_dask_frame(given) else ""
+    return InputError(
+        f"{name}: expected a DataFrame{instead}, an Arrow table or the path of Parquet, Arrow or "
+        f"CSV, with the columns {', '.join(columns.names)}, got {got}."
+    )
 
 
 # --- lists ------------------------------------------------------------------------------------

@@ -253,6 +253,18 @@ def test_lists_of_classes_want_multi_label(labels: Any, tmp_path: Path) -> None:
         daskal.run(votes=daskal.Tags(LINES), pred_probs=PROBS, out=tmp_path / "s.zarr")
 
 
+def test_errors_do_not_show_secrets(tmp_path: Path) -> None:
+    import zarr
+
+    zarr.save_array(tmp_path / "votes.zarr", np.zeros(3))
+    with pytest.raises(InputError, match=r"columns task, annotator, label, got Zarr in '.*votes"):
+        matrix(daskal.Tags(tmp_path / "votes.zarr"))
+    for path in ("memory://me:secret@place/votes.zarr", "memory://me:secret@place/votes.csv"):
+        with pytest.raises(daskal.DaskalError) as caught:
+            matrix(daskal.Tags(LINES, path))
+        assert "secret" not in str(caught.value)
+
+
 def test_a_path_where_nothing_is(tmp_path: Path) -> None:
     for name in ("votes.csv", "votes.parquet", "votes"):
         with pytest.raises(MissingPathError, match="cannot read"):

@@ -72,7 +72,7 @@ def plan(
 
     With ``method``, what :func:`daskal.run_aggregate` would do with labels alone. Of ``votes`` and
     a table, it reads the votes and the ids, which tell how many examples are labeled; of CSV, where
-    its lines end.
+    its lines end. Lists of classes and :class:`Tags` are read too.
 
     Parameters
     ----------

@@ -207,7 +207,9 @@ def test_what_does_not_go_together_is_refused(files: Path, tmp_path: Path) -> No
         )
     with pytest.raises(InputError, match="expected votes and pred_probs together"):
         daskal.run(votes=answers(), multi_label=True, out=out)
-    lazy = dd.from_pandas(pd.DataFrame({"task": ["t01"], "annotator": ["a"], "label": ["sky"]}))
+    lazy = dd.from_pandas(
+        pd.DataFrame({"task": ["t01"], "annotator": ["a"], "label": ["sky"]}), npartitions=1
+    )
     with pytest.raises(InputError, match=r"got a Dask DataFrame\. Pass votes\.compute\(\)"):
         daskal.run(votes=lazy, pred_probs=probs, multi_label=True, out=out)
     with pytest.raises(InputError, match=r"columns task, annotator, label .*Name them with task="):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from daskal.errors import DataWarning as DataWarning
     from daskal.importing.importer import import_votes as import_votes
     from daskal.importing.summary import ImportSummary as ImportSummary
-    from daskal.inputs.multi_label import Tags as Tags
     from daskal.inputs.opened import Table as Table
+    from daskal.inputs.tags import Tags as Tags
     from daskal.kernels.warming import Warmup as Warmup
     from daskal.kernels.warming import warmup as warmup
     from daskal.method.estimate import Estimate as Estimate
@@ -54,7 +54,7 @@ _HOMES = {
     "Progress": "engine.progress",
     "Run": "runs.result",
     "Table": "inputs.opened",
-    "Tags": "inputs.multi_label",
+    "Tags": "inputs.tags",
     "Warmup": "kernels.warming",
     "__version__": "version",
     "aggregate": "api.aggregation",

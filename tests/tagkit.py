@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,3 +67,15 @@ def binary(probs: np.ndarray, k: int) -> np.ndarray:
     """Return the probabilities of one class not chosen and chosen."""
     chosen = probs[..., k].astype(np.float64)
     return np.stack([1 - chosen, chosen], axis=-1)
+
+
+def dense_labels(source: Any) -> np.ndarray:
+    """Return what a source of tags holds, (n, m, k), -1 where an annotator was not asked."""
+    (argument,) = source.cut([0, source.shape[0]]).arguments
+    tags = source.reader(argument, 0, source.shape[0])
+    found = np.full(source.shape, -1)
+    rows = np.repeat(np.arange(len(tags)), np.diff(tags.offsets))
+    found[rows, tags.annotators] = 0
+    votes = np.repeat(np.arange(len(tags.annotators)), np.diff(tags.chosen_offsets))
+    found[rows[votes], tags.annotators[votes], tags.chosen] = 1
+    return found

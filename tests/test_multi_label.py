@@ -165,6 +165,54 @@ def test_an_annotator_who_saw_nothing_counts_nowhere():
     assert len(daskal.annotator_stats(more, problem.pred_probs, other)) == 5
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("num_models", [1, 2])
+@settings(max_examples=8)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    share=st.sampled_from([0.2, 0.5, 0.8]),
+    dtype=st.sampled_from([np.float64, np.float32, np.int8]),
+)
+def test_only_votes_that_were_given_count(seed, share, dtype, num_models, convention):
+    """Annotators see some classes of some examples; rows, annotators and a class have no votes."""
+    problem = make_tags(seed, num_models=num_models, num_classes=5, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    votes, probs = problem.labels.copy(), problem.pred_probs.copy()
+    votes[rng.random(votes.shape) < share] = np.nan
+    votes[rng.integers(60, size=4)] = np.nan
+    votes[:, 2] = np.nan
+    votes[:, :, 3] = np.nan
+    votes[:, 1, :2] = np.nan
+    probs[..., 7, :], probs[..., 8, :] = 0, 1
+    known = replace(problem, labels=votes, pred_probs=probs)
+    expected, pool = oracle_scores(known, convention)
+    labels = (np.where(np.isnan(votes), -1, votes) if dtype is np.int8 else votes).astype(dtype)
+    found = estimate(labels, probs, convention=convention)
+    for reduce, over in (("mean", np.nanmean), ("min", np.nanmin), (None, lambda x, axis: x)):
+        scores = daskal.score_labeled(labels, probs, found, reduce=reduce)
+        np.testing.assert_allclose(scores.compute(), over(expected, axis=1), **EXACT)
+        scores = daskal.score_unlabeled(problem.pool, found, reduce=reduce)
+        np.testing.assert_allclose(scores.compute(), over(pool, axis=1), **EXACT)
+
+
+@settings(max_examples=10)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_chunks_change_no_bit_of_lists(data, seed):
+    problem = make_tags(seed, num_examples=40, num_classes=18)
+    lists = problem.lists()
+    lists.iloc[[3, 17]] = None
+    rows = data.draw(chunkings(40))
+    probs = da.from_array(problem.pred_probs, chunks=(rows, 5))
+    expected = estimate(lists, problem.pred_probs)
+    found = estimate(lists, probs)
+    assert found.to_json() == expected.to_json()
+    whole = daskal.score_labeled(lists, problem.pred_probs, expected).compute()
+    np.testing.assert_array_equal(daskal.score_labeled(lists, probs, found).compute(), whole)
+    dense = np.where(np.isin(np.arange(40), [3, 17])[:, None, None], np.nan, problem.labels)
+    again = estimate(dense, probs)
+    np.testing.assert_array_equal(daskal.score_labeled(dense, probs, again).compute(), whole)
+
+
 def test_a_row_without_votes_is_scored_as_the_pool_is():
     problem = make_tags(8)
     labels = problem.labels.copy()

@@ -24,7 +24,7 @@ from daskal.cli.aggregating import (
 )
 from daskal.cli.assigning import assign
 from daskal.cli.importing import import_votes
-from daskal.cli.inputs import check_inputs, choose_scheduler, table_options
+from daskal.cli.inputs import check_inputs, choose_scheduler, table_options, with_seen
 from daskal.cli.options import (
     batch_size_option,
     check_scheduler,
@@ -246,6 +246,7 @@ def score(
     report: str | None,
     gold: str | None,
     multi_label: bool,
+    seen: str | None,
     reduce: str,
     use_gold: bool,
     panel: bool,
@@ -264,13 +265,14 @@ def score(
     if overwrite and resume:
         raise click.UsageError("Choose --overwrite or --resume.")
     known = None if estimate is None else read_estimate(estimate, storage_options)
-    paths = [labels, pred_probs, unlabeled, tables["votes"], labeled_ids, unlabeled_ids]
+    paths = [labels, pred_probs, unlabeled, tables["votes"], seen, labeled_ids, unlabeled_ids]
+    given, tables["votes"] = with_seen(labels, tables["votes"], seen, multi_label=multi_label)
     scheduler = choose_scheduler(scheduler, workers, memory_limit, paths)
     with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         run = daskal.run(
             **tables,
             on_duplicate=on_duplicate,
-            labels=labels,
+            labels=given,
             pred_probs=one_or_all(pred_probs),
             pred_probs_unlabeled=one_or_all(unlabeled),
             out=out,
@@ -336,6 +338,7 @@ def plan(
     panel: bool,
     batch_size: int,
     multi_label: bool,
+    seen: str | None,
     reduce: str,
     storage_options: dict[str, Any] | None,
 ) -> None:
@@ -347,9 +350,10 @@ def plan(
     """
     if method is None:
         check_inputs(labels, tables["votes"], pred_probs, unlabeled)
+    given, tables["votes"] = with_seen(labels, tables["votes"], seen, multi_label=multi_label)
     found = daskal.plan(
         **tables,
-        labels=labels,
+        labels=given,
         pred_probs=one_or_all(pred_probs),
         pred_probs_unlabeled=one_or_all(unlabeled),
         estimate=None if estimate is None else read_estimate(estimate, storage_options),

@@ -230,13 +230,16 @@ def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> N
 
     names = {
         "consensus_label": "label",
+        "consensus_labels": "labels",
         "consensus_quality_score": "quality",
         "annotator_agreement": "agreement",
         "num_annotations": "votes",
     }
     labels = labels.reset_index().rename(columns=names)
     formats = {"quality": "{:.4f}", "agreement": "{:.3f}", "score": "{:.4f}", "row": "{:,}"}
-    table = make_table(*map(str, labels.columns), left=("id", "label"))
+    table = make_table(*map(str, labels.columns), left=("id", "label", "labels"))
+    if "labels" in labels:
+        labels["labels"] = [", ".join(map(str, chosen)) for chosen in labels["labels"]]
     for row in labels.to_dict("records"):
         cells = (formats.get(str(name), "{}").format(cell) for name, cell in row.items())
         table.add_row(*map(escape, cells))

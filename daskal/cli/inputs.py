@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+import daskal
+
 # Inputs that take up to this much in storage are worked on by threads of the command itself: a
 # cluster takes some seconds to start, in which they are done (docs/performance.md).
 SMALL_BYTES = 64 * 2**20
@@ -32,7 +34,7 @@ OPTIONS = (
         metavar="NAME,NAME,...",
         help="Columns of tables that hold probabilities.  [default: all but the ids]",
     ),
-    click.option("--task", default="task", show_default=True, help="Column of --votes: tasks."),
+    click.option("--task", default="task", show_default=True, help="Column of votes: tasks."),
     click.option("--annotator", default="annotator", show_default=True, help="... annotators."),
     click.option("--label", default="label", show_default=True, help="... labels."),
     click.option(
@@ -100,6 +102,20 @@ def check_inputs(
             "Pass --labels and --pred-probs, --unlabeled, or all three; or --votes and "
             "--pred-probs."
         )
+
+
+def with_seen(
+    labels: str | None, votes: Any, seen: str | None, *, multi_label: bool
+) -> tuple[Any, Any]:
+    """Return labels and votes, those that are given with the table of who was asked, if any."""
+    if seen is None:
+        return labels, votes
+    if not multi_label:
+        raise click.UsageError("--seen is for --multi-label: pass both.")
+    if labels is None and votes is None:
+        raise click.UsageError("Pass --seen together with --labels or --votes.")
+    tags = daskal.Tags(votes if labels is None else labels, seen)
+    return (tags, None) if votes is None else (None, tags)
 
 
 # --- small inputs -----------------------------------------------------------------------------

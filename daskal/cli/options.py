@@ -37,6 +37,8 @@ TYPED = {
     "labels=": "--labels",
     "votes=": "--votes",
     "multi_label=True": "--multi-label",
+    "daskal.Tags(votes, seen)": "--seen",
+    "seen=": "--seen",
     "id_column=": "--id-column",
     "class_columns=": "--class-columns",
     "group_column=": "--group-column",
@@ -167,7 +169,13 @@ MULTI_LABEL = (
         "--multi-label",
         is_flag=True,
         help="An example may have several classes: labels are (N, M, K) of 0, 1 and missing, or a "
-        "table of task, annotator and label, whose labels are lists.",
+        "table of task, annotator and label, whose labels are lists, or one class with --seen.",
+    ),
+    click.option(
+        "--seen",
+        metavar="S",
+        help="Who was asked about what, a table of task and annotator, where --labels or --votes "
+        "have one line for each class chosen.",
     ),
     click.option(
         "--reduce",

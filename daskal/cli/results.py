@@ -216,7 +216,8 @@ def labels(
     """Write each example's consensus label and its quality.
 
     Also the share of votes that agree, the number of votes and the score. With --below or
-    --size, examples without votes are left out. Quality is for ranking, not a chance.
+    --size, examples without votes are left out. Quality is for ranking, not a chance. Where an
+    example may have several classes, its label is a list of them, in CSV written as JSON.
     """
     run = daskal.Run.open(store, storage_options=storage_options)
     if out is None and sys.stdout.isatty():

@@ -15,6 +15,7 @@ from daskal.inputs.compressed_rows import is_sparse
 from daskal.inputs.frames import frame_values
 from daskal.inputs.ids import RowIds
 from daskal.inputs.sources import Source, make_source
+from daskal.inputs.tags import LISTS, Tags
 from daskal.names.naming import plain_names
 from daskal.names.normal import as_index
 from daskal.names.rows import Side
@@ -47,6 +48,11 @@ class Labels(NamedTuple):
 
 def open_labels(given: Any, storage_options: Storage) -> Labels:
     """Return labels given as an (N, M) matrix or as sparse votes."""
+    if isinstance(given, Tags) or has_lists(given):
+        raise InputError(
+            "labels: expected one class for each example and annotator, got lists of classes.",
+            advice="Where an example may have several, pass {multi_label=True}.",
+        )
     opened = open_argument("labels", given, storage_options)
     source = labels_source(opened.array)
     check_numeric("labels", source, "fiub")
@@ -73,6 +79,15 @@ def open_labels(given: Any, storage_options: Storage) -> Labels:
         opened.class_names,
         opened.numbered,
     )
+
+
+def has_lists(given: Any) -> bool:
+    """Return whether the first label of a DataFrame is a list of classes."""
+    if not isinstance(given, pd.DataFrame):
+        return False
+    columns = (column for _, column in given.items() if column.dtype.kind == "O")
+    first = (cell for column in columns for cell in column.dropna().head(1).tolist())
+    return isinstance(next(first, None), LISTS)
 
 
 def advice_on_shape(shape: Sequence[int]) -> str:

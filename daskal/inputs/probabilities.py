@@ -146,9 +146,9 @@ def check_probs_shape(
         check_numeric(name, source, "fiub")
     if num_classes < least_classes:
         raise InputError(
-            f"{name}: expected at least {least_classes} classes (columns), got shape "
-            f"{sources[0].shape}. A "
-            "single probability p of two classes is written as the columns 1 - p and p."
+            f"{name}: expected at least {plural(least_classes, 'class', 'classes')} (columns), got "
+            f"shape {sources[0].shape}. A single probability p of two classes is written as the "
+            "columns 1 - p and p."
         )
     if num_models < 1:
         raise InputError(f"{name}: expected at least one model, got shape {sources[0].shape}.")

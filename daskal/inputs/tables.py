@@ -22,7 +22,7 @@ from daskal.inputs.frames import frame_values
 from daskal.inputs.ids import FileIds, LazyIds, RowIds
 from daskal.inputs.opened import Opened, Table
 from daskal.names.naming import own_names
-from daskal.names.normal import as_index, whole_numbers
+from daskal.names.normal import as_index, objects_of, whole_numbers
 from daskal.options import Storage
 from daskal.tables.delimited import with_text
 from daskal.tables.kinds import NPZ
@@ -186,7 +186,14 @@ def arrow_table(given: Any) -> StoredTable:
     """Return an Arrow table in memory as those in files are."""
     if isinstance(given, pa.RecordBatchReader):
         given = given.read_all()
-    found = pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else pa.table(given)
+    try:
+        batch = isinstance(given, pa.RecordBatch)
+        found = pa.Table.from_batches([given]) if batch else pa.table(given)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"expected a table of Arrow's, with a name for each column, got one column, a "
+            f"{type(given).__qualname__}. Make a table of it: pyarrow.table({{'name': column}})."
+        ) from error
     batches = tuple(found.to_batches())
     edges = np.cumsum([0, *(batch.num_rows for batch in batches)])
     return StoredTable(
@@ -212,33 +219,32 @@ def open_arrow_table(name: str, given: Any, columns: Table) -> Opened:
 # --- long format ------------------------------------------------------------------------------
 
 
-def read_frame(name: str, given: Any, columns: Sequence[str], options: Storage) -> Any:
-    """Return some columns of a table in files or Arrow as a DataFrame, anything else as it is.
-
-    Raises
-    ------
-    InputError
-        If a table has not all of these columns.
-    """
-    if isinstance(given, pd.DataFrame):
-        return given
-    table = None
+def open_long(name: str, given: Any, options: Storage) -> StoredTable | None:
+    """Return a table in files or in Arrow, None of anything else."""
     if isinstance(given, str | os.PathLike):
         files = find_table(name, os.fspath(given), options)
-        table = files.open_table(name) if files is not None and files.is_table else None
-    elif is_arrow(given) and not hasattr(given, "coords"):
-        # An array of xarray gives a stream too, but of its values in long format.
-        table = arrow_table(given)
-    if table is None:
-        return given
-    if not set(columns) <= set(table.schema.names):
-        raise InputError(
-            f"{name}: expected a table with the columns {', '.join(columns)} in {table.where}, got "
-            f"{listed(map(repr, table.schema.names), most=SHOWN)}. Rename its columns."
-        )
-    return pd.DataFrame(
-        {column: table.column(name, column, 0, table.num_rows).to_pylist() for column in columns}
-    )
+        return files.open_table(name) if files is not None and files.is_table else None
+    # pandas and xarray give streams too, but not of tables in long format.
+    if isinstance(given, pd.DataFrame | pd.Series) or hasattr(given, "coords"):
+        return None
+    return arrow_table(given) if is_arrow(given) else None
+
+
+def read_columns(
+    name: str, table: StoredTable, columns: Sequence[str]
+) -> tuple[pd.DataFrame, bool]:
+    """Return columns of a table, and whether they came as text that may stand for numbers."""
+    as_text = table
+    for column in columns:
+        as_text = with_text(as_text, column)
+    untyped = as_text is not table
+    found = {}
+    for column in columns:
+        values = as_text.column(name, column, 0, table.num_rows).to_pylist()
+        if untyped:
+            values = [value or None for value in values]
+        found[column] = objects_of(values, len(values))
+    return pd.DataFrame(found), untyped
 
 
 # --- Dask's data frames -----------------------------------------------------------------------

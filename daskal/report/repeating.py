@@ -32,6 +32,7 @@ VOTES_DEFAULTS = {
 INPUT_FLAGS = {
     "labels": "--labels",
     "votes": "--votes",
+    "seen": "--seen",
     "pred_probs": "--pred-probs",
     "pred_probs_unlabeled": "--unlabeled",
     "labeled_ids": "--labeled-ids",
@@ -58,6 +59,8 @@ OPTION_FLAGS = {
     "multi_label": "--multi-label",
     "reduce": "--reduce",
 }
+# Inputs that may be votes for several classes, one a line, beside who was asked.
+TAGGED = ("labels", "votes")
 # How a store describes an input that was an object in memory.
 IN_MEMORY = re.compile(r"[\w.]+ of shape \(")
 
@@ -84,7 +87,12 @@ def changed_options(contents: Contents) -> dict[str, Any]:
 def python_code(contents: Contents) -> str:
     """Return code that makes this result again."""
     inputs = contents.attrs["inputs"]
-    lines = [f"    {name}={as_code(value)}" for name, value in inputs.items()]
+    seen = inputs.get("seen")
+    lines = [
+        f"    {name}={as_tags(value, seen) if name in TAGGED and seen else as_code(value)}"
+        for name, value in inputs.items()
+        if name != "seen"
+    ]
     if contents.estimate_given:
         lines.append("    estimate=estimate,  # estimate.json in the store")
     lines += [f"    {name}={value!r}," for name, value in changed_options(contents).items()]
@@ -103,6 +111,15 @@ def as_code(value: Any) -> str:
     if any(IN_MEMORY.match(str(item)) for item in values):
         return f"...,  # {'; '.join(map(str, values))}"
     return f"{value!r},"
+
+
+def as_tags(votes: Any, seen: Any) -> str:
+    """Return votes and who was asked as an argument."""
+    parts = [as_code(part).removesuffix(",") for part in (votes, seen)]
+    if any(part.startswith("...") for part in parts):
+        shown = " and ".join(part.removeprefix("...,  # ") for part in parts)
+        return f"...,  # daskal.Tags of {shown}"
+    return f"daskal.Tags({', '.join(parts)}),"
 
 
 def as_word(value: Any) -> str:

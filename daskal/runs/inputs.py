@@ -77,11 +77,13 @@ class RunInputs:
         pool: PoolData | None,
         ids: Mapping[str, RowIds],
         table_rows: Mapping[str, NDArray[np.int64]],
+        *,
+        multi_label: bool = False,
     ) -> RunInputs:
         """Return sections that came from one table."""
         if pool is not None:
             pool = pool.with_probs(check_same_model(labeled.probs, pool.probs, labeled.classes))
-        return cls(labeled, pool, ids, table_rows)
+        return cls(labeled, pool, ids, table_rows, multi_label=multi_label)
 
     @classmethod
     def open(

@@ -147,7 +147,9 @@ def chosen_labels(labels: Any, size: int | None, below: float | None) -> Iterato
 def plain(labels: pd.DataFrame, *, texts: bool) -> pd.DataFrame:
     """Return labels as files hold them: rows as a column, classes as text, and ids if ``texts``."""
     labels = labels.reset_index()
-    if isinstance(labels["consensus_label"].dtype, pd.CategoricalDtype):
+    if label_column(labels) == LABEL_COLUMNS[0] and isinstance(
+        labels[LABEL_COLUMNS[0]].dtype, pd.CategoricalDtype
+    ):
         names = labels["consensus_label"].astype(object)
         labels["consensus_label"] = names.where(names.notna(), None)
     if texts and "id" in labels and labels["id"].dtype.kind not in "iu":
@@ -156,40 +158,57 @@ def plain(labels: pd.DataFrame, *, texts: bool) -> pd.DataFrame:
     return labels
 
 
-def write_csv(parts: Iterable[pd.DataFrame], file: Any) -> int:
-    """Write labels as CSV; return how many."""
+def label_column(labels: pd.DataFrame) -> str:
+    """Return the name of the column of consensus labels, which are lists where it is a plural."""
+    return MATRICES[0] if MATRICES[0] in labels else LABEL_COLUMNS[0]
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON, other alphabets as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write_csv(parts: Iterable[pd.DataFrame], file: Any, names: ClassNames = None) -> int:
+    """Write labels as CSV, lists of classes as JSON; return how many."""
     num = 0
     for at, part in enumerate(parts):
-        text = plain(part, texts=True).to_csv(index=False, header=at == 0, lineterminator="\n")
+        table = plain(part, texts=True)
+        if MATRICES[0] in table:
+            table[MATRICES[0]] = [as_json(chosen) for chosen in table[MATRICES[0]]]
+        text = table.to_csv(index=False, header=at == 0, lineterminator="\n")
         file.write(text.encode())
         num += len(part)
     return num
 
 
-def write_jsonl(parts: Iterable[pd.DataFrame], file: Any) -> int:
+def write_jsonl(parts: Iterable[pd.DataFrame], file: Any, names: ClassNames = None) -> int:
     """Write labels as JSON, one object a line; return how many."""
     num = 0
     for part in parts:
         for line in plain(part, texts=True).to_dict("records"):
-            known = {name: None if pd.isna(value) else value for name, value in line.items()}
-            file.write(f"{json.dumps(known, ensure_ascii=False)}\n".encode())
+            known = {
+                name: value if isinstance(value, list) or not pd.isna(value) else None
+                for name, value in line.items()
+            }
+            file.write(f"{as_json(known)}\n".encode())
         num += len(part)
     return num
 
 
-def write_parquet(parts: Iterable[pd.DataFrame], file: Any) -> int:
+def write_parquet(parts: Iterable[pd.DataFrame], file: Any, names: ClassNames = None) -> int:
     """Write labels as Parquet, one row group a part; return how many."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    kind = pa.int64() if names is None else pa.string()
     num, writer = 0, None
     for part in parts:
         table = pa.Table.from_pandas(plain(part, texts=False), preserve_index=False)
-        place = table.schema.get_field_index("consensus_label")
-        if not pa.types.is_integer(table.schema.field(place).type):
-            # Without a single known label, Arrow finds no type.
-            label = table.column(place).cast(pa.string())
-            table = table.set_column(place, "consensus_label", label)
+        # Without a single known label, Arrow finds no type.
+        column = label_column(part)
+        label = table.column(column).cast(pa.list_(kind) if column == MATRICES[0] else kind)
+        place = table.schema.get_field_index(column)
+        table = table.set_column(place, column, label)
         if writer is None:
             writer = pq.ParquetWriter(file, table.schema)
         writer.write_table(table.cast(writer.schema))
@@ -199,7 +218,7 @@ def write_parquet(parts: Iterable[pd.DataFrame], file: Any) -> int:
     return num
 
 
-WRITERS: dict[str, Callable[[Iterable[pd.DataFrame], Any], int]] = {
+WRITERS: dict[str, Callable[[Iterable[pd.DataFrame], Any, ClassNames], int]] = {
     ".csv": write_csv,
     ".parquet": write_parquet,
     ".jsonl": write_jsonl,
@@ -261,7 +280,8 @@ def refuse_another_file(file_system: Any, place: str, path: str, ending: str) ->
     """Refuse to write over anything but an earlier table of labels."""
     try:
         with file_system.open(place, "rb") as file:
-            known = {"row", "consensus_label", QUALITY} <= columns_in(file, ending)
+            columns = columns_in(file, ending)
+            known = {"row", QUALITY} <= columns and bool({LABEL_COLUMNS[0], MATRICES[0]} & columns)
     except DaskalError:
         raise
     except Exception:  # whatever a reader says of a file of another kind

@@ -35,7 +35,6 @@ from daskal.importing.tasks import Ids
 from daskal.importing.votes_store import CHUNK, VotesStore
 from daskal.inputs.data import LabeledData, join_labeled, pool_of
 from daskal.inputs.fingerprint import Identity
-from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import Labels, open_labels
 from daskal.inputs.opened import with_columns
 from daskal.inputs.picked import pick_rows
@@ -124,19 +123,7 @@ class LongVotes:
             None,
             None if names is None else tuple(names),
         )
-        rest = np.delete(np.arange(self.probs.num_rows), self.voted.places)
-        labeled = join_labeled(
-            labels, rows_of_probs(self.probs, self.voted.places, labeled_ids), uniform=True
-        )
-        ids: dict[str, RowIds] = {"labeled": labeled_ids}
-        rows = {"labeled": self.voted.places}
-        pool = None
-        if len(rest):
-            pool_ids = self.ids.take(rest)
-            ids["unlabeled"], rows["unlabeled"] = pool_ids, rest
-            named = replace_name(self.probs, "pred_probs_unlabeled")
-            pool = pool_of(rows_of_probs(named, rest, pool_ids), uniform=True)
-        return RunInputs.joined(labeled, pool, ids, rows)
+        return sections_of_table(labels, self.probs, self.ids, self.voted.places)
 
     def imported(
         self,
@@ -208,6 +195,27 @@ def rows_of_probs(probs: Probs, rows: NDArray[np.int64], ids: pd.Index) -> Probs
     )
 
 
+def sections_of_table(
+    labels: Labels,
+    probs: Probs,
+    ids: pd.Index,
+    places: NDArray[np.int64],
+    *,
+    multi_label: bool = False,
+) -> RunInputs:
+    """Return the rows of a table that have labels, at some places, and the others as the pool."""
+    labeled_ids = ids.take(places)
+    labeled = join_labeled(labels, rows_of_probs(probs, places, labeled_ids), uniform=True)
+    rows, known = {"labeled": places}, {"labeled": labeled_ids}
+    rest = np.delete(np.arange(probs.num_rows), places)
+    pool = None
+    if len(rest):
+        rows["unlabeled"], known["unlabeled"] = rest, ids.take(rest)
+        named = replace_name(probs, "pred_probs_unlabeled")
+        pool = pool_of(rows_of_probs(named, rest, known["unlabeled"]), uniform=True)
+    return RunInputs.joined(labeled, pool, known, rows, multi_label=multi_label)
+
+
 # --- opening ----------------------------------------------------------------------------------
 
 
@@ -243,14 +251,7 @@ def open_long_votes(
     voted = find_voted(survey.task, ids, task, untyped=source.untyped, of="pred_probs")
     if (voted.num_unknown and unknown == "raise") or not len(voted.places):
         unmatched = unknown_tasks(survey.task, ids, task, untyped=source.untyped, of="pred_probs")
-        raise InvalidDataError(
-            f"votes: expected every task to be an id of pred_probs, but {unmatched} are none of "
-            f"its {len(ids.values):,} ids (the first of which is {ids.values[0].as_py()!r}).",
-            advice="Check that both columns hold the same ids, or leave those votes out with "
-            "{unknown_tasks='ignore'}."
-            if len(voted.places)
-            else "Check that both columns hold the same ids.",
-        )
+        raise not_in_table(unmatched, ids.values[0].as_py(), len(ids.values), voted.places)
     codes = resolve_labels(
         survey.label,
         classes_of_table(probs),
@@ -262,6 +263,20 @@ def open_long_votes(
         codes = replace(codes, names=None)
     people = sorted_ids(survey.annotator, untyped=source.untyped)[0]
     return LongVotes(source, probs, index_of_ids(ids.values), voted, people, codes, id_column)
+
+
+def not_in_table(
+    unmatched: str, first: Any, num_ids: int, matched: NDArray[np.int64]
+) -> InvalidDataError:
+    """Return the error for votes on tasks that the table lacks, which ``unmatched`` tells."""
+    return InvalidDataError(
+        f"votes: expected every task to be an id of pred_probs, but {unmatched} are none of "
+        f"its {num_ids:,} ids (the first of which is {first!r}).",
+        advice="Check that both columns hold the same ids, or leave those votes out with "
+        "{unknown_tasks='ignore'}."
+        if len(matched)
+        else "Check that both columns hold the same ids.",
+    )
 
 
 def index_of_ids(values: pa.Array) -> pd.Index:

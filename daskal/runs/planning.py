@@ -72,7 +72,7 @@ def plan(
 
     With ``method``, what :func:`daskal.run_aggregate` would do with labels alone. Of ``votes`` and
     a table, it reads the votes and the ids, which tell how many examples are labeled; of CSV, where
-    its lines end.
+    its lines end. Lists of classes and :class:`Tags` are read too.
 
     Parameters
     ----------
@@ -210,6 +210,8 @@ def plan_run(
 
 def check_panel(given: RunInputs) -> None:
     """Refuse the panel of a run without labels, or one too large for a store's tables."""
+    if given.multi_label:
+        raise InputError("panel: expected False with multi_label=True, got True.")
     if given.labeled is None:
         raise InputError("panel: expected labels and pred_probs beside it, got none.")
     sizes = given.labeled.labels.num_annotators, given.labeled.probs.num_classes

@@ -196,7 +196,8 @@ class Run(StoredRun):
         A lazy Dask DataFrame: the columns ``id`` (where ids are known), ``consensus_label`` (by
         name where the classes have names), ``consensus_quality_score``, ``annotator_agreement``,
         ``num_annotations`` and ``score``; the index ``row`` counts the examples from 0. The label
-        of an example without votes is the model's.
+        of an example without votes is the model's. Where an example may have several classes, the
+        first of these columns is ``consensus_labels``, of lists.
 
         Examples
         --------
@@ -252,7 +253,9 @@ class Run(StoredRun):
     ) -> int:
         """Write the consensus labels to a CSV, Parquet or JSON Lines file; return how many.
 
-        They are read and written chunk by chunk, in the order of the examples.
+        They are read and written chunk by chunk, in the order of the examples. Where an example may
+        have several classes, its label is a list, in the column ``consensus_labels``; in CSV it is
+        written as JSON: ``["sky", "sea"]``.
 
         Parameters
         ----------
@@ -278,18 +281,13 @@ class Run(StoredRun):
         labels = self.labels
         if labels is None:
             raise InputError(NO_LABELS)
-        if "consensus_labels" in labels:
-            raise InputError(
-                "expected a store of one class an example, got one of several: files of labels "
-                "hold one each. Read them from Run.labels, a lazy DataFrame."
-            )
         parts = chosen_labels(labels, size, below)
         if not isinstance(path, str | os.PathLike):
-            return write_csv(parts, path)
+            return write_csv(parts, path, self.class_names)
         target = os.fspath(path)
         write = WRITERS[ending_of(target)]
         with new_file(target, storage_options) as file:
-            return write(parts, file)
+            return write(parts, file, self.class_names)
 
     @cached_property
     def batch(self) -> pd.DataFrame:

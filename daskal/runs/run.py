@@ -88,18 +88,20 @@ def run(
         As for :func:`daskal.estimate`; neither labels nor pred_probs, to score a pool alone.
     pred_probs_unlabeled : array_like of shape (U, K) or (P, U, K), or list of P of shape (U, K)
         As for :func:`daskal.score_unlabeled`.
-    votes : path, list of paths, DataFrame or Dask DataFrame, optional
+    votes : path, list of paths, DataFrame, Dask DataFrame or Tags, optional
         In place of labels: one row a vote, as for :func:`daskal.import_votes`. ``pred_probs`` then
         holds all examples, with ids, in any order: those with votes are the labeled ones, the
         others the pool. The result tells the row of each in ``labeled/table_row`` and
-        ``unlabeled/table_row``, and keeps the votes, sparse, in ``matched_votes``.
+        ``unlabeled/table_row``, and keeps the votes, sparse, in ``matched_votes``. Where an
+        example may have several classes, :class:`Tags` or a table of lists, in memory or in
+        files; the votes are not kept then.
     out : str or path
         Path or URL of the Zarr store to write.
     estimate : Estimate or MultiLabelEstimate, optional
         Score with this one, without pass 1.
     multi_label : bool, optional
         Whether an example may have several classes, as for :func:`daskal.estimate`; by default as
-        the estimate says. Neither ``votes`` nor ``gold`` are supported then.
+        the estimate says. ``gold`` is not supported then.
     reduce : {"mean", "min"}
         What becomes of the scores of an example's classes, where it may have several.
     batch_size : int
@@ -113,12 +115,13 @@ def run(
     class_columns : sequence of str, optional
         The columns with probabilities, as for :class:`daskal.Table`; the others are left out.
     task, annotator, label : str
-        The columns of ``votes``. If these have no column ``task``, that is called like
+        The columns of votes in long format. If these have no column ``task``, that is called like
         ``id_column``.
     unknown_tasks : {"raise", "ignore"}
         Whether votes on tasks that are no ids of ``pred_probs`` are an error, or are left out.
     on_duplicate : {"error", "last"}
-        Whether several votes of an annotator on a task are an error, or the last one counts.
+        Whether several votes of an annotator on a task are an error, or the last one counts. With
+        several classes an example, whether several lists are.
     gold : array_like of shape (N,), DataFrame or Series, optional
         Known classes of some labeled examples, as for :func:`daskal.aggregate`: the store and the
         report then say how often annotators, consensus and model are right.

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from daskal.engine.progress import ProgressCallback
 from daskal.errors import InputError
 from daskal.inputs.opened import with_columns
+from daskal.inputs.tags import Tags
 from daskal.options import Storage, check_choice
 from daskal.runs.inputs import RunInputs
 from daskal.runs.long_votes import LongVotes, VoteColumns, open_long_votes
+from daskal.runs.tag_votes import open_tag_votes, read_run_tags
 
 ON_DUPLICATE = ("error", "last")
 SOURCES = (
@@ -45,8 +47,15 @@ class Wanted(NamedTuple):
     panel: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """Return what data is read from, by the name of its argument."""
-        return {name: getattr(self, name) for name in SOURCES}
+        """Return what data is read from, by the name of its argument.
+
+        Who was asked is ``seen``, as on the command line.
+        """
+        found = {name: getattr(self, name) for name in SOURCES}
+        for name in ("labels", "votes"):
+            if isinstance(found[name], Tags):
+                found |= {name: found[name].votes, "seen": found[name].seen}
+        return found
 
     def changed(self) -> dict[str, Any]:
         """Return how inputs are read and used, as far as it is not as by default."""
@@ -71,18 +80,14 @@ class Wanted(NamedTuple):
         """Return the inputs, opened and checked; votes in long format are read once."""
         check_choice("on_duplicate", self.on_duplicate, ON_DUPLICATE)
         if self.multi_label:
-            self.check_multi_label()
-        if self.votes is None:
-            ids, classes = self.id_column, self.class_columns
-            given = RunInputs.open(
-                self.labels if self.multi_label else with_columns(self.labels, ids),
-                with_columns(self.pred_probs, ids, classes),
-                with_columns(self.pred_probs_unlabeled, ids, classes),
-                storage_options,
-                ids_of_path(self.labeled_ids, ids),
-                ids_of_path(self.unlabeled_ids, ids),
-                multi_label=self.multi_label,
+            return self.open_multi_label(storage_options), None
+        if isinstance(self.votes, Tags):
+            raise InputError(
+                "votes: expected one class for each example and annotator, got daskal.Tags.",
+                advice="Where an example may have several, pass {multi_label=True}.",
             )
+        if self.votes is None:
+            given = self.open_apart(self.labels, storage_options)
             return given.with_gold(self.gold, storage_options), None
         self.check_votes_alone()
         found = open_long_votes(
@@ -97,21 +102,42 @@ class Wanted(NamedTuple):
         )
         return found.planned().with_gold(self.gold, storage_options), found
 
-    def check_multi_label(self) -> None:
-        """Refuse what is not supported where an example may have several classes."""
-        if self.votes is not None:
-            raise InputError(
-                "votes: expected none where an example may have several classes: one line for each "
-                "chosen class does not say who was asked and chose nothing.",
-                advice="Pass {labels=}, a table of one line for each task and annotator, whose "
-                "column label is the list of classes chosen; in Python, also "
-                "daskal.Tags(votes, seen), with a table of who was asked.",
-            )
+    def open_apart(self, labels: Any, storage_options: Storage) -> RunInputs:
+        """Return labels, probabilities and pool that were passed one by one."""
+        ids, classes = self.id_column, self.class_columns
+        return RunInputs.open(
+            with_columns(labels, None if self.multi_label else ids),
+            with_columns(self.pred_probs, ids, classes),
+            with_columns(self.pred_probs_unlabeled, ids, classes),
+            storage_options,
+            ids_of_path(self.labeled_ids, ids),
+            ids_of_path(self.unlabeled_ids, ids),
+            multi_label=self.multi_label,
+        )
+
+    def open_multi_label(self, storage_options: Storage) -> RunInputs:
+        """Return the inputs of a run whose examples may have several classes."""
         if self.gold is not None:
             raise InputError(
                 "gold: expected none where an example may have several classes: a known class is "
                 "the only one of its example. Leave it out."
             )
+        if self.votes is None:
+            labels = read_run_tags(
+                self.labels, storage_options, self.vote_columns, self.id_column, self.on_duplicate
+            )
+            return self.open_apart(labels, storage_options)
+        self.check_votes_alone()
+        return open_tag_votes(
+            self.votes,
+            self.pred_probs,
+            storage_options,
+            columns=self.vote_columns,
+            id_column=self.id_column,
+            class_columns=self.class_columns,
+            unknown=self.unknown_tasks,
+            on_duplicate=self.on_duplicate,
+        )
 
     def check_votes_alone(self) -> None:
         """Refuse what does not go together with votes in long format."""

@@ -14,6 +14,7 @@ import daskal
 from daskal.errors import InputError, InvalidDataError
 from daskal.inputs.multi_label import open_multi_labels
 from daskal.inputs.probabilities import open_probs
+from tests.tagkit import dense_labels, make_tags
 
 PROBS = pd.DataFrame([[0.9, 0.1, 0.5], [0.2, 0.8, 0.5]], columns=["cat", "dog", "fox"])
 
@@ -21,15 +22,7 @@ PROBS = pd.DataFrame([[0.9, 0.1, 0.5], [0.2, 0.8, 0.5]], columns=["cat", "dog", 
 def matrix(given, probs=PROBS):
     """Return the labels of each class, (n, m, k), -1 where an annotator was not asked."""
     labels = open_multi_labels(given, open_probs("pred_probs", probs, None), None)
-    source = labels.source
-    (argument,) = source.cut([0, labels.num_rows]).arguments
-    tags = source.reader(argument, 0, labels.num_rows)
-    found = np.full(source.shape, -1)
-    rows = np.repeat(np.arange(len(tags)), np.diff(tags.offsets))
-    found[rows, tags.annotators] = 0
-    votes = np.repeat(np.arange(len(tags.annotators)), np.diff(tags.chosen_offsets))
-    found[rows[votes], tags.annotators[votes], tags.chosen] = 1
-    return found
+    return dense_labels(labels.source)
 
 
 EXPECTED = np.array([[[1, 0, 0], [-1, -1, -1]], [[0, 0, 0], [0, 1, 1]]])
@@ -98,7 +91,8 @@ def test_long_votes_in_files_and_arrow_tables(tmp_path, ending):
     tags = daskal.Tags(paths["lines"], paths["seen"])
     np.testing.assert_array_equal(matrix(tags, named), EXPECTED)
     if ending == "csv":
-        with pytest.raises(InputError, match="a list of classes in each line"):
+        # As pandas writes them: not JSON.
+        with pytest.raises(InputError, match="expected lists of classes, as JSON"):
             matrix(paths["lists"], named)
     else:
         np.testing.assert_array_equal(matrix(paths["lists"], named), EXPECTED)
@@ -114,16 +108,16 @@ LINES = pd.DataFrame({"task": [0], "annotator": ["ann"], "label": ["cat"]})
         (
             pd.DataFrame({"ann": [["cow"], []]}),
             InvalidDataError,
-            "'cat', 'dog', 'fox', got 1 others: 'cow'",
+            "'cat', 'dog', 'fox', got 1 other: 'cow'",
         ),
-        (pd.DataFrame({"ann": [[3], []]}), InvalidDataError, "1 others: 3"),
-        (pd.DataFrame({"ann": [[None], []]}), InvalidDataError, "1 others: nan"),
+        (pd.DataFrame({"ann": [[3], []]}), InvalidDataError, "1 other: 3"),
+        (pd.DataFrame({"ann": [[None], []]}), InvalidDataError, "1 other: nan"),
         (LINES, InputError, "not chosen is not told from not asked"),
         (daskal.Tags(LINES, LINES.assign(task=1)), InvalidDataError, "task 0 and annotator 'ann'"),
-        (daskal.Tags(LINES, LINES.assign(task=5)), InvalidDataError, "1 votes of others"),
+        (daskal.Tags(LINES, LINES.assign(task=5)), InputError, "got 1 other: 5"),
         (LINES.assign(label=[["cat"]], task=9), InputError, r"rows 0 to N - 1 of pred_probs.*9"),
         (daskal.Tags(LINES[["task"]]), InputError, "columns task, annotator, label"),
-        (daskal.Tags({"task": [0]}), InputError, "votes as a DataFrame, an Arrow table or a path"),
+        (daskal.Tags({"task": [0]}), InputError, "votes: expected a DataFrame, an Arrow table or"),
         (pa.table(LINES[["task"]]), InputError, "columns task, annotator, label in the Table"),
         (pa.table(LINES), InputError, "not chosen is not told from not asked"),
         (dd.from_pandas(LINES, npartitions=1), InputError, r"Pass labels\.compute\(\)"),
@@ -138,3 +132,133 @@ LINES = pd.DataFrame({"task": [0], "annotator": ["ann"], "label": ["cat"]})
 def test_what_cannot_be_read_is_refused(given, error, said):
     with pytest.raises(error, match=said):
         matrix(given)
+
+
+# --- arrays and cells of other kinds ----------------------------------------------------------
+
+
+def scores(labels, probs, **options):
+    estimate = daskal.estimate(labels, probs, multi_label=True, **options)
+    return np.asarray(daskal.score_labeled(labels, probs, estimate))
+
+
+def test_objects_are_numbers_or_lists():
+    problem = make_tags(50, num_classes=3)
+    expected = scores(problem.labels, problem.pred_probs)
+    objects = problem.labels.astype(object)
+    missing = np.isnan(problem.labels)
+    for given in (
+        np.where(missing, None, objects),
+        np.where(missing, pd.NA, objects),
+        np.where(missing, None, objects).tolist(),
+        problem.lists().to_numpy(),
+    ):
+        np.testing.assert_array_equal(scores(given, problem.pred_probs), expected)
+
+
+@pytest.mark.parametrize("kind", [tuple, frozenset, np.array, pd.Series, pd.Index])
+def test_lists_of_any_kind(kind):
+    problem = make_tags(51, num_classes=3)
+    expected = scores(problem.labels, problem.pred_probs)
+    lists = problem.lists()
+    made = lists.map(lambda cell: cell if cell is None else kind(np.array(cell, dtype=int)))
+    np.testing.assert_array_equal(scores(made, problem.pred_probs), expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "called"),
+    [
+        (["0", "1", "2"], ["0", "1", "2"]),
+        (["2", "1", "0"], ["2", "1", "0"]),
+        (["2", "1", "0"], [2, 1, 0]),
+        ([2, 1, 0], ["2", "1", "0"]),
+        ([1, 2, 3], [1, 2, 3]),
+        ([3, 1, 2], [3.0, 1.0, 2.0]),
+        (["b", "c", "a"], ["b", "c", "a"]),
+        (["b", "c", "a"], [0, 1, 2]),
+        ([0.5, 1.5, 2.5], [0.5, 1.5, 2.5]),
+    ],
+)
+def test_classes_are_found_by_name_or_number(columns, called):
+    problem = make_tags(52, num_classes=3)
+    probs = pd.DataFrame(problem.pred_probs, columns=columns)
+    found = scores(problem.lists(called), probs)
+    expected = scores(problem.labels, problem.pred_probs)
+    # Columns may have been put in order by their codes, and sums of classes be rounded otherwise.
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_two_classes_called_false_and_true():
+    problem = make_tags(53, num_classes=2)
+    probs = pd.DataFrame(problem.pred_probs, columns=[False, True])
+    expected = scores(problem.labels, problem.pred_probs)
+    np.testing.assert_array_equal(scores(problem.lists([False, True]), probs), expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "called", "said"),
+    [
+        # Classes called 1 to 3: a 0 is none of them, and 1 and 2 are no codes.
+        ([1, 2, 3], [0, 1, 2], "'1', '2', '3', got 1 other: 0"),
+        (["a", "b", "c"], ["0", "1", "2"], "classes of pred_probs, 'a', 'b', 'c', got 3 others"),
+        ([0, 1, 2], [False, True, 2], "got 2 others: .*'True'"),
+        ([0, 1, 2], ["01", 1, 2], "got 1 other: '01'"),
+        ([0, 1, 2], [0, 1, 10**30], "got 1 other"),
+    ],
+)
+def test_numbers_are_no_codes_of_classes_called_by_numbers(columns, called, said):
+    problem = make_tags(54, num_classes=3)
+    probs = pd.DataFrame(problem.pred_probs, columns=columns)
+    with pytest.raises(InvalidDataError, match=said):
+        scores(problem.lists(called), probs)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_lists_of_zeros_and_ones_are_refused(num_classes):
+    problem = make_tags(55, num_classes=num_classes)
+    cells = np.empty(problem.labels.shape[:2], dtype=object)
+    for place in np.ndindex(cells.shape):
+        votes = problem.labels[place]
+        cells[place] = None if np.isnan(votes).any() else votes.astype(int).tolist()
+    with pytest.raises(InputError, match="zeros and ones each, which look like a vote on every"):
+        scores(pd.DataFrame(cells), problem.pred_probs)
+    # All of two classes, chosen by everybody, are still lists of classes.
+    both = pd.DataFrame({"ann": [[0, 1]], "bob": [[0, 1]]})
+    assert scores(both, [[0.5, 0.6]]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            pd.DataFrame({"ann": [[["cat"]], []]}),
+            r"names or numbers of classes, got \['cat'\] in one",
+        ),
+        (pd.DataFrame({"ann": [[{"tag": "cat"}], []]}), "Lists do not hold lists or records"),
+        (pd.Series([["cat"], []]), r"got a Series of 2 values.*labels\.to_frame"),
+        ([[["cat"], None], [[], ["dog"]]], "got nested lists of others. Pass an"),
+        (
+            np.full((2, 1, 3), "1", dtype=object),
+            r"objects of shape \(2, 1, 3\) that are no numbers",
+        ),
+        (np.zeros((2, 1, 3, 1), dtype=object), "then the K classes, got shape"),
+        (pa.chunked_array([[0, 1]]), "a name for each column, got one column"),
+    ],
+)
+def test_what_holds_no_lists_is_refused(labels, said):
+    with pytest.raises(InputError, match=said):
+        matrix(labels)
+
+
+def test_ids_that_occur_twice_are_refused():
+    votes = pd.DataFrame({"task": ["a"], "annotator": ["ann"], "label": [["cat"]]})
+    with pytest.raises(InputError, match="a name of its own for each of its rows, got several"):
+        matrix(votes, PROBS.set_axis(["a", "a"]))
+
+
+@pytest.mark.parametrize(
+    "labels", [pd.DataFrame(index=range(2)), pd.DataFrame({"ann": [None] * 2})]
+)
+def test_nobody_asked(labels):
+    with pytest.raises(InvalidDataError, match="expected at least one vote, got none in 2 rows"):
+        daskal.estimate(labels, PROBS, multi_label=True)

@@ -104,11 +104,9 @@ def test_the_report_lists_classes(run):
     assert "multi_label=True" in page
 
 
-def test_doubtful_labels_and_no_files_of_labels(run, tmp_path):
+def test_doubtful_labels(run):
     found = run.doubtful_labels(size=5)
     assert found["consensus_quality_score"].is_monotonic_increasing
-    with pytest.raises(InputError, match="one class an example, got one of several"):
-        run.export_labels(tmp_path / "labels.csv")
 
 
 def test_each_chunk_is_read_once_in_pass_2(given, run, tmp_path):
@@ -235,8 +233,9 @@ def test_what_does_not_go_together_is_refused(given, run, tmp_path):
     out = tmp_path / "scores.zarr"
     with pytest.raises(InputError, match="gold: expected none where an example may have several"):
         daskal.run(**given, multi_label=True, gold=np.zeros(ROWS), out=out)
-    with pytest.raises(InputError, match=r"votes: expected none .* Pass labels=, a table"):
-        daskal.run(votes="v.csv", pred_probs=given["pred_probs"], multi_label=True, out=out)
+    for ask in (daskal.plan, lambda **options: daskal.run(**options, out=out)):
+        with pytest.raises(InputError, match="panel: expected False with multi_label=True"):
+            ask(**given, multi_label=True, panel=True)
     with pytest.raises(InputError, match="reduce: expected 'mean' or 'min', got None"):
         daskal.run(**given, multi_label=True, reduce=None, out=out)
     with pytest.raises(InputError, match="It is for multi_label=True"):
@@ -272,43 +271,8 @@ def test_the_command_line(problem, tmp_path):
     (tmp_path / "estimate.json").write_text(daskal.Run.open(out).estimate.to_json())
     text = str(tmp_path / "estimate.json")
     call("score", "--unlabeled", paths["pool"], "--estimate", text, "--out", later, "--overwrite")
-    refused = CliRunner().invoke(main, ["labels", out, "--out", str(tmp_path / "labels.csv")])
-    assert refused.exit_code == 1
-    assert "one class an example" in refused.output
-
-
-def test_the_command_line_takes_lists_in_a_table(problem, tmp_path):
-    probs = pd.DataFrame(problem.pred_probs[:50]).rename(columns="tag {}".format)
-    probs.insert(0, "id", [f"t{row}" for row in range(50)])
-    rows, annotators = np.nonzero((problem.labels[:50] >= 0).any(axis=2))
-    chosen = [
-        [f"tag {k}" for k in np.flatnonzero(problem.labels[row, annotator] == 1)]
-        for row, annotator in zip(rows, annotators, strict=True)
-    ]
-    votes = pd.DataFrame({"task": probs["id"].to_numpy()[rows], "annotator": annotators})
-    table, lines = str(tmp_path / "lists.parquet"), str(tmp_path / "lines.csv")
-    votes.assign(label=chosen).to_parquet(table, index=False)
-    votes.assign(label=chosen).explode("label").dropna().to_csv(lines, index=False)
-    probs.to_parquet(tmp_path / "probs.parquet", index=False)
-    inputs = ["--pred-probs", str(tmp_path / "probs.parquet"), "--id-column", "id"]
-    inputs += ["--multi-label", "--out", str(tmp_path / "scores.zarr")]
-
-    done = CliRunner().invoke(main, ["score", "--labels", table, *inputs])
-    assert done.exit_code == 0, done.output
-    named = probs.set_index("id")
-    labels = votes.assign(label=chosen)
-    estimate = daskal.estimate(labels, named, multi_label=True)
-    scores = daskal.score_labeled(labels, named, estimate).compute()
-    run = daskal.Run.open(tmp_path / "scores.zarr")
-    np.testing.assert_array_equal(run.labels.compute()["score"], scores)
-
-    for words, said in (
-        (["--votes", lines], "Pass --labels, a table of one line for each task and annotator"),
-        (["--labels", lines], "daskal.Tags(votes, seen)"),
-    ):
-        refused = CliRunner().invoke(main, ["score", *words, *inputs, "--overwrite"])
-        assert refused.exit_code == 1
-        assert said in refused.output
+    call("labels", out, "--out", str(tmp_path / "labels.csv"))
+    assert len(pd.read_csv(tmp_path / "labels.csv")) == 200
 
 
 def test_whom_to_ask_and_votes_by_quality_are_of_one_class_an_example(run):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from daskal.api.batch_memory import check_memory
 from daskal.api.batches import LABELED, UNLABELED, add_ids
 from daskal.api.choosing import check_same_kind, choose, raise_all_findings, rank
 from daskal.api.diversity import check_diversity, choose_unlike, open_embeddings
@@ -109,6 +110,8 @@ def next_batch(
     InputError
         If there are no scores, or their shape or the size makes no sense, or ids are excluded and
         none are known.
+    MemoryLimitError
+        If the candidates do not fit into the memory of a worker.
 
     Examples
     --------
@@ -154,8 +157,11 @@ def next_batch(
             for source in sources
         }
     excluded = Excluded.from_argument(exclude, (LABELED, UNLABELED))
-    excluded.check(sources)
     wanted = int(size) if diverse is None else diverse.candidates
+    check_memory(
+        "size" if diverse is None else "candidates", wanted, sources, grouped=groups is not None
+    )
+    excluded.check(sources)
     found = {}
     for source in sources:
         left_out = excluded.of_source(source)

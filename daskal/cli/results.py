@@ -11,6 +11,7 @@ import daskal
 from daskal import text
 from daskal.cli import console
 from daskal.cli.options import (
+    max_per_group_option,
     parse_batch_path,
     parse_batch_paths,
     parse_labels_path,
@@ -60,11 +61,7 @@ from daskal.storage.redaction import redacted
     type=click.FloatRange(0, 1, min_open=True),
     help="Leave out labeled examples whose label has at least this quality.",
 )
-@click.option(
-    "--max-per-group",
-    type=click.IntRange(min=1),
-    help="At most so many examples of one group, such as a user or a video.",
-)
+@max_per_group_option
 @click.option(
     "--group-column",
     metavar="COLUMN",

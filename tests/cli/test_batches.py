@@ -103,3 +103,12 @@ def test_embeddings_alone_are_not_enough(scored: daskal.Run) -> None:
     result = invoke("batch", scored.path, "--embedding-column", "user")
     assert result.exit_code == 1
     assert "diversity: expected 'cluster_margin' or 'k_center', got None" in result.stderr
+
+
+def test_a_plan_counts_a_batch_with_groups(scored: daskal.Run) -> None:
+    pool = Path(scored.path).parent / "pool.parquet"
+    given = ("plan", "--unlabeled", pool, "--class-columns", "a,b,c")
+    assert "batch" not in invoke(*given).stdout
+    result = invoke(*given, "--batch-size", 7, "--max-per-group", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "  batch         7 examples with groups: " in result.stdout

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from daskal.api.aggregation import Aggregate
-from daskal.api.assignment import check_batch
-from daskal.api.batches import LABELED, UNLABELED
 from daskal.errors import InputError, StorageError, UnfinishedStoreError
 from daskal.method.multi_label import read_estimate
 from daskal.method.panels import Panel
@@ -59,33 +59,19 @@ def read_contents(path: str, root: Any) -> Contents:
     )
 
 
-def show_batch(contents: Contents, batch: Any) -> Contents:
-    """Return what a report shows, with another batch in place of the run's own.
+def show_batch(contents: Contents, batch: pd.DataFrame) -> Contents:
+    """Return what a report shows, with another batch of the run in place of its own.
 
     Raises
     ------
     InputError
-        If it is no batch of this run.
+        If it lacks columns.
     """
-    batch = check_batch(batch)
     missing = {"rank", "score"} - set(batch.columns)
     if missing:
         raise InputError(
             "batch: expected the DataFrame of next_batch, got one without "
             f"{', '.join(sorted(missing))}."
-        )
-    again = int(batch.duplicated(["source", "row"]).sum())
-    if again:
-        raise InputError(
-            f"batch: expected each example once, but {again:,} of its {len(batch):,} rows are of "
-            "examples before them. Pass the batch itself, not whom to ask about it."
-        )
-    num_rows = batch["source"].map({LABELED: contents.num_labeled, UNLABELED: contents.num_pool})
-    foreign = int((~batch["row"].between(0, num_rows - 1)).sum())
-    if foreign:
-        raise InputError(
-            f"batch: expected examples of this run, but {foreign:,} of {len(batch):,} are of rows "
-            "that it has not. Open the run that the batch was chosen from."
         )
     return replace(contents, batch=batch, own_batch=contents.batch)
 

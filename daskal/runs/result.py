@@ -346,7 +346,7 @@ class Run(StoredRun):
         with tables.reading(self.root, "what the report shows"):
             contents = read_contents(self.path, self.root)
         if batch is not None:
-            contents = show_batch(contents, batch)
+            contents = show_batch(contents, self.own_examples(batch))
         if right_by_quality is not None:
             contents = replace(contents, right_by_quality=np.asarray(right_by_quality))
         return make_page(contents, out)

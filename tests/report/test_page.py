@@ -224,12 +224,8 @@ def test_a_report_without_another_batch_tells_no_choice(outline: Outline) -> Non
         ([1], "batch: expected the DataFrame of next_batch, got"),
         (pd.DataFrame({"source": ["labeled"], "row": [1]}), "got one without rank, score"),
         (
-            pd.DataFrame({"rank": [1, 1], "source": "labeled", "row": 1, "score": 0.5}),
-            "each example once, but 1 of its 2 rows",
-        ),
-        (
             pd.DataFrame({"rank": [1, 2], "source": "labeled", "row": [1, 200], "score": 0.5}),
-            "examples of this run, but 1 of 2 are of rows that it has not",
+            "this run, which has 200 labeled ones, but 1 of 2 are of other rows",
         ),
     ],
 )

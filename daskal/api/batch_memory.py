@@ -78,7 +78,7 @@ class ScoresSize(NamedTuple):
         Of each level of the tree, as many states wait as one task merges; none of them are of the
         same rows.
         """
-        width, rows, held = math.ceil(self.num_rows / self.block_rows), self.block_rows, 0
+        width, rows, held = math.ceil(self.num_rows / max(self.block_rows, 1)), self.block_rows, 0
         while width > 1:
             held += min(width, SPLIT_EVERY) * self.num_candidates(size, rows)
             width, rows = math.ceil(width / SPLIT_EVERY), rows * SPLIT_EVERY

@@ -133,6 +133,7 @@ def test_candidates_that_are_held_by_hand() -> None:
     ten = ScoresSize(num_rows=1_000, block_rows=100, row_bytes=8)
     assert ten.num_held(10) == 8 * 10 + 2 * 10 + 10
     assert ten._replace(rankings=2).num_held(10) == 8 * 20 + 2 * 20 + 20
+    assert ScoresSize(num_rows=0, block_rows=0, row_bytes=8).num_held(10) == 0
     # All rows, where each may be chosen.
     assert ten.num_held(1_000) == 1_000
     assert BatchMemory(10, True, (ten,)).held_bytes == 110 * 216 + 10 * 272

@@ -5,54 +5,34 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from tests.cli.test_commands import invoke
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "labeling-round.md"
-DAYS = re.findall(r"^```sh (\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-CLASSES = ["cat", "dog", "fox"]
-PEOPLE = ["ann", "bo", "cy", "dee", "eve"]
+BLOCKS = re.findall(
+    r"^```(sh|python) (\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S
+)
 
 
 def test_a_round_of_labeling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    tasks = np.array([f"clip {number}" for number in range(200)])
-    truth = rng.integers(0, 3, 200)
-    probs = 0.1 * rng.dirichlet(np.ones(3), 200) + 0.9 * rng.dirichlet(np.ones(3), 200)
-    probs[np.arange(200), truth] += 0.5
-    clips = pd.DataFrame(probs / probs.sum(axis=1, keepdims=True), columns=CLASSES)
-    clips.insert(0, "task", tasks)
-    clips["video"] = np.arange(200) // 8
-    clips.to_parquet(tmp_path / "clips.parquet", index=False)
-    at, who = np.nonzero(rng.random((80, 5)) < 0.4)
-
-    def answers(rows: np.ndarray, people: list[str]) -> pd.DataFrame:
-        given = np.where(rng.random(len(rows)) < 0.8, truth[rows], rng.integers(0, 3, len(rows)))
-        labels = np.array(CLASSES)[given]
-        return pd.DataFrame({"task": tasks[rows], "annotator": people, "label": labels})
-
-    (tmp_path / "votes").mkdir()
-    votes = answers(at, [PEOPLE[one] for one in who])
-    votes.to_csv(tmp_path / "votes" / "monday.csv", index=False)
-    pd.DataFrame({"annotator": PEOPLE[:4], "capacity": [30, 30, 10, ""]}).to_csv(
-        tmp_path / "people.csv", index=False
-    )
     monkeypatch.chdir(tmp_path)
-    for day, block in DAYS:
-        if day == "friday":
-            asked = pd.read_csv("tasks.csv")
-            rows = asked["id"].str.removeprefix("clip ").astype(int).to_numpy()
-            new = answers(rows, asked["annotator"].tolist())
-            new.to_csv(tmp_path / "votes" / "tuesday.csv", index=False)
+    names: dict[str, Any] = {}
+    for language, _, block in BLOCKS:
+        if language == "python":
+            exec(block, names)
+            continue
         for call in block.splitlines():
             result = invoke(*shlex.split(call)[1:])
             assert result.exit_code == 0, (call, result.stderr)
-    assert [day for day, _ in DAYS] == ["monday", "tuesday", "tuesday", "wednesday", "friday"]
+    assert [name for _, name, _ in BLOCKS] == [
+        *("files", "monday", "tuesday", "tuesday", "wednesday", "answers", "friday", "friday")
+    ]
 
+    clips, votes = names["clips"], pd.read_csv("votes/monday.csv")
     chosen, more = pd.read_csv("tuesday.csv"), pd.read_csv("wednesday.csv")
     video = clips.set_index("task")["video"]
     assert len(chosen) == 40
@@ -62,8 +42,14 @@ def test_a_round_of_labeling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert asked.merge(votes, left_on=["id", "annotator"], right_on=["task", "annotator"]).empty
     counts = asked["annotator"].value_counts()
     assert counts.get("cy", 0) <= 10
-    assert set(counts.index) <= set(PEOPLE[:4])
+    assert set(counts.index) <= {"ann", "bo", "cy", "dee"}
     assert {path.stem for path in Path("tasks").iterdir()} == set(counts.index)
     labels = pd.read_csv("labels.csv")
     assert set(labels["id"]) == set(votes["task"]) | set(asked["id"])
     assert (pd.read_csv("doubtful.csv")["consensus_quality_score"] < 0.5).all()
+    page = Path("tuesday.html").read_text(encoding="utf-8")
+    assert "at most 2 examples of each; " in page
+    following = pd.read_csv("next.csv")
+    assert len(following) == 40
+    assert not set(following["id"]) & set(more["id"])
+    assert set(following["id"]) & set(chosen["id"])

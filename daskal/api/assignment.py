@@ -47,7 +47,15 @@ TABLES = 4
 
 
 def check_batch(batch: Any) -> pd.DataFrame:
-    """Return a batch with a plain index and the column ``source``; refuse what is none."""
+    """Return a batch with a plain index and the column ``source``, each example once.
+
+    Examples are there several times in a table of whom to ask, which is taken as well.
+
+    Raises
+    ------
+    InputError
+        If it is no batch.
+    """
     if not isinstance(batch, pd.DataFrame):
         raise InputError(
             f"batch: expected the DataFrame of next_batch, got {shown(batch)}. Of a file, pass "
@@ -63,7 +71,7 @@ def check_batch(batch: Any) -> pd.DataFrame:
     foreign = sorted(set(batch["source"]) - {LABELED, UNLABELED}, key=str)
     if foreign:
         raise InputError(f"batch: expected 'labeled' or 'unlabeled' as source, got {foreign!r}.")
-    return batch
+    return batch.drop_duplicates(["source", "row"], ignore_index=True)
 
 
 def rows_in_labels(batch: pd.DataFrame, labels: Labels | None) -> Ints:
@@ -227,7 +235,8 @@ def assign(
     Parameters
     ----------
     batch : pandas.DataFrame
-        As :func:`daskal.next_batch` or :func:`daskal.read_batch` returns it.
+        As :func:`daskal.next_batch` or :func:`daskal.read_batch` returns it. Of an example that is
+        in it several times, the first counts.
     known : Estimate or Aggregate
         What is known of annotators and classes.
     labels : array_like of shape (N, M), optional

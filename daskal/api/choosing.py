@@ -24,6 +24,9 @@ from daskal.method.tallies import Candidates, Smallest
 from daskal.options import Storage
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
+# Columns of a ranking, beside the rank; the last two are not for the batch.
+RANKED = ("source", "row", "score", "relabel", "group")
+BESIDE_BATCH = RANKED[-2:]
 
 # --- one source -------------------------------------------------------------------------------
 
@@ -104,7 +107,7 @@ def rank(
 
     At most ``max_relabel_fraction`` of ``size`` come from ``labeled``; labeled rows without votes
     are in ``without_votes`` and do not count towards it. The column ``relabel`` says which do. Of a
-    group, there are no more than the states say.
+    group, there are no more than the states say; the column ``group`` numbers them, -1 for none.
     """
     parts = [
         (source, state, relabel)
@@ -127,8 +130,10 @@ def rank(
     groups = np.concatenate([groups_of(state) for _, state, _ in parts])
     frame = frame.sort_values(["score", "source", "row"], kind="stable")
     most = {state.max_per_group for _, state, _ in parts if isinstance(state, SmallestOfGroups)}
+    groups = groups[frame.index]
+    frame["group"] = pd.factorize(groups)[0]
     taken = walk(
-        groups[frame.index] if most else None,
+        groups if most else None,
         frame["relabel"].to_numpy(dtype=bool),
         size=size,
         max_per_group=next(iter(most), None),
@@ -139,7 +144,7 @@ def rank(
 
 def ranked(frame: pd.DataFrame) -> pd.DataFrame:
     """Return examples that are in their order, with their ranks."""
-    columns = {name: frame[name].to_numpy() for name in ("source", "row", "score", "relabel")}
+    columns = {name: frame[name].to_numpy() for name in RANKED}
     return pd.DataFrame({"rank": np.arange(1, len(frame) + 1), **columns})
 
 

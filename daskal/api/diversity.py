@@ -17,7 +17,8 @@ from daskal.inputs.arguments import check_numeric, open_argument
 from daskal.inputs.blocks import cut_rows
 from daskal.inputs.picked import pick_rows
 from daskal.inputs.sources import Source, make_source, take_rows
-from daskal.method.diversity import CLUSTER_MARGIN, DIVERSITY, k_center, round_robin
+from daskal.method.choice import CLUSTER_MARGIN, DIVERSITY
+from daskal.method.diversity import k_center, round_robin
 from daskal.method.values import Block, Floats, Ints
 from daskal.names.rows import Side, match_rows
 from daskal.options import Storage, check_choice, check_size, is_whole

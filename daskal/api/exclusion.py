@@ -112,9 +112,14 @@ class Excluded:
         named = frozenset(rows) - unnamed
         return Exclusion(self.ids, self.batch_ids.get(source.name, NO_IDS), unnamed, named)
 
+    @property
+    def num_asked(self) -> int:
+        """How many examples are to be left out."""
+        return len(self.ids) + sum(map(len, self.batch_rows.values()))
+
     def check(self, sources: Sequence[ScoreSource]) -> None:
         """Refuse an exclusion that excludes no example at all, and warn of ids that are unknown."""
-        asked = len(self.ids) + sum(map(len, self.batch_rows.values()))
+        asked = self.num_asked
         if not asked:
             return
         if any(self.of_source(source).matches(source) for source in sources):

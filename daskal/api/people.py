@@ -80,14 +80,14 @@ class People:
             if len(wanted) and len(self.ids) and kind_of(wanted) != kind_of(self.ids):
                 hint = f" Its ids are {kind_of(self.ids)}, these are {kind_of(wanted)}."
             raise InputError(
-                f"available: expected annotators that the estimate or the labels know, got "
-                f"{listed(wanted) or 'nobody'}, none of whom is.{hint}"
+                f"annotators to ask: expected some that the estimate or the labels know, got "
+                f"{listed(wanted) or 'nobody'}, none of whom they know.{hint}"
             )
         if len(new):
             warnings.warn(
-                f"available: neither the estimate nor the labels know {len(new):,} of "
-                f"{len(wanted):,} annotators, who count as the mean: {listed(new)}. Check how they "
-                "are written.",
+                f"annotators to ask: neither the estimate nor the labels know {len(new):,} of "
+                f"{len(wanted):,}, who count as the mean: {listed(new)}. Check how they are "
+                "written.",
                 DataWarning,
                 stacklevel=4,
             )
@@ -166,7 +166,7 @@ def read_people(
     Raises
     ------
     InputError
-        If columns are missing, or a capacity is no whole number.
+        If columns or names are missing, a name is there twice, or a capacity is no whole number.
     StorageError
         If the file cannot be read.
     """
@@ -178,15 +178,8 @@ def read_people(
         locations.storage_errors("read the annotators in", target, storage_options),
         fsspec.open(target, "rb", **options) as file,
     ):
-        if target.lower().endswith(".parquet"):
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    if "annotator" not in table:
-        raise InputError(
-            f"people: expected a table with the column annotator, got {redacted(target)!r} with "
-            f"{listed(as_index(list(table.columns)))}."
-        )
+        table = read_table(file, is_parquet=target.lower().endswith(".parquet"))
+    check_people(table, redacted(target))
     own = known.annotator_ids
     ids = list(range(known.num_annotators)) if own is None else list(own)
     by_text = dict(zip(plain_texts(as_index(ids)), ids, strict=True)) if ids else {}
@@ -196,15 +189,61 @@ def read_people(
         for name in table["annotator"].tolist()
     ]
     given = table.get("capacity", pd.Series("", index=table.index)).tolist()
-    found = [usual if pd.isna(cell) or cell == "" else capacity_of(cell) for cell in given]
+    found = [
+        usual if is_blank(cell) else capacity_of(cell, name, redacted(target))
+        for name, cell in zip(table["annotator"], given, strict=True)
+    ]
     limits = zip(available, found, strict=True)
     return Asked(available, {name: limit for name, limit in limits if limit is not None})
 
 
-def capacity_of(cell: Any) -> int:
+def read_table(file: Any, *, is_parquet: bool) -> pd.DataFrame:
+    """Return a table of people, that of a CSV file as text; of an empty file it has no columns."""
+    if is_parquet:
+        return pd.read_parquet(file)
+    try:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+
+
+def is_blank(cell: Any) -> bool:
+    """Return whether nothing is in a cell of a table."""
+    return bool(pd.isna(cell)) or (isinstance(cell, str) and not cell.strip())
+
+
+def check_people(table: pd.DataFrame, where: str) -> None:
+    """Refuse a table that does not name each annotator once."""
+    if "annotator" not in table:
+        columns = listed(as_index(list(table.columns))) or "none"
+        raise InputError(
+            f"people: expected a table with the column annotator, got {where!r}, whose columns are "
+            f"{columns}. Write it as CSV, with commas, or as Parquet."
+        )
+    names = table["annotator"].tolist()
+    blank = [row for row, name in enumerate(names, start=1) if is_blank(name)]
+    if blank:
+        raise InputError(
+            f"people: expected a name in each row of {where!r}, got none in row {blank[0]:,} below "
+            "the head. Name the annotator, or remove the row."
+        )
+    twice = table["annotator"][table["annotator"].duplicated()].unique().tolist()
+    if twice:
+        raise InputError(
+            f"people: expected each annotator once, got {listed(twice)} several times in "
+            f"{where!r}. Put its rows into one."
+        )
+
+
+def capacity_of(cell: Any, name: Any, where: str) -> int:
     """Return the number in a cell of a table."""
     try:
         number = float(cell)
     except (TypeError, ValueError):
-        return checked_capacity(cell)
-    return checked_capacity(int(number) if number.is_integer() else number)
+        number = -1.0
+    if not (number >= 0 and number.is_integer()):
+        raise InputError(
+            f"people: expected whole numbers of at least 0 as capacity, or nothing, got {cell!r} "
+            f"for {name!r} in {where!r}."
+        )
+    return int(number)

@@ -7,13 +7,26 @@ from typing import Any
 
 import pandas as pd
 
+from daskal.api.batch_memory import check_memory
 from daskal.api.batches import LABELED, UNLABELED, add_ids
-from daskal.api.choosing import check_same_kind, choose, raise_all_findings, rank
-from daskal.api.diversity import check_diversity, choose_unlike, open_embeddings
+from daskal.api.choosing import (
+    BESIDE_BATCH,
+    check_same_kind,
+    choose,
+    raise_all_findings,
+    rank,
+)
+from daskal.api.diversity import (
+    Diversity,
+    check_diversity,
+    choose_unlike,
+    open_embeddings,
+)
 from daskal.api.exclusion import Excluded
 from daskal.api.score_sources import Beside, ScoreSource, by_source, open_source
 from daskal.errors import InputError, InvalidDataError
 from daskal.method.candidates import Limits
+from daskal.method.choice import CLUSTER_MARGIN, Choice
 from daskal.method.tallies import Candidates
 from daskal.options import Storage, check_size, is_number, shown
 
@@ -102,13 +115,16 @@ def next_batch(
     -------
     pandas.DataFrame
         Columns ``rank`` (from 1), ``source`` ("labeled" or "unlabeled"), ``row``, ``id`` (where
-        ids are known) and ``score``, lowest score first.
+        ids are known) and ``score``, lowest score first. Its ``attrs`` tell how it was chosen, for
+        the report.
 
     Raises
     ------
     InputError
         If there are no scores, or their shape or the size makes no sense, or ids are excluded and
         none are known.
+    MemoryLimitError
+        If the candidates do not fit into the memory of a worker.
 
     Examples
     --------
@@ -154,8 +170,11 @@ def next_batch(
             for source in sources
         }
     excluded = Excluded.from_argument(exclude, (LABELED, UNLABELED))
-    excluded.check(sources)
     wanted = int(size) if diverse is None else diverse.candidates
+    check_memory(
+        "size" if diverse is None else "candidates", wanted, sources, grouped=groups is not None
+    )
+    excluded.check(sources)
     found = {}
     for source in sources:
         left_out = excluded.of_source(source)
@@ -164,10 +183,40 @@ def next_batch(
         except InvalidDataError:
             raise_all_findings(given[source.name][1], storage_options)
             raise
-    frame = rank_found(wanted, found, max_relabel_fraction)
+    ranking = rank_found(wanted, found, max_relabel_fraction)
+    chosen = ranking
     if diverse is not None:
-        frame = choose_unlike(frame, points, diverse, int(size), max_relabel_fraction)
-    return with_ids(frame, sources)
+        chosen = choose_unlike(ranking, points, diverse, int(size), max_relabel_fraction)
+    batch = with_ids(chosen, sources)
+    choice_of(chosen, limits, diverse, len(ranking))._replace(
+        max_relabel_fraction=max_relabel_fraction,
+        num_excluded=None if exclude is None else excluded.num_asked,
+    ).put_on(batch)
+    return batch
+
+
+def choice_of(
+    chosen: pd.DataFrame, limits: Limits, diverse: Diversity | None, num_candidates: int
+) -> Choice:
+    """Return what there is to tell of how examples of a ranking were chosen."""
+    choice = Choice(max_annotations=limits.max_annotations, stop_at_quality=limits.stop_at_quality)
+    if limits.max_per_group is not None:
+        counts = chosen["group"][chosen["group"] >= 0].value_counts()
+        choice = choice._replace(
+            max_per_group=limits.max_per_group,
+            num_groups=len(counts),
+            most_of_group=int(counts.max()) if len(counts) else 0,
+            num_in_no_group=len(chosen) - int(counts.sum()),
+        )
+    if diverse is not None:
+        clusters = min(diverse.num_clusters, num_candidates)
+        choice = choice._replace(
+            diversity=diverse.method,
+            num_candidates=num_candidates,
+            num_clusters=clusters if diverse.method == CLUSTER_MARGIN else None,
+            random_state=diverse.random_state,
+        )
+    return choice
 
 
 def rank_found(
@@ -209,4 +258,4 @@ def check_limits(limits: Limits, beside: Beside) -> Limits:
 def with_ids(frame: pd.DataFrame, sources: list[ScoreSource]) -> pd.DataFrame:
     """Return a ranking as a batch, with the ids of its examples where they are known."""
     ids = {source.name: source.ids for source in sources}
-    return add_ids(frame.drop(columns="relabel"), ids.get(LABELED), ids.get(UNLABELED))
+    return add_ids(frame.drop(columns=list(BESIDE_BATCH)), ids.get(LABELED), ids.get(UNLABELED))

@@ -13,12 +13,25 @@ from daskal.cli import console
 from daskal.cli.options import BATCH_FORMATS, parse_batch_path, reports_errors, storage_option
 from daskal.text import plural
 
+# What files are called that are not written here: no folder is meant.
+OTHER_FORMATS = (".arrow", ".feather", ".html", ".jsonl", ".ndjson", ".tsv", ".txt", ".xlsx")
+
+
+def parse_out(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what looks like a file of a format that is not written, before any work is done."""
+    if value is not None and PurePath(value).suffix.lower() in OTHER_FORMATS:
+        raise click.BadParameter(
+            f"expected a folder, or a name in {', '.join(BATCH_FORMATS)}, got {value!r}."
+        )
+    return value
+
 
 @click.command()
 @click.argument("store", metavar="OUT.zarr")
 @click.argument("batch", metavar="[BATCH]", required=False, callback=parse_batch_path)
 @click.option(
     "--out",
+    callback=parse_out,
     metavar="FOLDER|FILE",
     help="Folder for a file for each annotator, or a file for all, in "
     f"{', '.join(BATCH_FORMATS)}.  [default: show how many each gets; all as CSV into a pipe]",
@@ -44,8 +57,8 @@ from daskal.text import plural
 @click.option(
     "--people",
     metavar="P.csv|.parquet",
-    help="Who can be asked: a table with the column annotator and, perhaps, capacity.  [default: "
-    "all]",
+    help="Who can be asked: a table with the column annotator and, perhaps, capacity; where it is "
+    "empty, --capacity counts.  [default: all]",
 )
 @click.option(
     "--labels",
@@ -90,13 +103,29 @@ def assign(
             console.show_assigned(console.open_console(), found)
         else:
             click.echo(found.to_csv(index=False), nl=False)
-        return
-    if PurePath(out).suffix.lower() in BATCH_FORMATS:
+    elif PurePath(out).suffix.lower() in BATCH_FORMATS:
         daskal.export_batch(found, out, id_key=id_key, storage_options=storage_options)
     else:
         daskal.export_assignments(
             found, out, format=file_format, id_key=id_key, storage_options=storage_options
         )
-    num = found["annotator"].nunique()
-    votes, by = plural(len(found), "vote"), plural(num, "annotator")
-    click.echo(f"{votes} to ask for, by {by}, written to {out}", err=True)
+    if out is not None:
+        votes, by = plural(len(found), "vote"), plural(found["annotator"].nunique(), "annotator")
+        click.echo(f"{votes} to ask for, by {by}, written to {out}", err=True)
+    missing = too_few(run.batch if chosen is None else chosen, found, votes_per_example)
+    if missing is not None:
+        click.echo(missing, err=True)
+
+
+def too_few(batch: Any, found: Any, votes_per_example: int) -> str | None:
+    """Return in words how many examples get fewer votes than were asked for, None if none does."""
+    examples = ["source", "row"]
+    num = len(batch.drop_duplicates(examples))
+    few = num - int((found.groupby(examples).size() >= votes_per_example).sum())
+    if not few:
+        return None
+    verb = "gets" if few == 1 else "get"
+    return (
+        f"{few:,} of {plural(num, 'example')} {verb} fewer than "
+        f"{plural(votes_per_example, 'vote')}: all others have labeled them, or have no time left."
+    )

@@ -30,6 +30,7 @@ from daskal.cli.options import (
     check_scheduler,
     convention_option,
     inputs_options,
+    max_per_group_option,
     memory_option,
     multi_label_options,
     one_or_all,
@@ -319,6 +320,7 @@ def score(
 @max_iterations_option
 @panel_option
 @batch_size_option
+@max_per_group_option
 @multi_label_options
 @other_score_options
 @storage_option
@@ -337,6 +339,7 @@ def plan(
     max_iterations: int,
     panel: bool,
     batch_size: int,
+    max_per_group: int | None,
     multi_label: bool,
     seen: str | None,
     reduce: str,
@@ -346,7 +349,8 @@ def plan(
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
     that is beyond --memory-limit. Takes all options of `daskal score`; with --method, shows what
-    `daskal aggregate` would do. Of --votes and their table, the votes and ids are read.
+    `daskal aggregate` would do, with --max-per-group also what `daskal batch` would hold of a batch
+    of --batch-size. Of --votes and their table, the votes and ids are read.
     """
     if method is None:
         check_inputs(labels, tables["votes"], pred_probs, unlabeled)
@@ -362,6 +366,7 @@ def plan(
         max_iterations=max_iterations,
         panel=panel,
         batch_size=batch_size,
+        max_per_group=max_per_group,
         multi_label=multi_label or None,
         memory_limit=memory_limit,
         threads_per_worker=threads,

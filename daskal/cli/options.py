@@ -150,6 +150,11 @@ batch_size_option = click.option(
     show_default=True,
     help="Examples in the next batch.",
 )
+max_per_group_option = click.option(
+    "--max-per-group",
+    type=click.IntRange(min=1),
+    help="At most so many examples of one group, such as a user or a video.",
+)
 scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|threads|processes",

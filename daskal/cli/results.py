@@ -11,6 +11,7 @@ import daskal
 from daskal import text
 from daskal.cli import console
 from daskal.cli.options import (
+    max_per_group_option,
     parse_batch_path,
     parse_batch_paths,
     parse_labels_path,
@@ -18,6 +19,7 @@ from daskal.cli.options import (
     storage_option,
 )
 from daskal.errors import InputError
+from daskal.method.choice import Choice
 from daskal.storage.places import place_of_path
 from daskal.storage.redaction import redacted
 
@@ -37,6 +39,7 @@ from daskal.storage.redaction import redacted
     help="Write the batch here, as JSON for Label Studio.  [default: show its first examples; all "
     "of it as CSV into a pipe]",
 )
+@click.option("--report", metavar="FILE.html", help="Write a report that shows the batch, too.")
 @click.option(
     "--id-key",
     default="id",
@@ -60,11 +63,7 @@ from daskal.storage.redaction import redacted
     type=click.FloatRange(0, 1, min_open=True),
     help="Leave out labeled examples whose label has at least this quality.",
 )
-@click.option(
-    "--max-per-group",
-    type=click.IntRange(min=1),
-    help="At most so many examples of one group, such as a user or a video.",
-)
+@max_per_group_option
 @click.option(
     "--group-column",
     metavar="COLUMN",
@@ -111,6 +110,7 @@ def batch(
     size: int,
     max_relabel_fraction: float | None,
     out: str | None,
+    report: str | None,
     id_key: str,
     exclude: tuple[str, ...],
     max_annotations: int | None,
@@ -161,6 +161,16 @@ def batch(
         console.show_batch(console.open_console(), chosen, shown=25)
     else:
         click.echo(chosen.to_csv(index=False), nl=False)
+    for name, value in Choice.of_batch(chosen).lines():
+        click.echo(f"{name}: {value}", err=True)
+    if report is not None:
+        write_report(run, report, batch=chosen)
+
+
+def write_report(run: daskal.Run, path: str, **options: Any) -> None:
+    """Write the report of a run, and say how large it is."""
+    page = run.report(path, **options)
+    click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
 
 
 def pair(labeled: str | None, unlabeled: str | None) -> tuple[str | None, str | None] | None:
@@ -242,5 +252,4 @@ def report(*, store: str, out: str, storage_options: dict[str, Any] | None) -> N
 
     The page needs no network and can be sent by mail.
     """
-    page = daskal.Run.open(store, storage_options=storage_options).report(out)
-    click.echo(f"{text.format_bytes(len(page.html.encode()))} written to {page.path}", err=True)
+    write_report(daskal.Run.open(store, storage_options=storage_options), out)

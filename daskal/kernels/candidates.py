@@ -23,6 +23,14 @@ from daskal.method.values import Block, Bools, Floats, Ints
 # How many more scores than are wanted are looked at, for some may be of one group; and how many
 # times more each time that too many were.
 SPARE, GROWTH = 1.25, 4
+# Bytes that finding candidates takes for each row of a block beside the block: copies of scores and
+# places; and codes of the groups, where these are values of several types (measured).
+PLAIN_ROW_BYTES, GROUPED_ROW_BYTES = 32, 96
+
+
+def row_bytes_beside(*, grouped: bool) -> int:
+    """Return the most bytes that finding candidates takes for each row, beside the block."""
+    return GROUPED_ROW_BYTES if grouped else PLAIN_ROW_BYTES
 
 
 def smallest_of_groups(

@@ -21,9 +21,12 @@ from daskal.names.normal import TEXT, WHOLE, as_index, key_of, normal, objects_o
 
 # An example of this group is in none: clusterings call noise so, and whole numbers have no NaN.
 NO_GROUP = -1
-# Bytes that an example takes in a state, its score and row; and its group beside them, a short text
-# with its kind (measured).
+# Bytes that an example takes in a state, its score and row; and its group beside them, a text of up
+# to 64 characters with its kind (measured).
 EXAMPLE_BYTES, GROUP_BYTES = 16, 200
+# Bytes that merging two states takes for each example of the result, the result included; and those
+# that ranking takes for each candidate (measured).
+MERGE_BYTES, RANKED_BYTES = 272, 160
 
 
 class Limits(NamedTuple):
@@ -121,9 +124,9 @@ class SmallestOfGroups(Smallest):
         )
 
 
-def candidates_bytes(size: int, *, grouped: bool) -> int:
-    """Return the most bytes that the candidates of a block take, text as groups being short."""
-    return 2 * size * (EXAMPLE_BYTES + (GROUP_BYTES if grouped else 0))
+def example_bytes(*, grouped: bool) -> int:
+    """Return the most bytes that an example takes in a state, text as groups being short."""
+    return EXAMPLE_BYTES + (GROUP_BYTES if grouped else 0)
 
 
 # --- the walk ---------------------------------------------------------------------------------

@@ -11,9 +11,6 @@ import numpy as np
 
 from daskal.method.values import Bools, Floats, Ints
 
-CLUSTER_MARGIN, K_CENTER = "cluster_margin", "k_center"
-DIVERSITY = (CLUSTER_MARGIN, K_CENTER)
-
 
 def squared_distances(points: Floats, squares: Floats, place: int) -> Floats:
     """Return the squared Euclidean distance of each of the points to one of them, (c,)."""

@@ -42,7 +42,10 @@ CLASS_COLUMNS = (
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of a report: a store's small tables, None or empty where it has none."""
+    """The contents of a report: a store's small tables, None or empty where it has none.
+
+    ``own_batch`` is that of the store where ``batch`` is another one.
+    """
 
     path: str
     attrs: Mapping[str, Any]
@@ -56,6 +59,7 @@ class Contents:
     right_by_quality: Counts | None = None
     aggregate: VoteModel | None = None
     panel: Panel | None = None
+    own_batch: pd.DataFrame | None = None
     class_stats: pd.DataFrame | None = None  # where an example may have several classes
 
     @property

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from daskal.errors import InputError, StorageError
-from daskal.report import charts, panel, plots, repeating, sections
+from daskal.report import batch, charts, panel, plots, repeating, sections
 from daskal.report.contents import MOST_ANNOTATORS, Contents, annotators_of
 from daskal.report.glossary import GLOSSARY
 
@@ -70,7 +70,7 @@ def render(contents: Contents, csv: str | None = None) -> str:
         overview=sections.overview(contents),
         parts={
             "data": sections.quality_flags(contents),
-            "batch": sections.next_batch(contents),
+            "batch": batch.next_batch(contents),
             "labels": sections.doubtful_labels(contents),
             "scores": plots.scores(contents),
             "annotators": sections.annotators(contents, csv),

@@ -98,10 +98,9 @@ def python_code(contents: Contents) -> str:
     lines += [f"    {name}={value!r}," for name, value in changed_options(contents).items()]
     lines.append(f"    out={contents.path!r},")
     verb = "run" if contents.aggregate is None else "run_aggregate"
-    head, tail = (
-        ["import daskal", "", f"run = daskal.{verb}("],
-        [")", "run.batch  # the next batch"],
-    )
+    head, tail = ["import daskal", "", f"run = daskal.{verb}("], [")"]
+    if contents.own_batch is None:
+        tail.append("run.batch  # the next batch")
     return "\n".join([*head, *lines, *tail])
 
 

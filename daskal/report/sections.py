@@ -13,10 +13,8 @@ from daskal.method.multi_label import MultiLabelEstimate
 from daskal.report.contents import (
     MATRIX_CLASSES,
     MOST_ANNOTATORS,
-    MOST_BATCH_ROWS,
     MOST_CLASSES,
     MOST_LABELS,
-    SECTION_NAMES,
     Contents,
     annotators_of,
     class_agreement,
@@ -178,35 +176,6 @@ def quality_flags(contents: Contents) -> dict[str, Any]:
     if invalid:
         flags.append(f"{plural(invalid, 'row')} with values that are no probabilities or labels")
     return {"flags": [f"{flag[:1].upper()}{flag[1:]}." for flag in flags]}
-
-
-# --- the batch --------------------------------------------------------------------------------
-
-
-def next_batch(contents: Contents) -> dict[str, Any]:
-    """Return the next batch."""
-    batch = contents.batch
-    if not len(batch):
-        return {"table": None}
-    shown = batch.head(MOST_BATCH_ROWS)
-    counts = batch["source"].value_counts()
-    columns = [Column("Rank", "integer", shown["rank"].tolist())]
-    if "id" in shown:
-        ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
-        columns.append(Column("Id", "text", ids))
-    columns += [
-        Column("From", "text", shown["source"].map(SECTION_NAMES).tolist()),
-        Column("Row", "integer", shown["row"].tolist(), "Row of the array it is from, from 0"),
-        Column("Score", "fine", shown["score"].tolist()),
-    ]
-    return {
-        "size": plural(len(batch), "example"),
-        "num_labeled": f"{counts.get('labeled', 0):,}",
-        "num_pool": f"{counts.get('unlabeled', 0):,}",
-        "last_score": f"{batch['score'].iloc[-1]:.6f}",
-        "listed": f"{len(shown):,}" if len(shown) < len(batch) else None,
-        "table": Table("next-batch", columns, "The next batch", "examples"),
-    }
 
 
 # --- labels -----------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from daskal.api.aggregation import Aggregate
-from daskal.errors import StorageError, UnfinishedStoreError
+from daskal.errors import InputError, StorageError, UnfinishedStoreError
 from daskal.method.multi_label import read_estimate
 from daskal.method.panels import Panel
 from daskal.report.contents import CLASS_COLUMNS, Contents
@@ -54,6 +57,23 @@ def read_contents(path: str, root: Any) -> Contents:
         panel=read_panel(root),
         class_stats=tables.read_table(root, "class_stats", CLASS_COLUMNS),
     )
+
+
+def show_batch(contents: Contents, batch: pd.DataFrame) -> Contents:
+    """Return what a report shows, with another batch of the run in place of its own.
+
+    Raises
+    ------
+    InputError
+        If it lacks columns.
+    """
+    missing = {"rank", "score"} - set(batch.columns)
+    if missing:
+        raise InputError(
+            "batch: expected the DataFrame of next_batch, got one without "
+            f"{', '.join(sorted(missing))}."
+        )
+    return replace(contents, batch=batch, own_batch=contents.batch)
 
 
 def read_panel(root: Any) -> Panel | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from daskal.api.batch_memory import BatchMemory
 from daskal.errors import MemoryLimitError
 from daskal.inputs.blocks import TARGET_BLOCK_BYTES
 from daskal.runs.memory import (
@@ -32,6 +33,8 @@ class Plan(Summarized):
         Bytes a worker takes between blocks, its imports included.
     max_iterations : int or None
         Of votes without a model: iterations at most, each of which reads the labels once.
+    batch : BatchMemory or None
+        What :meth:`daskal.Run.next_batch` holds later, where it is planned too.
 
     Examples
     --------
@@ -50,6 +53,7 @@ class Plan(Summarized):
     memory_limit: int | None = None
     idle_bytes: int = IDLE_WORKER_BYTES
     max_iterations: int | None = None
+    batch: BatchMemory | None = None
 
     @property
     def num_blocks(self) -> int:
@@ -79,7 +83,12 @@ class Plan(Summarized):
     @property
     def worker_bytes(self) -> int:
         """Projected peak of a worker, its imports included."""
-        return self.idle_bytes + self.threads * self.task_bytes
+        return self.idle_bytes + max(self.threads * self.task_bytes, self.batch_bytes)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Projected peak of choosing a batch later, beside the idle worker; 0 if not planned."""
+        return 0 if self.batch is None else self.batch.worker_bytes(self.threads)
 
     @property
     def usable_bytes(self) -> float:
@@ -102,13 +111,21 @@ class Plan(Summarized):
             return
         assert self.memory_limit is not None
         usable = int(self.usable_bytes)
+        enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
+        if self.batch is not None and self.batch_bytes > self.threads * self.task_bytes:
+            raise MemoryLimitError(
+                f"needed: {format_bytes(self.worker_bytes)} per worker, to choose a batch of "
+                f"{self.batch}, on {plural(self.threads, 'thread')}; allowed: "
+                f"{format_bytes(usable)} (70 % of the limit of {format_bytes(self.memory_limit)}: "
+                "Dask's workers begin to spill there). A way out: choose a smaller batch, use "
+                f"fewer threads per worker, or set a memory limit of {enough} per worker."
+            )
         largest = max(self.sections, key=lambda section: section.task_bytes)
         alone = self.idle_bytes + self.task_bytes
         ways = []
         if self.threads > 1 and alone <= usable:
             possible = (usable - self.idle_bytes) // self.task_bytes
             ways.append(f"use {plural(possible, 'thread')} per worker instead of {self.threads}")
-        enough = format_bytes(math.ceil(self.worker_bytes / USABLE_SHARE))
         ways.append(f"set a memory limit of {enough} per worker")
         coarse = [array for array in largest.arrays if array.chunk_bytes > TARGET_BLOCK_BYTES]
         if coarse:
@@ -140,6 +157,8 @@ class Plan(Summarized):
                 f"worker of {plural(self.threads, 'thread')}",
             ),
         ]
+        if self.batch is not None:
+            lines.insert(-1, ("batch", str(self.batch)))
         if self.memory_limit is not None:
             verdict = "fits" if self.fits else "does not fit"
             lines.append(("limit", f"{format_bytes(self.memory_limit)} per worker: {verdict}"))

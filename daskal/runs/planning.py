@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from daskal import text
+from daskal.api.batch_memory import BatchMemory, ScoresSize
+from daskal.api.batches import LABELED, UNLABELED
 from daskal.api.iterations import STATES_AT_ONCE, AggregateOptions, classes_named
 from daskal.api.multi_label import is_multi_label
 from daskal.engine.graph import count_tasks
@@ -56,6 +59,7 @@ def plan(
     num_classes: int | None = None,
     max_iterations: int = 100,
     batch_size: int = 1000,
+    max_per_group: int | None = None,
     consensus_method: str = "best_quality",
     panel: bool = False,
     memory_limit: int | str | None = None,
@@ -80,6 +84,9 @@ def plan(
         As for :func:`daskal.run`.
     batch_size, consensus_method, panel
         As for :func:`daskal.run`.
+    max_per_group : int, optional
+        Plan as well that :meth:`daskal.Run.next_batch` then chooses ``batch_size`` examples with
+        ``max_per_group``: groups are held beside the candidates.
     method, num_classes, max_iterations
         As for :func:`daskal.run_aggregate`. The number of classes is needed where the labels name
         none.
@@ -110,6 +117,8 @@ def plan(
     (32, True)
     """
     check_size(batch_size, name="batch_size")
+    if max_per_group is not None:
+        check_size(max_per_group, name="max_per_group")
     check_choice("consensus_method", consensus_method, CONSENSUS_METHODS)
     if method is not None:
         others = (pred_probs, pred_probs_unlabeled, votes, estimate)
@@ -119,13 +128,15 @@ def plan(
                 "the method to plan a run with a model."
             )
         choices = AggregateOptions(method, max_iterations, num_classes=num_classes)
-        return plan_votes(
-            open_votes(labels, None, storage_options, uniform=True),
+        votes_alone = open_votes(labels, None, storage_options, uniform=True)
+        found = plan_votes(
+            votes_alone,
             choices.checked("raise", None),
             batch_size=batch_size,
             memory_limit=memory_limit,
             threads=threads_per_worker,
         )
+        return with_batch(found, {LABELED: votes_alone.blocks}, batch_size, max_per_group)
     given, _ = Wanted(
         labels,
         pred_probs,
@@ -137,7 +148,7 @@ def plan(
         unknown_tasks=unknown_tasks,
         multi_label=is_multi_label(estimate, multi_label),
     ).open(storage_options, None)
-    return plan_run(
+    found = plan_run(
         given,
         batch_size=batch_size,
         consensus_method=None if estimate is not None else consensus_method,
@@ -145,6 +156,21 @@ def plan(
         memory_limit=memory_limit,
         threads=threads_per_worker,
     )
+    return with_batch(found, given.blocks(), batch_size, max_per_group)
+
+
+def with_batch(
+    found: Plan, blocks: Mapping[str, RowBlocks], batch_size: int, max_per_group: int | None
+) -> Plan:
+    """Return a plan with that of a batch with groups, if there are any, from the run's scores."""
+    if max_per_group is None:
+        return found
+    sizes = (
+        ScoresSize.of_run(blocks[name], labeled=name == LABELED)
+        for name in (LABELED, UNLABELED)
+        if name in blocks
+    )
+    return replace(found, batch=BatchMemory(batch_size, True, tuple(sizes)))
 
 
 def plan_run(

@@ -19,7 +19,7 @@ from daskal.options import check_size
 from daskal.report.contents import CLASS_COLUMNS
 from daskal.report.page import Page, make_page
 from daskal.runs import store
-from daskal.runs.contents import read_contents
+from daskal.runs.contents import read_contents, show_batch
 from daskal.runs.labels import (
     WRITERS,
     LabelTable,
@@ -295,7 +295,11 @@ class Run(StoredRun):
         return stored_batch(self.root)
 
     def report(
-        self, out: str | os.PathLike[str] | None = None, *, right_by_quality: Any = None
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        batch: pd.DataFrame | None = None,
+        right_by_quality: Any = None,
     ) -> Page:
         """Return the run as one HTML page that needs no network; a notebook shows it inline.
 
@@ -307,6 +311,9 @@ class Run(StoredRun):
             File to write the page to. Of existing files, only an earlier report is replaced. If
             there are more than 10,000 annotators, the page lists the best and the worst, and a CSV
             of all of them is written beside it.
+        batch : pandas.DataFrame, optional
+            A batch of :meth:`next_batch` to show in place of the run's own, and how it was chosen;
+            or one that :func:`daskal.read_batch` returns, of which only Parquet tells that.
         right_by_quality : array_like of shape (2, b), int, optional
             Where the truth is known: how many consensus labels, and how many right ones, have a
             quality in each of b equal ranges from 0 to 1. They are drawn.
@@ -321,7 +328,7 @@ class Run(StoredRun):
         UnfinishedStoreError
             If the run has not finished.
         InputError
-            If ``out`` is a file that is no report.
+            If ``out`` is a file that is no report, or the batch is none of this run.
         StorageError
             If the file cannot be written.
 
@@ -336,6 +343,8 @@ class Run(StoredRun):
         """
         with tables.reading(self.root, "what the report shows"):
             contents = read_contents(self.path, self.root)
+        if batch is not None:
+            contents = show_batch(contents, self.own_examples(batch))
         if right_by_quality is not None:
             contents = replace(contents, right_by_quality=np.asarray(right_by_quality))
         return make_page(contents, out)

@@ -22,6 +22,7 @@ from daskal.method.panels import Panel
 from daskal.method.tallies import gold_accuracy
 from daskal.runs import store
 from daskal.runs.asking import labels_of_run, probs_of_run
+from daskal.runs.batches import batch_of_run
 from daskal.runs.contents import read_panel
 from daskal.runs.input_columns import InputColumns
 from daskal.runs.records import finished_blocks, stage_prefix
@@ -90,6 +91,13 @@ class StoredRun(Summarized):
     def ids(self, section: str) -> Any | None:
         """Return the stored ids of a section's examples."""
         return section_ids(self.root)[section]
+
+    def own_examples(self, batch: Any) -> pd.DataFrame:
+        """Return a batch, of whose examples each is in this run at the row that it says."""
+        sections = (LABELED, UNLABELED)
+        scores = {name: tables.member(self.root, f"{name}/score") for name in sections}
+        num_rows = {name: array.shape[0] for name, array in scores.items() if array is not None}
+        return batch_of_run(batch, num_rows, {name: self.ids(name) for name in sections})
 
     # what to label next
 
@@ -208,8 +216,8 @@ class StoredRun(Summarized):
         Raises
         ------
         InputError
-            If the run has no estimate, or its labels were in memory and none are passed; or as
-            :func:`daskal.assign`.
+            If the run has no estimate, its labels were in memory and none are passed, or the batch
+            is of another run; or as :func:`daskal.assign`.
         """
         known = self.aggregate if self.estimate is None else self.estimate
         if known is None:
@@ -236,7 +244,7 @@ class StoredRun(Summarized):
                 for name, section in (("pred_probs", LABELED), ("pred_probs_unlabeled", UNLABELED))
             }
         return assign(
-            stored_batch(self.root) if batch is None else batch,
+            stored_batch(self.root) if batch is None else self.own_examples(batch),
             known,
             labels_of_run(self.path, self.root, self.attrs) if labels is None else labels,
             votes_per_example=votes_per_example,

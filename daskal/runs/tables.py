@@ -15,7 +15,7 @@ from daskal.api.batches import (
     as_id_column,
     with_source,
 )
-from daskal.api.choosing import rank
+from daskal.api.choosing import BESIDE_BATCH, rank
 from daskal.inputs.data import annotator_index
 from daskal.inputs.ids import StorableIds, StoredIds, from_texts, take_ids
 from daskal.inputs.labels import Labels
@@ -277,4 +277,4 @@ def write_smallest(
         None if unlabeled is None else unlabeled.smallest,
         None if labeled is None else labeled.without_votes,
     )
-    write_batch(root, batch.drop(columns="relabel"))
+    write_batch(root, batch.drop(columns=list(BESIDE_BATCH)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,10 @@ def storage_errors(doing: str, where: str, options: Mapping[str, Any] | None) ->
     except DaskalError:
         raise
     except FileNotFoundError as error:
-        raise MissingPathError(
-            f"cannot {doing} {where!r}: nothing is stored there. Check the path."
-        ) from showable(error, options)
+        found = "it is a file, and no store" if os.path.isfile(where) else "nothing is stored there"
+        raise MissingPathError(f"cannot {doing} {where!r}: {found}. Check the path.") from showable(
+            error, options
+        )
     except TimeoutError as error:
         raise StorageError(
             f"cannot {doing} {where!r}: no answer in {OPEN_SECONDS:.0f} seconds. Check the address "

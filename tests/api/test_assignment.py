@@ -68,7 +68,7 @@ def test_capacity_and_who_is_there(aggregate: daskal.Aggregate) -> None:
     ("change", "text"),
     [
         ({"available": "ann"}, "available: expected a list"),
-        ({"available": ["eve"]}, "none of whom is"),
+        ({"available": ["eve"]}, "annotators to ask: expected some .* none of whom they know"),
         ({"available": [1, 2]}, "Its ids are"),
         ({"capacity": {"eve": 1}}, "capacity: expected annotators who can be asked"),
         ({"capacity": -1}, "whole numbers of at least 0"),
@@ -290,6 +290,62 @@ def test_people_of_a_file(run: daskal.Run, tmp_path: Path) -> None:
         run.assign(people=tmp_path / "many.csv")
     with pytest.raises(InputError, match="neither available nor"):
         run.assign(people=tmp_path / "people.csv", available=["p1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "people: expected a table with the column annotator, got .*, whose columns are none"),
+        ("annotator;capacity\np1;2\n", "whose columns are 'annotator;capacity'. .* with commas"),
+        ("annotator,capacity\np1,2\np1,3\n", "people: expected each annotator once, got 'p1'"),
+        ("annotator,capacity\np1,2\n ,3\n", "people: expected a name in .* got none in row 2"),
+        ("annotator,capacity\np1,2.5\n", "people: expected whole numbers .* got '2.5' for 'p1'"),
+        ("annotator,capacity\np1,-1\n", "people: expected whole numbers .* got '-1' for 'p1'"),
+        ("annotator,capacity\np1,nan\n", "people: expected whole numbers .* got 'nan' for 'p1'"),
+        ("annotator\nP1\n", "annotators to ask: expected some .* got 'P1', none of whom they know"),
+    ],
+)
+def test_a_file_of_people_says_what_is_wrong(
+    run: daskal.Run, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "people.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        run.assign(people=tmp_path / "people.csv")
+
+
+def test_each_example_of_a_batch_counts_once(run: daskal.Run) -> None:
+    """Whom to ask is no other batch: nobody is asked twice for being asked about it already."""
+    once = run.assign(votes_per_example=2)
+    assert once.duplicated(["source", "row"]).any()
+    again = run.assign(once, votes_per_example=2)
+    pd.testing.assert_frame_equal(again, once)
+    assert not again.duplicated(["source", "row", "annotator"]).any()
+
+
+def test_a_batch_of_another_run_is_refused(run: daskal.Run, tmp_path: Path) -> None:
+    """Its rows are other examples here, though all its ids are known."""
+    folder = Path(run.path).parent
+    votes = pd.read_csv(folder / "votes.csv")
+    # An example of the pool has votes by now: all that are behind it have moved.
+    task = run.ids("unlabeled")[:1][0]
+    more = pd.DataFrame({"task": [task], "annotator": "p0", "label": "cat"})
+    pd.concat([votes, more]).to_csv(tmp_path / "votes.csv", index=False)
+    later = daskal.run(
+        votes=str(tmp_path / "votes.csv"),
+        pred_probs=str(folder / "probs.parquet"),
+        id_column="task",
+        class_columns=["cat", "dog", "fox"],
+        out=tmp_path / "later.zarr",
+    )
+    for method in (later.assign, lambda batch: later.report(batch=batch)):
+        with pytest.raises(InputError, match=r"ones have other ids here, such as 't.*, row \d"):
+            method(run.batch)
+        with pytest.raises(InputError, match=r"which has 30 labeled ones, but 1 of 1 are of other"):
+            method(pd.DataFrame({"source": ["labeled"], "row": [30], "rank": 1, "score": 0.5}))
+    path = tmp_path / "next.csv"
+    daskal.export_batch(later.batch, path)
+    found = later.assign(daskal.read_batch(path))
+    pd.testing.assert_frame_equal(found, later.assign(), check_dtype=False)
 
 
 def test_numbered_annotators_of_a_file(tmp_path: Path) -> None:

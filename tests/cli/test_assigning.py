@@ -63,3 +63,35 @@ def test_what_is_missing_is_said_in_options(tmp_path: Path) -> None:
     result = invoke("assign", store)
     assert result.exit_code == 1
     assert "Pass the votes there are with --labels." in result.stderr
+
+
+def test_examples_that_get_too_few_votes_are_told(run: daskal.Run, tmp_path: Path) -> None:
+    given = ("assign", run.path, "--out", tmp_path / "all.csv", "--votes-per-example")
+    assert "fewer" not in invoke(*given, 1).stderr
+    result = invoke(*given, 1, "--capacity", 1)
+    num = run.assign(capacity=1)["row"].size
+    assert result.stderr.splitlines() == [
+        f"{num} votes to ask for, by {num} annotators, written to {tmp_path / 'all.csv'}",
+        f"{12 - num} of 12 examples get fewer than 1 vote: all others have labeled them, or have "
+        "no time left.",
+    ]
+    (tmp_path / "one.csv").write_text("annotator,capacity\n0,11\n")
+    result = invoke("assign", run.path, "--people", tmp_path / "one.csv")
+    assert "examples get fewer" in result.stderr or "1 of 12 examples gets fewer" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["tasks.tsv", "tasks.XLSX", "tasks.jsonl"])
+def test_files_of_other_formats_are_no_folders(run: daskal.Run, tmp_path: Path, name: str) -> None:
+    result = invoke("assign", run.path, "--out", tmp_path / name)
+    assert result.exit_code == 2
+    assert "expected a folder, or a name in .csv, .parquet, .json, got" in result.stderr
+    assert not (tmp_path / name).exists()
+    assert invoke("assign", run.path, "--out", tmp_path / "tasks.v2").exit_code == 0
+    assert (tmp_path / "tasks.v2").is_dir()
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("task\n")
+    result = invoke("assign", tmp_path / "votes.csv")
+    assert result.exit_code == 1
+    assert "it is a file, and no store. Check the path." in result.stderr

@@ -103,3 +103,28 @@ def test_embeddings_alone_are_not_enough(scored: daskal.Run) -> None:
     result = invoke("batch", scored.path, "--embedding-column", "user")
     assert result.exit_code == 1
     assert "diversity: expected 'cluster_margin' or 'k_center', got None" in result.stderr
+
+
+def test_a_plan_counts_a_batch_with_groups(scored: daskal.Run) -> None:
+    pool = Path(scored.path).parent / "pool.parquet"
+    given = ("plan", "--unlabeled", pool, "--class-columns", "a,b,c")
+    assert "batch" not in invoke(*given).stdout
+    result = invoke(*given, "--batch-size", 7, "--max-per-group", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "  batch         7 examples with groups: " in result.stdout
+
+
+def test_a_report_shows_the_batch_that_was_chosen(scored: daskal.Run, tmp_path: Path) -> None:
+    page, file = tmp_path / "page.html", tmp_path / "next.parquet"
+    result = invoke(
+        *("batch", scored.path, "--size", 12, "--max-per-group", 1, "--group-column", "user"),
+        *("--out", file, "--report", page),
+    )
+    assert result.exit_code == 0, result.stderr
+    line = "Groups: at most 1 example of each; 7 groups, the largest with 1"
+    assert result.stderr.splitlines()[:2] == [f"7 examples written to {file}", line]
+    assert f"written to {page}" in result.stderr
+    text = page.read_text(encoding="utf-8")
+    assert "<dt>Groups</dt><dd>at most 1 example of each; 7 groups, the largest with 1</dd>" in text
+    again = scored.report(batch=daskal.read_batch(file))
+    assert again.html == text

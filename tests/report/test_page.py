@@ -189,6 +189,51 @@ def test_batch_is_the_stored_one(run: daskal.Run, outline: Outline) -> None:
     assert table["Id"] == ["–" if pd.isna(value) else value for value in run.batch["id"]]
 
 
+def test_another_batch_is_shown_with_how_it_was_chosen(run: daskal.Run, tmp_path: Path) -> None:
+    groups = (np.arange(200) % 9, np.arange(400) % 11)
+    batch = run.next_batch(size=30, groups=groups, max_per_group=2, exclude=run.batch.head(5))
+    page = run.report(tmp_path / "r.html", batch=batch)
+    outline = Outline(page.html)
+    assert outline.open == []
+    assert outline.tables["next-batch"]["Row"] == batch["row"].tolist()
+    assert "22 examples, the lowest score first" in outline.text
+    assert "Groups at most 2 examples of each; 11 groups, the largest with 2 " in outline.text
+    assert "Left out 5 examples that were excluded " in outline.text
+    lowest = set(zip(run.batch["source"][:22], run.batch["row"][:22], strict=True))
+    both = len(lowest & set(zip(batch["source"], batch["row"], strict=True)))
+    words = f"Scores {both} of the 22 lowest of all are in it; {22 - both} were passed over"
+    assert 0 < both < 22
+    assert words in outline.text
+    assert "run.batch" not in page.html
+    own = Outline(run.report(batch=run.batch).html)
+    assert "Scores 50 of the 50 lowest of all are in it" in own.text
+    assert "passed over" not in own.text
+    # More than the run's own batch has: it is compared with what there is.
+    more = Outline(run.report(batch=run.next_batch(size=60)).html)
+    assert "Scores 50 of the 50 lowest of all are in it" in more.text
+
+
+def test_a_report_without_another_batch_tells_no_choice(outline: Outline) -> None:
+    assert "lowest of all" not in outline.text
+    assert not [attrs for tag, attrs in outline.seen if attrs.get("class") == "facts"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ([1], "batch: expected the DataFrame of next_batch, got"),
+        (pd.DataFrame({"source": ["labeled"], "row": [1]}), "got one without rank, score"),
+        (
+            pd.DataFrame({"rank": [1, 2], "source": "labeled", "row": [1, 200], "score": 0.5}),
+            "this run, which has 200 labeled ones, but 1 of 2 are of other rows",
+        ),
+    ],
+)
+def test_what_is_no_batch_of_the_run_is_refused(run: daskal.Run, batch: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        run.report(batch=batch)
+
+
 def test_annotators_are_the_stored_ones(run: daskal.Run, outline: Outline) -> None:
     table = outline.tables["annotators-table"]
     stats = run.annotator_stats

@@ -61,15 +61,19 @@ def check_options(options: Options, on_invalid: str) -> Options:
     check_choice("convention", options.convention, CONVENTIONS)
     check_choice("consensus_method", options.consensus_method, CONSENSUS_METHODS)
     check_choice("quality_method", options.quality_method, QUALITY_METHODS)
-    if not is_whole(options.random_state):
-        raise InputError(
-            f"random_state: expected a whole number, got {options.random_state!r}. It keys the "
-            "last tie-break, so that every run breaks ties alike."
-        )
     return options._replace(
         temperature=checked_temperature(options.temperature),
-        random_state=int(options.random_state),
+        random_state=checked_seed(options.random_state),
     )
+
+
+def checked_seed(given: Any) -> int:
+    """Return the key of what is drawn, such as tied classes, as a plain Python value."""
+    if not (is_whole(given) and given >= 0):
+        raise InputError(
+            f"random_state: expected a whole number of at least 0, got {shown(given)}."
+        )
+    return int(given)
 
 
 def check_gold(use_gold: Any, gold: Any) -> None:

@@ -46,7 +46,7 @@ class Aggregate(VoteModel):
     log_likelihood : float or None
         Of the votes, in nats; None for a majority vote.
     num_examples, num_labeled, num_multiple, num_gold, num_annotations : int
-        Rows; rows with a vote; rows with at least two; rows whose class is known; votes.
+        Rows; rows with a vote; those with at least two; those whose class is known; votes.
     num_annotators, num_classes : int
     class_counts : numpy.ndarray of shape (K,), int64
         Votes for each class.

@@ -31,7 +31,7 @@ from daskal.method.assignment import (
 )
 from daskal.method.estimate import Estimate
 from daskal.method.expectation import DAWID_SKENE, ONE_COIN, Parameters
-from daskal.method.findings import raise_invalid
+from daskal.method.findings import VOTES_RULE, raise_invalid
 from daskal.method.values import Block, Floats, Ints, SparseLabels
 from daskal.names.naming import kind_of, plain_texts, slices_of
 from daskal.names.normal import as_index
@@ -136,7 +136,7 @@ def read_votes(labels: Labels, rows: Ints, num_classes: int, on_invalid: str) ->
     ).compute()
     if on_invalid == "raise":
         faults = found.findings if labels.source.is_sparse else found.findings.of_rows(wanted)
-        raise_invalid(faults)
+        raise_invalid(faults, rule=VOTES_RULE)
     return found.labels_of(places)
 
 

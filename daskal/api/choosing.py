@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,15 +15,36 @@ from daskal.api.batches import LABELED, UNLABELED
 from daskal.api.exclusion import Exclusion
 from daskal.api.score_sources import ScoreSource
 from daskal.engine import reduction
+from daskal.engine.graph import function_of
 from daskal.errors import InputError
 from daskal.inputs import arguments
 from daskal.kernels.candidates import candidates_of_block
-from daskal.kernels.second_pass import findings_of_block
+from daskal.kernels.multi_label import findings_of_classes, score_classes
+from daskal.kernels.second_pass import (
+    findings_of_block,
+    score_labeled_block,
+    score_unlabeled_block,
+)
+from daskal.kernels.vote_quality import findings_of_votes, score_votes_block
 from daskal.method.candidates import Limits, SmallestOfGroups, walk
-from daskal.method.findings import raise_invalid
+from daskal.method.findings import (
+    MULTI_LABEL_RULE,
+    RULE,
+    VOTES_RULE,
+    Expected,
+    Findings,
+    raise_invalid,
+)
 from daskal.method.tallies import Candidates, Smallest
 from daskal.options import Storage
 
+# What finds the faults behind lazy scores, by what computes these, and what was expected.
+FINDERS: Mapping[Any, tuple[Callable[..., Findings], Expected]] = {
+    score_labeled_block: (findings_of_block, RULE),
+    score_unlabeled_block: (findings_of_block, RULE),
+    score_votes_block: (findings_of_votes, VOTES_RULE),
+    score_classes: (findings_of_classes, MULTI_LABEL_RULE),
+}
 NO_ROWS = np.zeros(0, dtype=np.int64)
 # Columns of a ranking, beside the rank; the last two are not for the batch.
 RANKED = ("source", "row", "score", "relabel", "group")
@@ -88,9 +110,9 @@ def choose_of_groups(
 def raise_all_findings(scores: Any, storage_options: Storage) -> None:
     """Raise the faults of all blocks behind lazy scores, not only of the one that failed first."""
     array = arguments.open_argument("scores", scores, storage_options).array
-    findings = reduction.reduce_same_blocks(array, "faulty rows", findings_of_block)
-    if findings is not None:
-        raise_invalid(findings)
+    if isinstance(array, da.Array) and function_of(array) in FINDERS:
+        find, rule = FINDERS[function_of(array)]
+        raise_invalid(reduction.reduce_same_blocks(array, "faulty rows", find), rule=rule)
 
 
 # --- both -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from daskal.method.choice import CLUSTER_MARGIN, DIVERSITY
 from daskal.method.diversity import k_center, round_robin
 from daskal.method.values import Block, Floats, Ints
 from daskal.names.rows import Side, match_rows
-from daskal.options import Storage, check_choice, check_size, is_whole
+from daskal.options import Storage, check_choice, check_size, checked_seed
 from daskal.text import format_bytes, listed
 
 NAME = "embeddings"
@@ -76,12 +76,8 @@ def check_diversity(
             raise InputError(
                 f"num_clusters: expected diversity={CLUSTER_MARGIN!r}, got {method!r}."
             )
-    if not (is_whole(random_state) and random_state >= 0):
-        raise InputError(
-            f"random_state: expected a whole number of at least 0, got {random_state!r}."
-        )
     number = size if num_clusters is None else num_clusters
-    return Diversity(method, int(candidates), int(number), int(random_state))
+    return Diversity(method, int(candidates), int(number), checked_seed(random_state))
 
 
 # --- embeddings -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from daskal.engine.progress import ProgressCallback
 from daskal.errors import DataWarning, InputError
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, open_labeled, open_multi_labeled
-from daskal.inputs.gold import open_gold
+from daskal.inputs.gold import check_known, open_gold
 from daskal.kernels import first_pass
 from daskal.method import findings, weights
 from daskal.method.estimate import Estimate, make_estimate
@@ -149,16 +149,16 @@ def estimate(
         statistics = many.read_labels(given, options, on_invalid, many.reduce_blocks)
     else:
         given = open_labeled(labels, pred_probs, storage_options)
-        if use_gold:
-            given = given.told(open_gold(gold, given.labels, storage_options))
+        known = None if gold is None else open_gold(gold, given.labels, storage_options)
+        if use_gold and known is not None:
+            given = given.told(known)
         statistics = read_labels(given, options, on_invalid)
+    rule = findings.MULTI_LABEL_RULE if multi_label else findings.RULE
     if on_invalid == "raise":
-        rule = findings.MULTI_LABEL_RULE if multi_label else findings.RULE
         findings.raise_invalid(statistics.findings, given.names, rule)
     elif statistics.findings:
-        warnings.warn(
-            findings.left_out(statistics.findings, given.names), DataWarning, stacklevel=2
-        )
+        text = findings.left_out(statistics.findings, given.names, rule)
+        warnings.warn(text, DataWarning, stacklevel=2)
     found: AnyEstimate
     if isinstance(statistics, ClassStates):
         found = many.finish_estimate(statistics, given, options, many.reduce_blocks)
@@ -254,6 +254,8 @@ def finish_estimate(
     following: Following = NOBODY,
 ) -> Estimate:
     """Return the estimate from the first read, and from a second one where it is needed."""
+    if given.use_gold:
+        check_known(statistics.num_gold, f"{statistics.num_examples:,} rows")
 
     def read_again(stage: str, rules: list[Rule | None]) -> list[ConsensusStatistics]:
         return [

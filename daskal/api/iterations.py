@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from daskal.api.estimation import Following
 from daskal.engine.workers import least_memory
 from daskal.errors import InputError, MemoryLimitError
+from daskal.inputs.gold import check_known
 from daskal.inputs.votes import VotesData
 from daskal.kernels.expectation import count_votes, expectation
 from daskal.kernels.posterior import log_parameters, plain_parameters
@@ -17,7 +18,6 @@ from daskal.method.expectation import (
     DAWID_SKENE,
     MAJORITY_VOTE,
     METHODS,
-    MOST_CLASSES,
     ExpectationSums,
     LogParameters,
     Parameters,
@@ -28,8 +28,17 @@ from daskal.method.expectation import (
     maximise,
     sums_bytes,
 )
+from daskal.method.values import MOST_CLASSES
 from daskal.names.columns import names_beside_codes
-from daskal.options import ON_INVALID, check_choice, check_gold, check_size, is_number, is_whole
+from daskal.options import (
+    ON_INVALID,
+    check_choice,
+    check_gold,
+    check_size,
+    checked_seed,
+    is_number,
+    is_whole,
+)
 from daskal.text import format_bytes
 
 # States that a worker holds at once: the parameters, its own sums, and those that it merges.
@@ -54,8 +63,6 @@ class AggregateOptions:
         check_size(self.max_iterations, name="max_iterations")
         if not is_number(self.tolerance) or not self.tolerance >= 0:
             raise InputError(f"tolerance: expected a number of at least 0, got {self.tolerance!r}.")
-        if not is_whole(self.random_state):
-            raise InputError(f"random_state: expected a whole number, got {self.random_state!r}.")
         if self.num_classes is not None and not (
             is_whole(self.num_classes) and 2 <= self.num_classes <= MOST_CLASSES
         ):
@@ -68,7 +75,7 @@ class AggregateOptions:
             self,
             max_iterations=int(self.max_iterations),
             tolerance=float(self.tolerance),
-            random_state=int(self.random_state),
+            random_state=checked_seed(self.random_state),
         )
 
     def kept(self) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def count_data(
 
     counts = count("votes", known)
     if on_invalid == "raise":
-        findings.raise_invalid(counts.findings, given.names)
+        findings.raise_invalid(counts.findings, given.names, findings.VOTES_RULE)
     if not counts.num_labeled:
         raise InputError(
             f"labels: expected at least one vote, got none in {counts.num_examples:,} rows. "
@@ -140,7 +147,10 @@ def count_data(
     num_classes = classes_of(given, options, counts)
     if known is None and len(counts.gold_counts) > num_classes:
         # Read once more, now that it is known which classes there are, to name the rows.
-        findings.raise_invalid(count("gold", num_classes).findings, given.names)
+        found = count("gold", num_classes).findings
+        findings.raise_invalid(found, given.names, findings.VOTES_RULE)
+    if given.gold is not None:
+        check_known(counts.num_gold, f"{counts.num_examples:,} rows")
     return counts
 
 
@@ -224,7 +234,7 @@ class Expectation:
             use_gold=self.options.use_gold,
         )
         if state.num_rows != self.counts.num_labeled:
-            findings.raise_changed()
+            findings.raise_changed(given="labels")
         return state
 
     def maximise(self, sums: ExpectationSums) -> Parameters:

@@ -17,6 +17,7 @@ from daskal.api.iterations import (
     names_kept,
 )
 from daskal.errors import InputError
+from daskal.inputs.gold import check_known
 from daskal.inputs.votes import VotesData, open_votes
 from daskal.kernels.panel import panel_counts
 from daskal.kernels.posterior import plain_parameters
@@ -126,9 +127,11 @@ def panel_data(
         paired=paired,
     )
     if on_invalid == "raise":
-        findings.raise_invalid(counts.findings, given.names)
+        findings.raise_invalid(counts.findings, given.names, findings.VOTES_RULE)
     if not counts.num_labeled:
         raise InputError(f"labels: expected votes, got none in {counts.num_examples:,} rows.")
+    if given.gold is not None:
+        check_known(counts.num_judged, f"{counts.num_examples:,} rows")
     return Panel(
         reference="consensus" if given.gold is None else "gold",
         num_examples=counts.num_examples,

@@ -19,7 +19,7 @@ from daskal.inputs.data import (
     annotator_index,
     open_labeled,
 )
-from daskal.inputs.gold import open_gold, with_gold
+from daskal.inputs.gold import check_known, open_gold, with_gold
 from daskal.inputs.ids import RowIds
 from daskal.inputs.matching import check_labeled_fits, check_single_label, match_annotators
 from daskal.kernels.gold import answer_with_gold
@@ -331,7 +331,9 @@ def annotator_stats(
     else:
         found = answer_gold(inquiry, gold, storage_options)
     if on_invalid == "raise":
-        raise_invalid(found.findings)
+        raise_invalid(found.findings, inquiry.given.names)
+    if isinstance(found, JudgedVotes) and found.gold is not None:
+        check_known(found.gold.examples, f"{inquiry.given.labels.num_rows:,} rows")
     assert found.annotators is not None
     table = annotator_table(
         found.annotators, estimate, inquiry.annotator_ids, getattr(found, "gold", None)

@@ -14,11 +14,12 @@ from daskal.engine import reduction
 from daskal.engine.graph import as_array, as_frame
 from daskal.errors import EstimateError, InputError
 from daskal.inputs.data import annotator_index, like_template, rows_template
+from daskal.inputs.gold import check_known
 from daskal.kernels import vote_quality as kernels
 from daskal.method.aggregates import VoteModel
 from daskal.method.annotators import vote_table
 from daskal.method.expectation import JudgedVotes
-from daskal.method.findings import raise_invalid
+from daskal.method.findings import VOTES_RULE, raise_invalid
 from daskal.method.values import Block, quality_meta
 from daskal.options import SCORE_METHODS, Storage, check_choice, shown
 
@@ -99,7 +100,9 @@ def votes_annotators(
     weighed = weigh(labels, aggregate, on_invalid, storage_options, gold)
     found = judge(weighed, aggregate)
     if on_invalid == "raise":
-        raise_invalid(found.findings, weighed.given.names)
+        raise_invalid(found.findings, weighed.given.names, VOTES_RULE)
+    if found.gold is not None and gold is not None:
+        check_known(found.gold.examples, f"{weighed.given.labels.num_rows:,} rows")
     given = weighed.given.labels
     table = vote_table(
         found.annotators,

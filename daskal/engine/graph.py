@@ -78,8 +78,8 @@ class BlockLayer(JobLayer):
         super().__init__(name, job, ((*cut, List(*own)) for cut, own in cuts), done)
 
     def with_function(self, name: str, function: Callable[..., Any]) -> BlockLayer:
-        """Return the layer of the same blocks with another function and without options."""
-        job = replace(self.job, function=function, options={})
+        """Return the layer of the same blocks with another function, which takes its options."""
+        job = replace(self.job, function=function)
         return BlockLayer(name, job, self.edges, self.given)
 
 
@@ -175,10 +175,19 @@ def call_blocks(
     return Calls(graph, name, [(name, i) for i in range(len(blocks.row_chunks))])
 
 
+def function_of(array: da.Array) -> Callable[..., Any] | None:
+    """Return what computes each block of a lazy array made here, which is called with its options.
+
+    None where the array's last layer is not one of :func:`as_array`.
+    """
+    layer = array.dask.layers.get(array.name)
+    return layer.job.function if isinstance(layer, BlockLayer) else None
+
+
 def same_blocks(array: da.Array, name: str, function: Callable[..., Any]) -> Calls | None:
     """Return the tasks of a lazy array made here, but with another function of its blocks.
 
-    None where the array's last layer is not one of :func:`as_array`.
+    It is called with the options of the array's own. None where :func:`function_of` knows none.
     """
     layers, needs = dict(array.dask.layers), dict(array.dask.dependencies)
     layer = layers.pop(array.name, None)

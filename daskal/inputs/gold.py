@@ -78,6 +78,15 @@ def is_by_task(series: pd.Series[Any], labels: Labels) -> bool:
     )
 
 
+def check_known(num_known: int, where: str) -> None:
+    """Refuse known classes none of which can be compared with a vote."""
+    if not num_known:
+        raise InputError(
+            f"{NAME}: expected the known class of at least one example with votes, got none in "
+            f"{where}. {ADVICE} Leave {NAME} out where no class is known."
+        )
+
+
 # --- tables -----------------------------------------------------------------------------------
 
 
@@ -97,7 +106,8 @@ def table_source(table: pd.DataFrame, labels: Labels) -> Source:
             f"{NAME}: expected the columns {TASK!r} and {LABEL!r}, got "
             f"{', '.join(map(repr, table.columns))}. {ADVICE}"
         )
-    table = table[[TASK, LABEL]].dropna(subset=[LABEL])
+    given, table = table, table[[TASK, LABEL]].dropna(subset=[LABEL])
+    check_known(len(table), f"{len(given):,} rows of its table")
     tasks = as_index(table[TASK].to_numpy())
     if tasks.has_duplicates:
         repeated = tasks[tasks.duplicated()]

@@ -22,7 +22,6 @@ from daskal.names.columns import Found, match_classes, same_classes
 from daskal.names.naming import class_texts, codes_in, kind_of, spelled_as_codes
 from daskal.names.normal import WHOLE, as_index
 from daskal.names.rows import Match, Side, match_rows
-from daskal.options import shown
 
 # --- labels and probabilities -----------------------------------------------------------------
 
@@ -187,9 +186,9 @@ def check_same_form(estimate: Any, probs: Probs, *, multi_label: bool) -> None:
         check_single_label(estimate)
     if not isinstance(estimate, kind):
         raise EstimateError(
-            f"estimate: expected a daskal.{kind.__name__}, got {shown(estimate)}. Make one with "
-            f"daskal.estimate{'(..., multi_label=True)' if multi_label else ''}, or read one with "
-            f"daskal.{kind.__name__}.from_json(text)."
+            f"estimate: expected a daskal.{kind.__name__}, got {type(estimate).__name__!r}. "
+            f"Make one with daskal.estimate{'(..., multi_label=True)' if multi_label else ''}, or read "
+            f"one with daskal.{kind.__name__}.from_json(text)."
         )
     if estimate.num_classes != probs.num_classes:
         raise EstimateError(
@@ -249,8 +248,9 @@ def find_annotators(estimate: AnyEstimate | VoteModel, labels: Labels) -> Found:
     """Return where the labels' annotators are in an estimate, -1 for an unknown one."""
     ids = estimate.annotator_ids
     known = None if ids is None else as_index(list(ids))
+    kind = "aggregate" if isinstance(estimate, VoteModel) else "estimate"
     return columns.match_annotators(
-        Side("the estimate", estimate.num_annotators, known), labels.annotators
+        Side(f"the {kind}", estimate.num_annotators, known), labels.annotators
     )
 
 

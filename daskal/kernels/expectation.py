@@ -18,7 +18,6 @@ from daskal.kernels.posterior import ONE, STEP, VoteRoom, find_places, find_post
 from daskal.kernels.powers import WHOLE, bits_of
 from daskal.kernels.vote_tiles import TILE_ELEMENTS, vote_tiles
 from daskal.method.expectation import (
-    MOST_CLASSES,
     SHARES,
     ExpectationSums,
     LogParameters,
@@ -26,7 +25,7 @@ from daskal.method.expectation import (
     VoteCounts,
 )
 from daskal.method.findings import Findings
-from daskal.method.values import Block, Ints
+from daskal.method.values import MOST_CLASSES, Block, Ints
 
 # --- counts -----------------------------------------------------------------------------------
 
@@ -36,7 +35,7 @@ def count_votes(block: Block, *, num_annotators: int, num_classes: int | None) -
     most = MOST_CLASSES if num_classes is None else num_classes
     votes, classes = np.zeros(num_annotators, dtype=np.int64), np.zeros(most, dtype=np.int64)
     gold_counts = np.zeros(most, dtype=np.int64)
-    num_rows = num_labeled = num_multiple = 0
+    num_rows = num_labeled = num_multiple = num_gold = 0
     findings = Findings()
     for tile in vote_tiles(block, most, most_rows=TILE_ELEMENTS):
         add_counts(tile.annotators, tile.classes, votes, classes)
@@ -46,13 +45,14 @@ def count_votes(block: Block, *, num_annotators: int, num_classes: int | None) -
         num_multiple += int(np.count_nonzero(num > 1))
         findings = findings.merge(tile.findings)
         known, faults = known_rows(block, tile.place, most)
+        num_gold += int(np.count_nonzero((known >= 0) & (num > 0)))
         gold_counts += np.bincount(known[known >= 0], minlength=most)
         findings = findings.merge(faults)
     return VoteCounts(
         num_examples=num_rows,
         num_labeled=num_labeled,
         num_multiple=num_multiple,
-        num_gold=int(gold_counts.sum()),
+        num_gold=num_gold,
         votes=votes,
         class_counts=without_tail(classes),
         gold_counts=without_tail(gold_counts),

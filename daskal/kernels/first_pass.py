@@ -225,7 +225,9 @@ def label_statistics(
         left = tile.scratch.take_zeros("pending", len(tile), dtype=np.uint8)
         add_labels(tile.rows, gold.classes, voted, left, counts, tile.room)
         votes = tile.num_annotations
-        many = votes > 0, votes > 1, gold.classes >= 0
+        # Without gold, the known classes are empty.
+        known = (gold.classes >= 0) & (votes[: len(gold.classes)] > 0)
+        many = votes > 0, votes > 1, known
         num += np.array([len(votes), *map(np.count_nonzero, many)])
         if left.any():
             pending = pending.merge(pending_rows(tile, np.flatnonzero(left)))

@@ -24,7 +24,7 @@ from daskal.kernels.second_pass import (
     split_by_votes,
 )
 from daskal.kernels.tallying import histogram
-from daskal.method.findings import MULTI_LABEL_RULE, raise_invalid
+from daskal.method.findings import MULTI_LABEL_RULE, Findings, raise_invalid
 from daskal.method.states import ClassStates
 from daskal.method.tallies import ClassTally, MultiLabelTally, PoolTally
 from daskal.method.values import Block, Columns, Floats, Ints, PoolRule, Question, Rule
@@ -89,6 +89,11 @@ def score_classes(
     if on_invalid == "raise":
         raise_invalid(checked.findings, rule=MULTI_LABEL_RULE)
     return scores_of(checked, rules, reduce)
+
+
+def findings_of_classes(block: Block, **_options: Any) -> Findings:
+    """Return what is wrong in a block, labeled or of the pool, and nothing else."""
+    return check_block(block).findings
 
 
 def scores_of(

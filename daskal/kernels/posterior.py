@@ -30,7 +30,7 @@ from daskal.method.expectation import (
     LogParameters,
     Parameters,
 )
-from daskal.method.findings import raise_invalid
+from daskal.method.findings import VOTES_RULE, raise_invalid
 from daskal.method.values import Block, Floats, Ints
 
 # Numbers in a group of lanes, and rows (measured): few enough that the cache keeps them beside the
@@ -303,7 +303,7 @@ def tiles_with_posterior(
     """Yield the tiles of a block with their posterior, NaN in rows at fault."""
     for tile in vote_tiles(block, parameters.num_classes):
         if on_invalid == "raise":
-            raise_invalid(tile.findings)
+            raise_invalid(tile.findings, rule=VOTES_RULE)
         rows = posterior_of(tile, parameters)
         rows[tile.faulty] = np.nan
         yield tile, rows

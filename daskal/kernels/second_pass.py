@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,7 +235,7 @@ def pool_tally(scores: Floats, first_row: int, size: int, findings: Findings) ->
 # --- beside the scores ------------------------------------------------------------------------
 
 
-def findings_of_block(block: Block) -> Findings:
+def findings_of_block(block: Block, **_options: Any) -> Findings:
     """Return what is wrong in a block, labeled or of the pool, and nothing else."""
     found = (tile.findings for tile in take_tiles(block, on_invalid="keep"))
     return functools.reduce(Findings.merge, found, Findings())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from daskal.kernels.gold import GoldTally
 from daskal.kernels.known import known_rows
 from daskal.kernels.posterior import tiles_with_posterior
 from daskal.kernels.quality import score_consensus
-from daskal.kernels.vote_tiles import VoteTile
+from daskal.kernels.vote_tiles import VoteTile, vote_tiles
 from daskal.method.expectation import JudgedVotes, LogParameters
-from daskal.method.findings import Findings
+from daskal.method.findings import Findings, merge_all
 from daskal.method.merging import LIMB_BITS, QUALITY_BITS, Cells, FixedSums, merge_in_pairs
 from daskal.method.tallies import AnnotatorStatistics, LabeledTally
 from daskal.method.values import LABELED_COLUMNS, Block, Columns, Floats, Ints, Scorer
@@ -114,6 +114,12 @@ def score_votes_block(
     """Return the posterior of each consensus label of a block, (n,)."""
     parts = judge_tiles(block, parameters, seed, on_invalid)
     return np.concatenate([np.empty(0), *(judged.quality for judged in parts)])
+
+
+def findings_of_votes(block: Block, *, parameters: LogParameters, **_options: Any) -> Findings:
+    """Return what is wrong in a block of votes, and nothing else."""
+    found = (tile.findings for tile in vote_tiles(block, parameters.num_classes))
+    return merge_all(found)
 
 
 def describe_votes_block(

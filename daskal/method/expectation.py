@@ -35,8 +35,6 @@ LEAST_PROBABILITY = 2.0 ** -(2**LEAST_LOG_BITS)
 # good.
 FLOOR = 1e-10
 LN2 = 0.6931471805599453
-# More classes than anyone has: a label beyond is a code that stands for something else.
-MOST_CLASSES = 2**15
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class VoteCounts(Merging):
     num_examples, num_labeled, num_multiple : int
         Rows, rows with a vote, rows with at least two.
     num_gold : int
-        Rows whose class is known.
+        Rows with a vote whose class is known.
     votes : (m,) int64
         Votes of each annotator.
     class_counts : (k,) int64

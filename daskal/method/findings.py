@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daskal.errors import ChangedInputError, InvalidDataError
-from daskal.method.values import Floats, Ints
+from daskal.method.values import MOST_CLASSES, Floats, Ints
 from daskal.text import listed, plural
 
 FIRST_ROWS = 10
@@ -28,7 +28,32 @@ NOT_BINARY = 12
 MISSING_CODES = {99.0, 255.0, 999.0, 9999.0, 65535.0, float(2**32 - 1), float(2**64 - 1)}
 
 
-def advice_on_sum(values: Sequence[float]) -> str:
+class Expected(NamedTuple):
+    """What rows are expected to hold, in words, and whether a model's probabilities are part of it.
+
+    Advice does not speak of arguments that nobody has passed.
+    """
+
+    text: str
+    has_probs: bool = True
+
+
+RULE = Expected(
+    "Expected class probabilities in each row (at least 0, summing to 1 within 0.001) and labels "
+    "that are whole numbers from 0 to K - 1, missing ones NaN or, in an integer matrix, negative."
+)
+MULTI_LABEL_RULE = Expected(
+    "Expected the probability of each class, from 0 to 1, and labels that are 0, 1, or missing: "
+    "NaN or, in an array of integers, negative."
+)
+VOTES_RULE = Expected(
+    "Expected classes that are whole numbers from 0 to K - 1, missing ones NaN or, among integers, "
+    "negative.",
+    has_probs=False,
+)
+
+
+def advice_on_sum(values: Sequence[float], rule: Expected) -> str:
     """Return what may be behind sums other than 1."""
     if all(abs(value - 1) <= 0.05 for value in values):
         return "Divide each row by its sum: p / p.sum(axis=-1, keepdims=True)."
@@ -39,19 +64,36 @@ def advice_on_sum(values: Sequence[float]) -> str:
     )
 
 
-def advice_on_large(values: Sequence[float]) -> str:
+def advice_on_large(values: Sequence[float], rule: Expected) -> str:
     """Return what may be behind probabilities above 1."""
     if all(value <= 100 for value in values) and any(value > 20 for value in values):
         return "They look like percent: divide by 100."
     return "Logits become probabilities by softmax; counts or weights, divided by their row's sum."
 
 
-def advice_on_codes(values: Sequence[float]) -> str:
+def advice_on_fractions(values: Sequence[float], rule: Expected) -> str:
+    """Return what may be behind labels that are no whole numbers."""
+    advice = "A label is the number of a class. Turn averages or scores into classes"
+    return (
+        f"{advice}; labels and pred_probs may have been swapped."
+        if rule.has_probs
+        else advice + "."
+    )
+
+
+def advice_on_codes(values: Sequence[float], rule: Expected) -> str:
     """Return what may be behind labels beyond the last class."""
     if set(values) <= MISSING_CODES:
         return (
             f"If {values[0]:.0f} stands for a missing label, use NaN in a float matrix or -1 in an "
-            f"integer one: np.where(labels == {values[0]:.0f}, -1, labels.astype(int))."
+            f"integer one: np.where({{labels}} == {values[0]:.0f}, -1, {{labels}}.astype(int))."
+        )
+    if not rule.has_probs:
+        return (
+            "Classes are numbered from 0 to K - 1, K being what num_classes, the labels' store, "
+            f"the aggregate or the estimate says, else the classes among the labels, "
+            f"{MOST_CLASSES:,} at most: if yours begin with 1, subtract 1; if there are more "
+            "classes, num_classes is too low."
         )
     return (
         "Classes are numbered from 0 to K - 1, K the number of classes, as many as pred_probs has "
@@ -64,16 +106,18 @@ def advice_on_codes(values: Sequence[float]) -> str:
 class Fault:
     """A kind of fault: its code, its description of a row, and what to do about it.
 
-    ``advice`` is a text, or a function that finds it from the first values seen.
+    ``advice`` is a text, or a function that finds it from the first values seen and what was
+    expected. ``{labels}`` in it stands for the array at fault.
     """
 
     code: int
     text: str
-    advice: str | Callable[[Sequence[float]], str]
+    advice: str | Callable[[Sequence[float], Expected], str]
 
-    def advise(self, values: Sequence[float]) -> str:
-        """Return what to do about it, given the first values seen."""
-        return self.advice if isinstance(self.advice, str) else self.advice(values)
+    def advise(self, values: Sequence[float], array: str = "labels", rule: Expected = RULE) -> str:
+        """Return what to do about it, given the first values seen in an array."""
+        advice = self.advice if isinstance(self.advice, str) else self.advice(values, rule)
+        return advice.replace("{labels}", array)
 
 
 FAULTS = {
@@ -99,24 +143,19 @@ FAULTS = {
             "numbers. Predict these rows again, or drop them.",
         ),
         Fault(BAD_SUM, "does not sum to 1", advice_on_sum),
-        Fault(
-            FRACTIONAL,
-            "has a label that is no whole number",
-            "A label is the number of a class. Turn averages or scores into classes; labels and "
-            "pred_probs may have been swapped.",
-        ),
+        Fault(FRACTIONAL, "has a label that is no whole number", advice_on_fractions),
         Fault(OUT_OF_RANGE, "has a label beyond the last class", advice_on_codes),
         Fault(
             NEGATIVE,
             "has a negative label in a float matrix or among sparse votes",
-            "Missing is NaN in a float matrix: np.where(labels < 0, np.nan, labels). Sparse votes "
-            "leave missing ones out.",
+            "Missing is NaN in a float matrix: np.where({labels} < 0, np.nan, {labels}). Sparse "
+            "votes leave missing ones out.",
         ),
         Fault(
             INFINITE,
             "has a label that is no finite number",
             "Missing is NaN in a float matrix, never infinity: "
-            "np.where(np.isinf(labels), np.nan, labels).",
+            "np.where(np.isinf({labels}), np.nan, {labels}).",
         ),
         Fault(
             REPEATED,
@@ -213,21 +252,13 @@ def merge_all(parts: Iterable[Findings]) -> Findings:
 
 # --- in words ---------------------------------------------------------------------------------
 
-RULE = (
-    "Expected class probabilities in each row (at least 0, summing to 1 within 0.001) and labels "
-    "that are whole numbers from 0 to K - 1, missing ones NaN or, in an integer matrix, negative."
-)
-MULTI_LABEL_RULE = (
-    "Expected the probability of each class, from 0 to 1, and labels that are 0, 1, or missing: "
-    "NaN or, in an array of integers, negative."
-)
 LEAVE_OUT = "Correct these rows, or pass {on_invalid='nan'} to leave them out."
 
 # Functions that find the ids of some rows of an array, by the array's name.
 Names = Mapping[str, Callable[[Ints], Iterable[Any]]]
 
 
-def describe(findings: Findings, names: Names | None = None) -> str:
+def describe(findings: Findings, names: Names | None = None, rule: Expected = RULE) -> str:
     """Return all findings in words, one line per kind and one of advice; rows by id where known."""
     lines = []
     for finding in findings.faults:
@@ -245,7 +276,7 @@ def describe(findings: Findings, names: Names | None = None) -> str:
             f"{finding.array}: {plural(finding.num_rows, 'row')} where the row "
             f"{finding.fault.text}: {seen}."
         )
-        lines.append(f"  {finding.fault.advise(values)}")
+        lines.append(f"  {finding.fault.advise(values, finding.array, rule)}")
     return "\n".join(lines)
 
 
@@ -258,15 +289,16 @@ def row_ids(array: str, rows: Sequence[int], names: Names | None) -> list[str]:
     return [f" = {name!r}" for name in found]
 
 
-def raise_invalid(findings: Findings, names: Names | None = None, rule: str = RULE) -> None:
+def raise_invalid(findings: Findings, names: Names | None = None, rule: Expected = RULE) -> None:
     """Raise what was found, if anything, and the rule that was broken."""
     if findings:
-        raise InvalidDataError(f"{describe(findings, names)}\n{rule}", advice=LEAVE_OUT)
+        described = describe(findings, names, rule)
+        raise InvalidDataError(f"{described}\n{rule.text}", advice=LEAVE_OUT)
 
 
-def left_out(findings: Findings, names: Names | None = None) -> str:
+def left_out(findings: Findings, names: Names | None = None, rule: Expected = RULE) -> str:
     """Return the text of the warning that rows were left out."""
-    return f"{describe(findings, names)}\nThese rows take no part and get NaN."
+    return f"{describe(findings, names, rule)}\nThese rows take no part and get NaN."
 
 
 def summarize(findings: Findings) -> list[dict[str, Any]]:
@@ -283,10 +315,10 @@ def summarize(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-def raise_changed(rows: str = "some rows") -> NoReturn:
+def raise_changed(rows: str = "some rows", *, given: str = "labels or pred_probs") -> NoReturn:
     """Raise the error that the labeled data was not the same each time it was read."""
     raise ChangedInputError(
-        f"labels or pred_probs: {rows} were not the same each time they were read. Either a chunk "
+        f"{given}: {rows} were not the same each time they were read. Either a chunk "
         "has vanished from storage, which Zarr reads as fill values, or an array was written to.",
         advice="Restore it and resume, or, if it was changed on purpose, begin anew with "
         "{overwrite=True}.",

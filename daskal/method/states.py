@@ -136,7 +136,7 @@ class LabelStatistics(Merging):
     pending : PendingRows
     findings : Findings
     num_gold : int
-        Rows whose class is known and held fixed.
+        Rows with a vote whose class is known and held fixed.
     """
 
     num_examples: int

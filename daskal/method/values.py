@@ -14,6 +14,9 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Columns = dict[str, NDArray[Any]]
 
+# More classes than anyone has: a label beyond is a code that stands for something else.
+MOST_CLASSES = 2**15
+
 
 def inverse_temperature(temperature: Floats | None, num_models: int) -> Floats:
     """Return 1/T of each model, 0 where the probabilities are taken as they are."""

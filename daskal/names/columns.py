@@ -161,8 +161,7 @@ def match_annotators(estimate: Side, votes: Side) -> Found:
             raise InputError(
                 f"{votes.argument}: expected the {estimate.count:,} annotators of "
                 f"{estimate.argument}, got {votes.count:,}, and {unnamed_side(estimate, votes)} "
-                "has no names to match them by. Name the columns (a DataFrame) when estimating "
-                "and when scoring."
+                "has no names to match them by. Name the columns (a DataFrame) in both calls."
             )
         named = votes if estimate.names is None else estimate
         if named.names is not None and shuffled_numbers(as_index(named.names)):
@@ -182,8 +181,9 @@ def match_annotators(estimate: Side, votes: Side) -> Found:
     kinds = kind_of(known), kind_of(unknown)
     hint = f" Its names are {kinds[0]}, these are {kinds[1]}." if kinds[0] != kinds[1] else ""
     note = (
-        f"{votes.argument}: the estimate does not know {plural(len(unknown), 'annotator')} of "
-        f"{len(given):,}, who get the mean weight: {listed(unknown)}{none}.{hint}"
+        f"{votes.argument}: {estimate.argument} does not know "
+        f"{plural(len(unknown), 'annotator')} of {len(given):,}, who get the mean weight: "
+        f"{listed(unknown)}{none}.{hint}"
     )
     return Found(places, len(known), tuple(unknown.tolist()), note)
 

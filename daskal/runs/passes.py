@@ -18,7 +18,7 @@ from daskal.engine.progress import ProgressCallback
 from daskal.errors import ChangedInputError, DataWarning
 from daskal.inputs.blocks import RowBlocks
 from daskal.inputs.data import LabeledData, pool_rule
-from daskal.inputs.gold import with_gold
+from daskal.inputs.gold import check_known, with_gold
 from daskal.inputs.matching import match_annotators
 from daskal.inputs.votes import VotesData
 from daskal.kernels.gold import labeled_columns_with_gold
@@ -132,16 +132,19 @@ def report_findings(
     unlabeled: PoolTally | None,
     on_invalid: str,
     names: findings.Names,
-    rule: str = findings.RULE,
+    rule: findings.Expected = findings.RULE,
 ) -> None:
-    """Raise an error for rows at fault, or warn of them."""
+    """Raise an error for rows at fault, or warn of them; refuse gold that knows nothing."""
     tallies = [labeled.scores] if labeled is not None else []
     tallies += [unlabeled] if unlabeled is not None else []
     found = findings.merge_all(tally.findings for tally in tallies)
     if on_invalid == "raise":
         findings.raise_invalid(found, names, rule)
     elif found:
-        warnings.warn(findings.left_out(found, names), DataWarning, stacklevel=3)
+        warnings.warn(findings.left_out(found, names, rule), DataWarning, stacklevel=3)
+    gold = getattr(labeled, "gold", None)
+    if gold is not None and labeled is not None:
+        check_known(gold.examples, f"{labeled.scores.num_rows:,} rows")
 
 
 class Writer(Protocol):

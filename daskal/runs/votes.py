@@ -198,13 +198,13 @@ def run_aggregate(
         size=int(batch_size),
     )
     if not np.array_equal(tally.annotators.num, aggregate.votes):
-        findings.raise_changed()
+        findings.raise_changed(given="labels")
     if fits_store(aggregate.num_annotators, aggregate.num_classes):
         found = panel_data(
             given.given, options, on_invalid, aggregate, Following(progress, records), limit
         )
         store.write_panel(root, found.to_json())
-    report_findings(tally, None, on_invalid, given.names)
+    report_findings(tally, None, on_invalid, given.names, findings.VOTES_RULE)
     write_ids(root, given)
     write_votes_tables(root, given.given.labels, aggregate, weighed.accuracy, tally, batch_size)
     claim.check()

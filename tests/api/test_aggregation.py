@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskal
+from daskal.errors import InvalidDataError
 from tests import crowds, problems, realdata
 
 NAN = np.nan
@@ -355,6 +356,7 @@ def test_single_votes_only():
         ({"tolerance": -1}, "tolerance: expected a number of at least 0"),
         ({"tolerance": NAN}, "tolerance: expected a number of at least 0"),
         ({"random_state": 0.5}, "random_state: expected a whole number"),
+        ({"random_state": -1}, "random_state: expected a whole number of at least 0, got -1"),
         ({"num_classes": 1}, "num_classes: expected a whole number from 2"),
         ({"use_gold": True}, "use_gold: expected known labels"),
         ({"on_invalid": "drop"}, "on_invalid: expected"),
@@ -379,3 +381,79 @@ def test_confusion_matrices_beyond_the_memory_are_refused_with_the_way_out():
     with pytest.raises(daskal.DaskalError, match="pass method='one_coin'"):
         daskal.aggregate(votes, memory_limit="2GiB")
     assert daskal.aggregate(votes, "one_coin", memory_limit="2GiB").num_classes == 300
+
+
+# --- what errors speak of ----------------------------------------------------------------------
+
+
+BAD_VOTES = {
+    "beyond": (np.array([[0, 1, 0], [7, 1, 1], [0, 0, 1], [1, 1, 1]]), "num_classes is too low"),
+    "fraction": (np.array([[0, 1, 0], [0.5, 1, 1], [0, 0, 1], [1, 1, 1]]), "Turn averages"),
+    "infinite": (np.array([[0, 1, 0], [np.inf, 1, 1], [0, 0, 1], [1, 1, 1]]), "never infinity"),
+}
+
+
+@pytest.mark.parametrize(("votes", "said"), BAD_VOTES.values(), ids=BAD_VOTES)
+def test_errors_about_votes_alone_speak_of_no_model(votes, said, tmp_path):
+    good = np.array([[0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 1, 1]])
+    found = daskal.aggregate(good)
+    out = tmp_path / "out.zarr"
+    batch = pd.DataFrame({"source": ["labeled"], "row": [1]})
+    calls = (
+        lambda: daskal.aggregate(votes, num_classes=2),
+        lambda: daskal.panel(votes, num_classes=2),
+        lambda: daskal.run_aggregate(labels=votes, num_classes=2, out=out),
+        lambda: found.posterior(votes).compute(),
+        lambda: daskal.score_labeled(votes, None, found).compute(),
+        lambda: daskal.label_quality(votes, None, found).compute(),
+        lambda: daskal.annotator_stats(votes, None, found),
+        lambda: daskal.next_batch(daskal.score_labeled(votes, None, found), size=2),
+        lambda: daskal.assign(batch, found, votes),
+    )
+    for call in calls:
+        with pytest.raises(InvalidDataError) as caught:
+            call()
+        text = str(caught.value)
+        assert text.startswith("labels: 1 row where")
+        assert said in text
+        assert "Expected classes that are whole numbers" in text
+        assert "prob" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(7, "too low"), (0.5, "Turn"), (np.inf, "isinf(gold)")]
+)
+def test_errors_about_known_classes_name_them(value, said):
+    votes = np.array([[0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 1, 1]])
+    found = daskal.aggregate(votes)
+    for call in (
+        lambda known: daskal.aggregate(votes, gold=known),
+        lambda known: daskal.panel(votes, known),
+        lambda known: daskal.annotator_stats(votes, None, found, gold=known),
+    ):
+        with pytest.raises(InvalidDataError) as caught:
+            call([value, 0, 1, 1])
+        text = str(caught.value)
+        assert text.startswith("gold: 1 row where")
+        assert said in text
+        assert "prob" not in text
+
+
+def test_rows_left_out_speak_of_no_model(tmp_path):
+    votes = BAD_VOTES["beyond"][0]
+    with pytest.warns(daskal.DataWarning, match=r"(?s)labels: 1 row .* num_classes") as caught:
+        daskal.run_aggregate(
+            labels=votes, num_classes=2, on_invalid="nan", out=tmp_path / "out.zarr"
+        )
+    assert not any("prob" in str(each.message) for each in caught)
+
+
+def test_annotators_that_do_not_match_are_those_of_the_aggregate():
+    found = daskal.aggregate(VOTES)
+    with pytest.raises(daskal.DaskalError, match="the 3 annotators of the aggregate, got 2"):
+        found.posterior(VOTES[:, :2])
+    named = daskal.aggregate(pd.DataFrame(VOTES, columns=list("abc")))
+    with pytest.warns(daskal.DataWarning, match="the aggregate does not know 1 annotator of 3"):
+        named.posterior(pd.DataFrame(VOTES, columns=list("abz")))
+    with pytest.raises(daskal.DaskalError, match=r"daskal\.Estimate, got 'Aggregate'"):
+        daskal.score_unlabeled(np.full((2, 2), 0.5), found)

@@ -146,16 +146,72 @@ def test_known_classes_in_an_estimate_have_the_same_bits_for_any_chunks(tmp_path
 def test_nothing_known_to_hold_fixed(tmp_path):
     problem = problems.make_problem(4, num_examples=50)
     given = {"labels": problem.labels, "pred_probs": problem.pred_probs}
-    nothing = daskal.estimate(**given, gold=np.full(50, -1), use_gold=True)
-    assert nothing == daskal.estimate(**given)
     with pytest.raises(daskal.DaskalError, match="expected known labels, gold=, beside it"):
         daskal.estimate(**given, use_gold=True)
     with pytest.raises(daskal.DaskalError, match="expected no estimate beside it"):
         daskal.run(
-            **given, gold=[0] * 50, use_gold=True, estimate=nothing, out=tmp_path / "out.zarr"
+            **given,
+            gold=[0] * 50,
+            use_gold=True,
+            estimate=daskal.estimate(**given),
+            out=tmp_path / "out.zarr",
         )
     with pytest.raises(daskal.DaskalError, match=r"gold: 1 row .* last class: 3 \(9\)"):
         daskal.estimate(**given, gold=np.where(np.arange(50) == 3, 9, -1), use_gold=True)
+
+
+def nothing_known() -> dict[str, object]:
+    """Known classes that no vote can be compared with: of ``VOTES`` and a row without votes."""
+    return {
+        "missing": np.full(6, NAN),
+        "negative": np.full(6, -1),
+        "lazy": da.full(6, -1, chunks=2),
+        "empty table": pd.DataFrame({"task": [], "label": []}),
+        "table of missing labels": pd.DataFrame({"task": [0, 1], "label": [NAN, NAN]}),
+        "of an example without votes": np.array([NAN] * 5 + [1]),
+    }
+
+
+@pytest.mark.parametrize("known", nothing_known().values(), ids=nothing_known())
+def test_known_classes_that_say_nothing_are_refused(known, tmp_path):
+    votes = np.vstack([VOTES, np.full(3, NAN)])
+    probs = np.tile([0.6, 0.4], (6, 1))
+    found = daskal.aggregate(votes)
+    with pytest.warns(daskal.DataWarning):
+        estimate = daskal.estimate(votes, probs)
+    out = tmp_path / "out.zarr"
+    calls = (
+        lambda: daskal.aggregate(votes, gold=known),
+        lambda: daskal.aggregate(votes, "majority_vote", gold=known, use_gold=True),
+        lambda: daskal.panel(votes, known),
+        lambda: daskal.run_aggregate(labels=votes, gold=known, out=out, overwrite=out.exists()),
+        lambda: daskal.annotator_stats(votes, None, found, gold=known),
+        lambda: daskal.annotator_stats(votes, probs, estimate, gold=known),
+        lambda: daskal.estimate(votes, probs, gold=known, use_gold=True),
+        lambda: daskal.run(
+            labels=votes, pred_probs=probs, gold=known, use_gold=True, out=tmp_path / "told.zarr"
+        ),
+        lambda: daskal.run(
+            labels=votes, pred_probs=probs, estimate=estimate, gold=known, out=tmp_path / "run.zarr"
+        ),
+    )
+    for call in calls:
+        with pytest.raises(daskal.DaskalError, match="gold: expected the known class of at least"):
+            call()
+
+
+def test_known_classes_of_examples_without_votes_are_not_counted():
+    votes = np.vstack([VOTES, np.full(3, NAN)])
+    known = [1, NAN, NAN, NAN, NAN, 1]
+    assert daskal.aggregate(votes, gold=known).num_gold == 1
+    with pytest.warns(daskal.DataWarning):
+        told = daskal.estimate(votes, np.tile([0.6, 0.4], (6, 1)), gold=known, use_gold=True)
+    assert told.flags[0] == "the known class of 1 example is held fixed"
+
+
+def test_known_classes_that_do_not_fit_are_refused_where_they_are_not_used():
+    with pytest.raises(daskal.DaskalError, match="gold: expected one class code for each of the 5"):
+        daskal.estimate(VOTES, np.full((5, 2), 0.5), gold=[0, 1])
 
 
 @pytest.mark.parametrize("method", ["dawid_skene", "one_coin"])

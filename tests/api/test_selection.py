@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +329,38 @@ def test_large_ids_are_excluded_exactly() -> None:
         None, np.array([0.1, 0.2, 0.3]), size=3, unlabeled_ids=ids, exclude=[2**63 + 1]
     )
     assert batch["row"].tolist() == [1, 2]
+
+
+def test_faults_behind_lazy_scores_are_named_all_at_once_whatever_the_scores():
+    """Faults of two blocks, of which one alone fails first."""
+    labels = np.tile([[0, 1, 0], [1, 1, 0]], (5, 1))
+    probs = np.full((10, 2), 0.5)
+    found = daskal.aggregate(labels)
+    with pytest.warns(daskal.DataWarning):
+        estimate = daskal.estimate(labels, probs)
+    tags = np.zeros((10, 3, 2), dtype=int)
+    tags[::2] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", daskal.DataWarning)
+        several = daskal.estimate(tags, probs, multi_label=True)
+
+    def broken(array, value):
+        again = array.astype(float)
+        again[[1, 8]] = value
+        return da.from_array(again, chunks=(4, *array.shape[1:]))
+
+    for scores, rows, expected in (
+        (daskal.score_labeled(broken(labels, 7), probs, estimate), "1 (7), 8 (7)", "class prob"),
+        (daskal.score_unlabeled(broken(probs, 7), estimate), "1 (7), 8 (7)", "class prob"),
+        (daskal.score_labeled(broken(labels, 7), None, found), "1 (7), 8 (7)", "whole numbers"),
+        (
+            daskal.score_labeled(broken(tags, 7), probs, several, multi_label=True),
+            "1 (7), 8 (7)",
+            "that are 0, 1, or missing",
+        ),
+    ):
+        with pytest.raises(daskal.DaskalError) as caught:
+            daskal.next_batch(scores, size=3)
+        assert "2 rows where the row has a" in str(caught.value)
+        assert rows in str(caught.value)
+        assert expected in str(caught.value)

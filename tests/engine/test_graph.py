@@ -28,7 +28,14 @@ import daskal
 from daskal import demo, multiannotator
 from daskal.cli.meters import STAGES
 from daskal.engine import reduction
-from daskal.engine.graph import BlockLayer, call_each, merged, new_name, same_blocks
+from daskal.engine.graph import (
+    BlockLayer,
+    call_each,
+    function_of,
+    merged,
+    new_name,
+    same_blocks,
+)
 from daskal.engine.progress import Progress
 from daskal.errors import InvalidDataError
 from daskal.inputs import blocks
@@ -156,7 +163,8 @@ def test_nothing_is_computed_to_build_a_graph(
 # --------------------------------------------------------------------------- the blocks behind
 
 
-def no_findings(block: Any) -> Findings:
+def no_findings(block: Any, **options: Any) -> Findings:
+    assert options
     return Findings()
 
 
@@ -178,6 +186,7 @@ def test_blocks_of_other_arrays_are_not(
     scores: da.Array, change: Callable[[da.Array], da.Array]
 ) -> None:
     assert same_blocks(change(scores), "daskal-again", no_findings) is None
+    assert function_of(change(scores)) is None
 
 
 def test_faults_of_all_blocks_behind_lazy_inputs_are_reported() -> None:

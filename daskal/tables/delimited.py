@@ -37,7 +37,7 @@ from daskal.tables.parquet import check_same_columns
 from daskal.tables.table import BATCH_ROWS, Run, StoredTable, Taker
 
 # Bytes of a file whose lines are one part, and of one that is compressed.
-PART_BYTES, PACKED_PART_BYTES = 2**22, 2**27
+PART_BYTES, PACKED_PART_BYTES = 2**22, 2**25
 # Bytes at the beginning of a file by which the types of its columns are told.
 TYPED_BYTES = 2**20
 # Text is held as it is read, behind the header, and as Arrow's parser takes it.
@@ -76,7 +76,7 @@ class LineParts:
             for start, length, rows in self.lines[run.first : run.last].tolist():
                 opened.seek(start)
                 content = self.headers[run.file] + opened.read(length)
-                table = parse(content, file, list(columns), types)
+                table = parse_or_refuse(name, content, file, list(columns), types)
                 if table.num_rows != rows:
                     raise InputError(
                         f"{name}: expected {rows:,} rows in {redacted(file)} from byte {start:,} "
@@ -102,6 +102,24 @@ class LineParts:
     def list_size(self, column: str) -> int | None:
         """Return None: no column holds lists."""
         return None
+
+
+def parse_or_refuse(
+    name: str,
+    content: bytes,
+    file: str,
+    columns: Sequence[str] | None = None,
+    types: dict[str, pa.DataType] | None = None,
+) -> pa.Table:
+    """Return lines as a table; refuse what is no CSV, or does not fit the types of its columns."""
+    try:
+        return parse(content, file, columns, types)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{name}: expected lines of as many fields as {redacted(file)} has columns, of numbers "
+            f"where its first lines hold numbers, got: {error}.",
+            advice="Correct the line, or write or copy the file anew, as it may be cut off.",
+        ) from error
 
 
 def parse(
@@ -220,12 +238,16 @@ def open_lines(name: str, file_system: Any, file: str) -> tuple[bytes, pa.Schema
             raise foreign_content(name, file, DELIMITED, head[:HEAD_BYTES])
         length = header_length(head)
         header = head[:length]
+        try:
+            header.decode()
+        except UnicodeDecodeError as error:
+            raise foreign_content(name, file, DELIMITED, head[:HEAD_BYTES]) from error
         if not header.endswith(b"\n"):
             header += b"\n"
         first = head[length:]
         if len(head) == TYPED_BYTES:
             first = first[: first.rfind(b"\n") + 1]
-        schema = parse(header + first, file).schema
+        schema = parse_or_refuse(name, header + first, file).schema
         opened.seek(length)
         parts = count_lines(opened, PACKED_PART_BYTES if packed else 0)
         return header, schema, shifted(parts, length)

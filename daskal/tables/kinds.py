@@ -173,7 +173,7 @@ def foreign_content(name: str, file: str, kind: str, head: bytes) -> InputError:
         return empty_file(name, file)
     found, foreign = kind_by_head(head), foreign_by_head(head)
     advice = "Check the path, and what wrote it."
-    if found == kind:
+    if found == kind or (kind == NPZ and foreign is ZIPPED):
         said, advice = "which is damaged or cut off", "Write or copy it anew."
     elif found is not None:
         said, advice = f"which holds {found}", f"Give it the ending {ENDINGS[found][0]}."

@@ -44,6 +44,7 @@ TYPED_BYTES = 2**20
 TEXT_COPIES = 3
 VALUE_BYTES = 8
 NEWLINE, RETURN, QUOTE = b'\n\r"'
+BESIDE_FIELDS = b'\n\r",\t'
 MARK = b"\xef\xbb\xbf"
 
 
@@ -172,7 +173,7 @@ class LineCounter:
         values = np.frombuffer(content, dtype=np.uint8)
         ends = np.flatnonzero(values == NEWLINE)
         if self.quotes % 2 or QUOTE in content:
-            quotes = np.flatnonzero(values == QUOTE)
+            quotes = self.around_fields(values, np.flatnonzero(values == QUOTE))
             before = np.searchsorted(quotes, ends) + self.quotes
             ends = ends[before % 2 == 0]
             self.quotes += len(quotes)
@@ -189,6 +190,15 @@ class LineCounter:
         self.place += len(content)
         self.tail = content[-1:]
         return (self.last_end + 1, self.rows) if len(ends) else None
+
+    def around_fields(
+        self, values: NDArray[np.uint8], quotes: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the quotes that may begin or end a field; in its midst one is as any letter."""
+        edges = np.frombuffer(BESIDE_FIELDS, dtype=np.uint8)
+        before = np.concatenate([np.frombuffer(self.tail or b"\n", dtype=np.uint8), values])[quotes]
+        after = np.concatenate([values, edges[:1]])[quotes + 1]
+        return quotes[np.isin(before, edges) | np.isin(after, edges)]
 
     def before(self, content: bytes, at: int) -> int:
         """Return the byte before a place in the block."""

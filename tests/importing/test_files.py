@@ -207,6 +207,13 @@ def test_csv_with_line_breaks_in_cells_is_read_in_parts(tmp_path, monkeypatch, p
     assert stored(tmp_path / "o.zarr", "tasks") == list(range(20))
 
 
+def test_quotes_in_the_midst_of_a_field_are_letters(tmp_path):
+    lines = [f'{row},x,0,it is {row}" wide' for row in range(3)]
+    lines += ['3,x,0,"a ""quoted"" one, with a\nbreak"', '4,x,0,the "best" one']
+    (tmp_path / "v.csv").write_text("\n".join(["task,annotator,label,text", *lines]))
+    assert import_votes(tmp_path / "v.csv", tmp_path / "o.zarr").num_votes == 5
+
+
 # --- orders -----------------------------------------------------------------------------------
 
 

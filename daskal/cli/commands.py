@@ -24,7 +24,13 @@ from daskal.cli.aggregating import (
 )
 from daskal.cli.assigning import assign
 from daskal.cli.importing import import_votes
-from daskal.cli.inputs import check_inputs, choose_scheduler, table_options, with_seen
+from daskal.cli.inputs import (
+    check_inputs,
+    choose_scheduler,
+    read_estimate,
+    table_options,
+    with_seen,
+)
 from daskal.cli.options import (
     batch_size_option,
     check_scheduler,
@@ -43,36 +49,10 @@ from daskal.cli.options import (
     workers_option,
 )
 from daskal.cli.results import batch, labels, report
-from daskal.errors import EstimateError
-from daskal.storage import locations
-from daskal.storage.redaction import redacted
 from daskal.text import plural
 
 # Share of the lowest scores that the demo judges.
 LOWEST = 0.1
-
-
-def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
-    """Return the estimate in a JSON file or in a result store."""
-    if not path.rstrip("/").endswith(".json"):
-        found = daskal.Run.open(path, storage_options=storage_options).estimate
-        if found is None:
-            raise EstimateError(
-                f"expected a store with an estimate, {redacted(path)!r} has none: it holds scores "
-                "of a pool that were made without one."
-            )
-        return found
-    import fsspec
-
-    with (
-        locations.storage_errors("read the estimate in", path, storage_options),
-        fsspec.open(
-            path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
-        ) as file,
-    ):
-        content = file.read()
-    several = daskal.MultiLabelEstimate.is_written_in(content)
-    return (daskal.MultiLabelEstimate if several else daskal.Estimate).from_json(content)
 
 
 # --- the commands -----------------------------------------------------------------------------

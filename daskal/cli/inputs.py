@@ -1,4 +1,4 @@
-"""Inputs of the commands that are tables or votes, and where small inputs are worked on."""
+"""What commands are given: tables, votes, estimates; and where small inputs are worked on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 import click
 
 import daskal
+from daskal.errors import EstimateError
+from daskal.storage import locations
+from daskal.storage.redaction import redacted
 
 # Inputs that take up to this much in storage are worked on by threads of the command itself: a
 # cluster takes some seconds to start, in which they are done (docs/performance.md).
@@ -166,3 +169,26 @@ def sizes_under(path: str) -> Iterator[int]:
                 yield from (os.stat(os.path.join(folder, file)).st_size for file in files)
         elif each.is_file():
             yield each.stat().st_size
+
+
+def read_estimate(path: str, storage_options: dict[str, Any] | None) -> Any:
+    """Return the estimate in a JSON file or in a result store."""
+    if not path.rstrip("/").endswith(".json"):
+        found = daskal.Run.open(path, storage_options=storage_options).estimate
+        if found is None:
+            raise EstimateError(
+                f"expected a store with an estimate, {redacted(path)!r} has none: it holds scores "
+                "of a pool that were made without one."
+            )
+        return found
+    import fsspec
+
+    with (
+        locations.storage_errors("read the estimate in", path, storage_options),
+        fsspec.open(
+            path, mode="r", encoding="utf-8", **(locations.options_for(path, storage_options) or {})
+        ) as file,
+    ):
+        content = file.read()
+    several = daskal.MultiLabelEstimate.is_written_in(content)
+    return (daskal.MultiLabelEstimate if several else daskal.Estimate).from_json(content)

@@ -8,49 +8,28 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from dask.base import compute
 from dask.dataframe.utils import UNKNOWN_CATEGORIES
 from dask.delayed import Delayed, delayed
-from fsspec.utils import read_block
+from numpy.typing import NDArray
 
 from daskal.errors import InputError, MissingPathError
 from daskal.importing.exports import FORMS, TABLE_FORMS, Keys, TableKeys, table_form, table_keys
-from daskal.importing.formats import (
-    CSV,
-    HEAD_BYTES,
-    NUMPY,
-    PACKED,
-    UNKNOWN,
-    WIDE_TEXT,
-    ZIPPED,
-    columns_of_folders,
-    foreign_by_head,
-    kind_of_files,
-    open_parquet,
-    parse_csv,
-    refusal,
-    separator_of,
-    typed_columns_of_folders,
-)
 from daskal.importing.records import COLUMNS, answers_in_table, is_json, open_json, split
-from daskal.storage.files import find_files, is_glob, open_file_system, read_file
+from daskal.storage.files import is_glob, open_file_system
 from daskal.storage.locations import is_url, storage_errors
 from daskal.storage.redaction import redacted
+from daskal.tables.folders import FolderTable, open_each
+from daskal.tables.kinds import DELIMITED, NPY, NPZ, TABLES, UNKNOWN, kind_of_files
+from daskal.tables.opening import list_files
 
 VOTES_PER_PART = 1_000_000
 """Votes a task sorts at once: some 30 MB, and few enough parts that each may probe all ids."""
-
-CSV_PART_BYTES = 32 * 2**20
-"""Bytes of a CSV file that a task reads at once."""
-
-HEADER_BYTES = 2**16
-"""Bytes of a CSV file to fetch at once until its first line ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +87,7 @@ def open_votes(
     where = ", ".join(map(redacted, paths))
     with storage_errors("read votes from", where, storage_options):
         file_system, _ = open_file_system(paths[0], storage_options)
-        files = [file for path in paths for file in find_files(file_system, path)]
+        files = [file for path in paths for file in list_files("votes", file_system, path)]
         origin = [*paths, *map(file_system.unstrip_protocol, files)]
         keys = Keys.given(columns)
         if all(map(is_json, files)):
@@ -116,37 +95,88 @@ def open_votes(
                 raise InputError(f"form: expected a table of {form}, got JSON in {where}.")
             parts, left_out = split(open_json(file_system, files, keys, form))
             return Source(parts, COLUMNS, False, where, origin=origin, left_out=left_out)
-        kind = kind_of_files("votes", files)
-        if kind == CSV:
-            found = find_table_form(file_system, files, columns, form)
-            if found is not None:
-                exported, wanted = found
-                tables = _open_csv(file_system, files, wanted.columns)
-                answers = [delayed(answers_in_table)(table, exported, wanted) for table in tables]
-                parts, left_out = split(answers)
-                return Source(parts, COLUMNS, True, where, origin=origin, left_out=left_out)
-            parts = _open_csv(file_system, files, columns)
-            return Source(parts, columns, True, where, origin=origin)
-        if kind == NUMPY:
-            raise refusal("votes", files[0], UNKNOWN)
-        parts, order = _open_parquet(file_system, files, columns)
-        return Source(parts, columns, False, where, order, origin)
+        tables = open_tables(file_system, files)
+        untyped = tables[0].untyped
+        found = find_table_form(tables[0], columns, form) if untyped else None
+        if found is not None:
+            exported, wanted = found
+            whole = parts_of(tables, wanted.columns)
+            answers = [delayed(answers_in_table)(part, exported, wanted) for part in whole]
+            parts, left_out = split(answers)
+            return Source(parts, COLUMNS, True, where, origin=origin, left_out=left_out)
+        parts = parts_of(tables, columns)
+        orders = {order_of_labels(table, label) for table in tables}
+        order = orders.pop() if len(orders) == 1 else None
+        return Source(parts, columns, untyped, where, order, origin)
+
+
+def open_tables(file_system: Any, files: Sequence[str]) -> list[FolderTable]:
+    """Return the tables in files, all of one kind; an empty file of CSV beside others is none."""
+    kind = kind_of_files("votes", file_system, files, TABLES)
+    if kind in (NPY, NPZ):
+        raise InputError(
+            f"votes: expected {TABLES}, got {redacted(files[0])}, which is {kind}.",
+            advice=UNKNOWN.advice,
+        )
+    filled = list(files)
+    if kind == DELIMITED and len(files) > 1:
+        filled = [file for file in files if file_system.size(file) != 0] or filled
+    return open_each("votes", kind, file_system, filled)
 
 
 def find_table_form(
-    file_system: Any, files: Sequence[str], columns: tuple[str, str, str], form: str | None
+    table: FolderTable, columns: tuple[str, str, str], form: str | None
 ) -> tuple[str, TableKeys] | None:
     """Return the tool that exported a table, and its columns; None of a table of another kind."""
-    header, _ = _read_header(file_system, files[0])
-    if not header or foreign_by_head(header[:HEAD_BYTES]) in (PACKED, WIDE_TEXT, ZIPPED):
-        return None
-    names = [str(name) for name in parse_csv(header, separator_of(files[0])).columns]
+    names = table.table.schema.names
     found = form or (None if set(columns) <= set(names) else table_form(names))
     if found is None:
         return None
     if found not in TABLE_FORMS:
-        raise InputError(f"form: expected JSON of {found}, got a table in {redacted(files[0])}.")
+        raise InputError(f"form: expected JSON of {found}, got a table in {table.table.where}.")
     return found, table_keys(found, Keys.given(columns), names)
+
+
+def parts_of(tables: Sequence[FolderTable], columns: Sequence[str]) -> list[Delayed]:
+    """Return lazy partitions of tables, each of neighboring parts of one file."""
+    parts = []
+    for table in tables:
+        _check_columns(table.names, columns, f" in {table.table.where}")
+        for start, stop in neighbors(table.table.edges):
+            parts.append(delayed(read_part)(table, columns, start, stop))
+    return parts
+
+
+def neighbors(edges: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield rows of neighboring parts, `VOTES_PER_PART` at most unless one alone has more."""
+    start = 0
+    for before, stop in itertools.pairwise(edges.tolist()):
+        if before > start and stop - start > VOTES_PER_PART:
+            yield start, before
+            start = before
+    yield start, int(edges[-1])
+
+
+def read_part(table: FolderTable, columns: Sequence[str], start: int, stop: int) -> pd.DataFrame:
+    """Return some rows of the votes."""
+    return pa.table(table.read("votes", columns, start, stop)).to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def order_of_labels(table: FolderTable, label: str) -> tuple[str, ...] | None:
+    """Return the labels in order where they are ordered categories of text."""
+    stored = table.table
+    kind = stored.schema.field(label).type if label in stored.schema.names else None
+    if kind is None or not (pa.types.is_dictionary(kind) and kind.ordered):
+        return None
+    found: list[Any] = []
+
+    def take(row: int, batch: pa.RecordBatch) -> bool:
+        # The categories are stored with the values alone.
+        found[:] = batch.column(0).dictionary.to_pylist()
+        return True
+
+    stored.read("votes", [label], 0, min(1, stored.num_rows), take)
+    return tuple(found) if found and all(isinstance(each, str) for each in found) else None
 
 
 def _order_of_categories(dtype: Any) -> tuple[str, ...] | None:
@@ -162,7 +192,7 @@ def _as_paths(votes: Any) -> list[str]:
     many = votes if isinstance(votes, list | tuple) else [votes]
     if not many or not all(isinstance(path, str | os.PathLike) for path in many):
         raise InputError(
-            "votes: expected a path or URL of Parquet or CSV (or a list of them), a pandas "
+            "votes: expected a path or URL of Parquet, Arrow or CSV (or a list of them), a pandas "
             f"DataFrame or a Dask DataFrame, got {type(votes).__name__}."
         )
     paths = [os.fspath(path) for path in many]
@@ -173,155 +203,6 @@ def _as_paths(votes: Any) -> list[str]:
                 f"cannot read votes from {redacted(path)}: nothing is stored there. Check the path."
             )
     return paths
-
-
-def _open_parquet(
-    file_system: Any, files: Sequence[str], columns: Sequence[str]
-) -> tuple[list[Delayed], tuple[str, ...] | None]:
-    # Not Dask's reader: it decides by compressed size, and turns ids beside a null into floats.
-    footers = compute(*(delayed(_read_footer)(file_system, file, columns[2]) for file in files))
-    parts = []
-    for file, footer, folders in zip(files, footers, typed_columns_of_folders(files), strict=True):
-        fixed = {name: folders[name] for name in folders if name not in footer.names}
-        _check_columns([*footer.names, *fixed], columns, f" in {file}")
-        for groups in _neighbors(footer.group_sizes):
-            parts.append(delayed(_read_parquet)(file_system, file, groups, columns, fixed))
-    orders = {footer.label_order for footer in footers}
-    return parts, orders.pop() if len(orders) == 1 else None
-
-
-class _Footer(NamedTuple):
-    """What a Parquet file says of itself: its columns, rows of its groups, order of its labels."""
-
-    names: list[str]
-    group_sizes: list[int]
-    label_order: tuple[str, ...] | None
-
-
-def _read_footer(file_system: Any, file: str, label: str) -> _Footer:
-    def read(opened: Any) -> _Footer:
-        table = open_parquet("votes", file, opened)
-        names = list(table.schema_arrow.names)
-        sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
-        order = None
-        kind = table.schema_arrow.field(label).type if label in names else None
-        if sizes and kind is not None and pa.types.is_dictionary(kind) and kind.ordered:
-            # The categories are stored with the values alone.
-            (first, *_) = table.read_row_group(0, columns=[label]).column(0).chunks
-            values = first.dictionary.to_pylist()
-            order = tuple(values) if all(isinstance(value, str) for value in values) else None
-        return _Footer(names, sizes, order)
-
-    return read_file("votes", file_system, file, read)
-
-
-def _neighbors(group_sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Row groups in runs of at most `VOTES_PER_PART` votes, unless one group alone has more."""
-    run: list[int] = []
-    for group, size in enumerate(group_sizes):
-        if run and sum(group_sizes[member] for member in run) + size > VOTES_PER_PART:
-            yield run
-            run = []
-        run.append(group)
-    if run:
-        yield run
-
-
-def _read_parquet(
-    file_system: Any,
-    file: str,
-    groups: Sequence[int],
-    columns: Sequence[str],
-    fixed: Mapping[str, pa.Scalar],
-) -> pd.DataFrame:
-    """Read row groups of a file; ``fixed`` are the columns that its folders' names hold."""
-    stored = [name for name in columns if name not in fixed]
-
-    def read(opened: Any) -> pa.Table:
-        return open_parquet("votes", file, opened).read_row_groups(list(groups), columns=stored)
-
-    table = read_file("votes", file_system, file, read)
-    for name in columns:
-        if name in fixed:
-            table = table.append_column(name, pa.repeat(fixed[name], table.num_rows))
-    # Without the pandas metadata an id kept as the pandas index is a column like any other.
-    frame = table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
-    return frame[list(columns)]
-
-
-def _open_csv(file_system: Any, files: Sequence[str], columns: Sequence[str]) -> list[Delayed]:
-    # Not Dask's reader: what of a file cannot be read for the moment is not read again there.
-    parts = []
-    headers = compute(*(delayed(_read_header)(file_system, file) for file in files))
-    folders = columns_of_folders(files)
-    for file, (header, size), given in zip(files, headers, folders, strict=True):
-        if not header:
-            continue
-        foreign = foreign_by_head(header[:HEAD_BYTES])
-        if foreign in (PACKED, WIDE_TEXT, ZIPPED):
-            raise refusal("votes", file, foreign)
-        names = list(parse_csv(header, separator_of(file)).columns)
-        fixed = {name: given[name] for name in given if name not in names}
-        _check_columns([*names, *fixed], columns, f" in {file}")
-        # Nobody can begin in the midst of what is compressed.
-        count = 1 if _is_compressed(file) else max(1, size // CSV_PART_BYTES)
-        edges = np.linspace(0, size, count + 1).astype(np.int64).tolist()
-        for start, stop in itertools.pairwise(edges):
-            place = None if count == 1 else (start, stop - start)
-            parts.append(delayed(_read_csv)(file_system, file, place, header, columns, fixed))
-    if not parts:
-        raise InputError(
-            f"votes: expected a line of column names in {files[0]}, got an empty file."
-        )
-    return parts
-
-
-def _is_compressed(file: str) -> bool:
-    return not file.lower().endswith((".csv", ".tsv"))
-
-
-def _read_header(file_system: Any, file: str) -> tuple[bytes, int]:
-    """Read the line of column names; return it with the size of the file as it is stored."""
-
-    def read(opened: Any) -> tuple[bytes, int]:
-        return opened.readline(), file_system.size(file)
-
-    return read_file("votes", file_system, file, read, compression="infer", block_size=HEADER_BYTES)
-
-
-def _read_csv(
-    file_system: Any,
-    file: str,
-    place: tuple[int, int] | None,
-    header: bytes,
-    columns: Sequence[str],
-    fixed: Mapping[str, str | None],
-) -> pd.DataFrame:
-    """Read a file, or the lines that begin in a place given as its first byte and its length.
-
-    ``fixed`` are the columns that the names of its folders hold.
-    """
-
-    def read(opened: Any) -> bytes:
-        content: bytes = opened.read() if place is None else read_block(opened, *place, b"\n")
-        return content
-
-    content = read_file("votes", file_system, file, read, compression="infer")
-    if place is not None and place[0] > 0:
-        content = header + content
-    try:
-        table = parse_csv(content, separator_of(file))
-    except pd.errors.ParserError as error:
-        if place is None:
-            raise
-        # Of all parts, the first whose end was cut within quotes is sure to come here.
-        raise InputError(
-            f"votes: {redacted(file)} cannot be read in parts, each of whole lines ({error}). If "
-            "quoted cells hold line breaks, compress the file (.csv.gz), which is then read as a "
-            "whole, store it as Parquet, or pass a DataFrame."
-        ) from error
-    table = table.assign(**{n: pd.array([v] * len(table), "string") for n, v in fixed.items()})
-    return table[list(columns)]
 
 
 def _with_columns(frame: Any, columns: Sequence[str]) -> Any:

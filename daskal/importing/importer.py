@@ -72,11 +72,11 @@ def import_votes(
     Parameters
     ----------
     votes
-        One row a vote: the path or URL of Parquet or CSV (``.csv``, ``.tsv``, compressed too), or
-        of what a labeling tool exports (``form``); a folder or a glob of them, a list of such
-        paths, a pandas DataFrame or a Dask DataFrame. Files of a folder or glob are read in natural
-        order (part.2 before part.10), a list in the order given. Folders called ``annotator=ann``
-        hold that column's value.
+        One row a vote: the path or URL of Parquet, Arrow, Feather or CSV (``.csv``, ``.tsv``,
+        compressed too), or of what a labeling tool exports (``form``); a folder or a glob of them,
+        a list of such paths, a pandas DataFrame or a Dask DataFrame. Files of a folder or glob are
+        read in natural order (part.2 before part.10), a list in the order given. Folders called
+        ``annotator=ann`` hold that column's value.
     out
         Path or URL of the store to make. Where ``overwrite`` replaces one, the old one stays until
         the new one is whole; in object storage, until the new votes have been surveyed.
@@ -87,7 +87,7 @@ def import_votes(
         holds numbers.
     tasks
         Ids of the rows in the order the probabilities have: an array, an index, a table with the
-        column ``task`` or only one, or the path or URL of Parquet, CSV, ``.npy`` or Zarr. Folders,
+        column ``task`` or only one, or the path or URL of such files, ``.npy`` or Zarr. Folders,
         globs and lists of files are read as of ``votes``. Tasks without votes become empty rows. By
         default the sorted ids met in the votes, which a warning says.
     classes

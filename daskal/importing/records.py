@@ -33,10 +33,9 @@ from daskal.importing.exports import (
 )
 from daskal.storage.files import read_file
 from daskal.storage.redaction import redacted
+from daskal.tables.kinds import JSON_ENDINGS, is_packed, unpacked
 from daskal.text import listed
 
-JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 # Bytes of a file that a task reads at once, and that are looked at to find where to cut a list.
 PART_BYTES = 32 * 2**20
 SCAN_BYTES = 2**20
@@ -55,10 +54,7 @@ class Answers:
 
 def is_json(file: str) -> bool:
     """Return whether a file is JSON, by its name."""
-    lower = file.lower()
-    for ending in COMPRESSED:
-        lower = lower.removesuffix(ending)
-    return lower.endswith(JSON_SUFFIXES)
+    return unpacked(file).endswith(JSON_ENDINGS)
 
 
 def split(parts: Sequence[Delayed]) -> tuple[list[Delayed], list[Delayed]]:
@@ -86,7 +82,7 @@ def open_json(
     """Return the lazy answers in the parts of JSON files."""
     parts = []
     for file in files:
-        packed = file.lower().endswith(COMPRESSED)
+        packed = is_packed(file)
         is_list, record = read_first(file_system, file)
         if record is None:
             continue

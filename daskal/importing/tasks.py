@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,23 +16,16 @@ from dask.base import is_dask_collection
 
 from daskal.errors import InputError
 from daskal.importing.columns import as_ids
-from daskal.importing.formats import (
-    CSV,
-    CSV_SUFFIXES,
-    NUMPY,
-    PARQUET_SUFFIXES,
-    kind_of_files,
-    open_parquet,
-    parse_csv,
-    separator_of,
-    typed_columns_of_folders,
-)
 from daskal.names.normal import as_index
-from daskal.storage.files import ZARR_FILES, find_files, is_glob, open_file_system, read_file
+from daskal.storage.files import ZARR_FILES, is_glob, open_file_system
 from daskal.storage.locations import check_stored, is_url, open_zarr, storage_errors
 from daskal.storage.redaction import redacted
 from daskal.storage.retries import with_retries
 from daskal.storage.tables import Column, member
+from daskal.tables.folders import FolderTable, open_each
+from daskal.tables.kinds import DELIMITED, NPY, NPZ, kind_by_name, kind_of_files
+from daskal.tables.npy import load_npy, load_npz
+from daskal.tables.opening import list_files
 from daskal.text import listed
 
 
@@ -96,7 +88,7 @@ def paths_of(tasks: Any) -> list[str] | None:
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Return whether text is the path of a table, and no id."""
     text = os.fspath(path)
-    if not text.lower().endswith((*CSV_SUFFIXES, *PARQUET_SUFFIXES, ".npy")):
+    if kind_by_name(text) is None:
         return False
     return is_url(text) or is_glob(text) or Path(text).expanduser().exists()
 
@@ -114,54 +106,27 @@ def load_tasks(
         )
         if stored:
             return zarr_tasks(paths[0], task, storage_options), False, list(paths)
-    files = [file for path in paths for file in find_files(file_system, path)]
-    kind = kind_of_files("tasks", files)
+    files = [file for path in paths for file in list_files("tasks", file_system, path)]
+    kind = kind_of_files("tasks", file_system, files)
     origin = [*paths, *map(file_system.unstrip_protocol, files)]
-    if kind == NUMPY:
-        load = functools.partial(np.load, allow_pickle=False)
-        arrays = [read_file("tasks", file_system, file, load) for file in files]
+    if kind in (NPY, NPZ):
+        load = load_npy if kind == NPY else load_npz
+        arrays = [load("tasks", file_system, file) for file in files]
         return np.concatenate(arrays) if len(arrays) > 1 else arrays[0], False, origin
-    if kind == CSV:
-        parts = [read_csv(file_system, file, task) for file in files]
-        return pd.concat(parts, ignore_index=True), True, origin
-    parts = [
-        read_parquet(file_system, file, task, given.get(task))
-        for file, given in zip(files, typed_columns_of_folders(files), strict=True)
-    ]
-    return pd.concat(parts, ignore_index=True), False, origin
+    parts = [ids_in(table, task) for table in open_each("tasks", kind, file_system, files)]
+    return pd.concat(parts, ignore_index=True), kind == DELIMITED, origin
 
 
 def may_be_zarr(path: str) -> bool:
     """Return whether a path may name a Zarr store."""
-    tables = (*CSV_SUFFIXES, *PARQUET_SUFFIXES, ".npy")
-    return not is_glob(path) and not path.lower().endswith(tables)
+    return not is_glob(path) and kind_by_name(path) is None
 
 
-def read_csv(file_system: Any, file: str, task: str) -> pd.Series[Any]:
-    """Return the ids in a CSV file, as text."""
-    content = read_file("tasks", file_system, file, lambda f: f.read(), compression="infer")
-    return task_column(parse_csv(content, separator_of(file)), task, file)
-
-
-def read_parquet(
-    file_system: Any, file: str, task: str, in_folder: pa.Scalar | None
-) -> pd.Series[Any]:
-    """Return the ids in a Parquet file; ``in_folder`` is the one its folder's name says."""
-
-    def read(opened: Any) -> pa.ChunkedArray:
-        table = open_parquet("tasks", file, opened)
-        names = list(table.schema_arrow.names)
-        if task not in names:
-            if in_folder is not None:
-                rows = table.metadata.num_rows
-                return pa.chunked_array([pa.repeat(in_folder, rows)])
-            index = (table.schema_arrow.pandas_metadata or {}).get("index_columns", ())
-            names = [name for name in names if name not in index]
-        column = task if task in names else only_one(names, task, file)
-        ids = table.read(columns=[column]).column(0)
-        return ids.cast(ids.type.value_type) if pa.types.is_dictionary(ids.type) else ids
-
-    ids = read_file("tasks", file_system, file, read)
+def ids_in(table: FolderTable, task: str) -> pd.Series[Any]:
+    """Return the ids in a file: those of the column of tasks, or of the only one."""
+    names = [name for name in table.table.schema.names if name not in table.table.index]
+    column = task if task in table.names else only_one(names, task, table.table.where)
+    ids = table.read("tasks", [column], 0, table.table.num_rows)[column]
     return pd.Series(pd.arrays.ArrowExtensionArray(ids))
 
 

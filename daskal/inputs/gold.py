@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from daskal.errors import InputError, MissingColumnError
@@ -20,16 +21,16 @@ from daskal.inputs.fingerprint import memory_identity
 from daskal.inputs.ids import RowIds
 from daskal.inputs.labels import Labels
 from daskal.inputs.sources import Cut, Source, make_source, take_rows
+from daskal.inputs.tables import open_long, read_columns
 from daskal.names.naming import listed, plain_texts, slices_of
-from daskal.names.normal import WHOLE, as_index, normal
+from daskal.names.normal import WHOLE, as_index, normal, whole_numbers
 from daskal.names.rows import Side, find, match_rows
 from daskal.options import Storage
-from daskal.storage.files import open_file_system, read_file
+from daskal.tables.table import StoredTable
 
 NAME = "gold"
 UNKNOWN = -1
 TASK, LABEL = "task", "label"
-FILES = (".csv", ".parquet", ".pq")
 ADVICE = (
     "Pass one class code for each row, missing ones NaN or negative, or a table with the columns "
     "'task' and 'label'."
@@ -42,8 +43,9 @@ def open_gold(given: Any, labels: Labels, storage_options: Storage) -> Source:
     ``given`` is an array of shape (N,) or the path of one, a table with the columns ``task`` and
     ``label`` or the path of one, or a Series of labels by task.
     """
-    if isinstance(given, str | os.PathLike) and os.fspath(given).lower().endswith(FILES):
-        given = read_table(os.fspath(given), storage_options)
+    if isinstance(given, str | os.PathLike):
+        table = open_long(NAME, given, storage_options)
+        given = given if table is None else read_table(table)
     if isinstance(given, pd.Series) and is_by_task(given, labels):
         given = given.rename(LABEL).rename_axis(TASK).reset_index()
     if isinstance(given, pd.DataFrame):
@@ -81,23 +83,32 @@ def is_by_task(series: pd.Series[Any], labels: Labels) -> bool:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def read_table(path: str, storage_options: Storage) -> pd.DataFrame:
-    """Return the table in a CSV or Parquet file."""
-    file_system, file = open_file_system(path, storage_options)
-    read = pd.read_csv if path.lower().endswith(".csv") else pd.read_parquet
-    table: pd.DataFrame = read_file(NAME, file_system, file, read)
-    return table
+def read_table(table: StoredTable) -> pd.DataFrame:
+    """Return the tasks and labels in files; text of CSV that stands for numbers as these."""
+    check_columns(table.schema.names)
+    frame, untyped = read_columns(NAME, table, [TASK, LABEL])
+    if not untyped:
+        return frame
+    tasks = whole_numbers(pa.array(frame[TASK], pa.large_string()).drop_null())
+    if tasks is not None and len(tasks) == len(frame):
+        frame[TASK] = tasks.to_numpy()
+    codes = pd.to_numeric(frame[LABEL], errors="coerce")
+    return frame.assign(**{LABEL: codes}) if codes.count() == frame[LABEL].count() else frame
+
+
+def check_columns(names: Any) -> None:
+    """Refuse a table without the two columns."""
+    if not {TASK, LABEL} <= set(names):
+        raise MissingColumnError(
+            f"{NAME}: expected the columns {TASK!r} and {LABEL!r}, got "
+            f"{', '.join(map(repr, names))}. {ADVICE}"
+        )
 
 
 def table_source(table: pd.DataFrame, labels: Labels) -> Source:
     """Return the source of a table of tasks and their labels."""
-    lacking = [column for column in (TASK, LABEL) if column not in table.columns]
-    if lacking:
-        raise MissingColumnError(
-            f"{NAME}: expected the columns {TASK!r} and {LABEL!r}, got "
-            f"{', '.join(map(repr, table.columns))}. {ADVICE}"
-        )
-    table = table[[TASK, LABEL]].dropna(subset=[LABEL])
+    check_columns(table.columns)
+    table = table[[TASK, LABEL]].dropna(subset=[LABEL]).infer_objects()
     tasks = as_index(table[TASK].to_numpy())
     if tasks.has_duplicates:
         repeated = tasks[tasks.duplicated()]

@@ -234,13 +234,13 @@ def read_columns(
     name: str, table: StoredTable, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, bool]:
     """Return columns of a table, and whether they came as text that may stand for numbers."""
-    as_text = table
-    for column in columns:
-        as_text = with_text(as_text, column)
+    as_text = with_text(table, *columns)
     untyped = as_text is not table
     found = {}
-    for column in columns:
-        values = as_text.column(name, column, 0, table.num_rows).to_pylist()
+    for column, read in zip(
+        columns, as_text.columns(name, columns, 0, table.num_rows), strict=True
+    ):
+        values = read.to_pylist()
         if untyped:
             values = [value or None for value in values]
         found[column] = objects_of(values, len(values))

@@ -1,7 +1,7 @@
 """CSV and TSV: some lines of a file are a part.
 
-Lines are counted once when a file is opened, so that each part can be read by itself; a file that
-is compressed as a whole is one part.
+Lines are counted once when a file is opened, so that each part can be read by itself. What is
+compressed has to be unpacked from its beginning to reach a part: there, parts are larger.
 """
 
 from __future__ import annotations
@@ -19,19 +19,32 @@ from numpy.typing import NDArray
 from daskal.errors import InputError
 from daskal.storage.files import read_file
 from daskal.storage.redaction import redacted
-from daskal.tables.kinds import DELIMITED, HEADS, empty_file, is_delimited_packed
+from daskal.tables.kinds import (
+    COMPRESSED,
+    DELIMITED,
+    HEAD_BYTES,
+    PICKLE,
+    WIDE_TEXT,
+    ZIPPED,
+    empty_file,
+    foreign_by_head,
+    foreign_content,
+    is_packed,
+    kind_by_head,
+    separator_of,
+)
 from daskal.tables.parquet import check_same_columns
 from daskal.tables.table import BATCH_ROWS, Run, StoredTable, Taker
 
-# Bytes of a file whose lines are one part.
-PART_BYTES = 2**22
+# Bytes of a file whose lines are one part, and of one that is compressed.
+PART_BYTES, PACKED_PART_BYTES = 2**22, 2**25
 # Bytes at the beginning of a file by which the types of its columns are told.
-HEAD_BYTES = 2**20
+TYPED_BYTES = 2**20
 # Text is held as it is read, behind the header, and as Arrow's parser takes it.
 TEXT_COPIES = 3
 VALUE_BYTES = 8
 NEWLINE, RETURN, QUOTE = b'\n\r"'
-WIDE = (b"\xff\xfe", b"\xfe\xff")
+BESIDE_FIELDS = b'\n\r",\t'
 MARK = b"\xef\xbb\xbf"
 
 
@@ -64,7 +77,7 @@ class LineParts:
             for start, length, rows in self.lines[run.first : run.last].tolist():
                 opened.seek(start)
                 content = self.headers[run.file] + opened.read(length)
-                table = parse(content, file, list(columns), types)
+                table = parse_or_refuse(name, content, file, list(columns), types)
                 if table.num_rows != rows:
                     raise InputError(
                         f"{name}: expected {rows:,} rows in {redacted(file)} from byte {start:,} "
@@ -75,7 +88,7 @@ class LineParts:
                         return
                     row += batch.num_rows
 
-        packed = "infer" if is_delimited_packed(file) else None
+        packed = "infer" if is_packed(file) else None
         read_file(name, self.file_system, file, read, compression=packed)
 
     def held_bytes(self, columns: Sequence[str]) -> int:
@@ -92,9 +105,22 @@ class LineParts:
         return None
 
 
-def separator_of(file: str) -> str:
-    """Return what separates the columns of a file, by its name."""
-    return "\t" if ".tsv" in file.lower() else ","
+def parse_or_refuse(
+    name: str,
+    content: bytes,
+    file: str,
+    columns: Sequence[str] | None = None,
+    types: dict[str, pa.DataType] | None = None,
+) -> pa.Table:
+    """Return lines as a table; refuse what is no CSV, or does not fit the types of its columns."""
+    try:
+        return parse(content, file, columns, types)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{name}: expected lines of as many fields as {redacted(file)} has columns, of numbers "
+            f"where its first lines hold numbers, got: {error}.",
+            advice="Correct the line, or write or copy the file anew, as it may be cut off.",
+        ) from error
 
 
 def parse(
@@ -147,7 +173,7 @@ class LineCounter:
         values = np.frombuffer(content, dtype=np.uint8)
         ends = np.flatnonzero(values == NEWLINE)
         if self.quotes % 2 or QUOTE in content:
-            quotes = np.flatnonzero(values == QUOTE)
+            quotes = self.around_fields(values, np.flatnonzero(values == QUOTE))
             before = np.searchsorted(quotes, ends) + self.quotes
             ends = ends[before % 2 == 0]
             self.quotes += len(quotes)
@@ -165,6 +191,15 @@ class LineCounter:
         self.tail = content[-1:]
         return (self.last_end + 1, self.rows) if len(ends) else None
 
+    def around_fields(
+        self, values: NDArray[np.uint8], quotes: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the quotes that may begin or end a field; in its midst one is as any letter."""
+        edges = np.frombuffer(BESIDE_FIELDS, dtype=np.uint8)
+        before = np.concatenate([np.frombuffer(self.tail or b"\n", dtype=np.uint8), values])[quotes]
+        after = np.concatenate([values, edges[:1]])[quotes + 1]
+        return quotes[np.isin(before, edges) | np.isin(after, edges)]
+
     def before(self, content: bytes, at: int) -> int:
         """Return the byte before a place in the block."""
         return content[at - 1] if at else (self.tail[0] if self.tail else 0)
@@ -176,19 +211,17 @@ class LineCounter:
         return self.place, self.rows + (0 if bare else 1)
 
 
-def count_lines(opened: Any, *, whole: bool) -> list[Lines]:
-    """Return the parts of an opened file behind its header, all of it one part if ``whole``."""
+def count_lines(opened: Any, least_bytes: int) -> list[Lines]:
+    """Return the parts of an opened file behind its header, each of so many bytes but the last."""
     counter = LineCounter()
     cuts = [cut for content in blocks_of(opened) if (cut := counter.add(content)) is not None]
     end = counter.finish()
     if not cuts or cuts[-1][0] < end[0]:
         cuts.append(end)
-    if whole:
-        cuts = cuts[-1:]
     parts, before = [], (0, 0)
     for cut in cuts:
         # A part without a row joins the next one.
-        if cut[1] > before[1] or cut is cuts[-1]:
+        if cut is cuts[-1] or (cut[1] > before[1] and cut[0] - before[0] >= least_bytes):
             parts.append(Lines(before[0], cut[0] - before[0], cut[1] - before[1]))
             before = cut
     return parts
@@ -204,27 +237,30 @@ def header_length(content: bytes) -> int:
 
 def open_lines(name: str, file_system: Any, file: str) -> tuple[bytes, pa.Schema, list[Lines]]:
     """Return the header of a file, its columns as far as its head tells them, and its parts."""
-    packed = is_delimited_packed(file)
+    packed = is_packed(file)
 
     def read(opened: Any) -> tuple[bytes, pa.Schema, list[Lines]]:
-        head = opened.read(HEAD_BYTES)
+        head = opened.read(TYPED_BYTES)
         if not head.removeprefix(MARK).strip():
             raise empty_file(name, file)
-        if head.startswith((*HEADS, *WIDE)) or b"\0" in head:
-            raise InputError(
-                f"{name}: expected {DELIMITED} in UTF-8, got {redacted(file)}, which is none. "
-                "Check the path, and what wrote it."
-            )
+        is_text = foreign_by_head(head[:HEAD_BYTES]) not in (COMPRESSED, PICKLE, WIDE_TEXT, ZIPPED)
+        if kind_by_head(head) is not None or b"\0" in head or not is_text:
+            raise foreign_content(name, file, DELIMITED, head[:HEAD_BYTES])
         length = header_length(head)
         header = head[:length]
+        try:
+            header.decode()
+        except UnicodeDecodeError as error:
+            raise foreign_content(name, file, DELIMITED, head[:HEAD_BYTES]) from error
         if not header.endswith(b"\n"):
             header += b"\n"
         first = head[length:]
-        if len(head) == HEAD_BYTES:
+        if len(head) == TYPED_BYTES:
             first = first[: first.rfind(b"\n") + 1]
-        schema = parse(header + first, file).schema
+        schema = parse_or_refuse(name, header + first, file).schema
         opened.seek(length)
-        return header, schema, shifted(count_lines(opened, whole=packed), length)
+        parts = count_lines(opened, PACKED_PART_BYTES if packed else 0)
+        return header, schema, shifted(parts, length)
 
     return read_file(name, file_system, file, read, compression="infer" if packed else None)
 
@@ -274,10 +310,10 @@ def plain_kind(kind: pa.DataType) -> pa.DataType:
     return pa.float64() if is_number else pa.string()
 
 
-def with_text(table: StoredTable, column: str) -> StoredTable:
-    """Return the same table, a column of CSV read as text: numbers may be ids such as 007."""
+def with_text(table: StoredTable, *columns: str) -> StoredTable:
+    """Return the same table, some columns of CSV read as text: numbers may be ids such as 007."""
     parts = table.parts
     if not isinstance(parts, LineParts):
         return table
-    types = tuple((name, pa.string() if name == column else kind) for name, kind in parts.types)
+    types = tuple((name, pa.string() if name in columns else kind) for name, kind in parts.types)
     return replace(table, schema=pa.schema(types), parts=replace(parts, types=types))

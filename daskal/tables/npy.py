@@ -6,6 +6,7 @@ import io
 import math
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from daskal.errors import InputError
 from daskal.storage.files import read_file
 from daskal.storage.redaction import redacted
-from daskal.tables.kinds import NPY, foreign_content
+from daskal.tables.kinds import HEAD_BYTES, NPY, NPZ, foreign_content
 from daskal.text import listed
 
-HEAD_BYTES = 2**16
+HEADER_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def open_npy(name: str, file_system: Any, file: str) -> NpyMatrix:
     """Return the array in a .npy file, of which the header is read."""
 
     def read(opened: Any) -> NpyMatrix:
-        head = opened.read(HEAD_BYTES)
+        head = opened.read(HEADER_BYTES)
         content = io.BytesIO(head)
         try:
             version = npy_format.read_magic(content)
@@ -102,7 +103,17 @@ def load_npz(name: str, file_system: Any, file: str) -> NDArray[Any]:
     """Return the one array in a .npz file."""
 
     def read(opened: Any) -> NDArray[Any]:
-        with np.load(opened, allow_pickle=False) as arrays:
+        try:
+            loaded = np.load(opened, allow_pickle=False)
+        except (EOFError, ValueError, BadZipFile) as error:
+            opened.seek(0)
+            raise foreign_content(name, file, NPZ, opened.read(HEAD_BYTES)) from error
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise InputError(
+                f"{name}: expected {NPZ}, got {redacted(file)}, which holds {NPY}.",
+                advice="Give it the ending .npy.",
+            )
+        with loaded as arrays:
             if len(arrays.files) != 1:
                 raise InputError(
                     f"{name}: expected one array in {redacted(file)}, got "

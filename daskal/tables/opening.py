@@ -17,7 +17,7 @@ from daskal.tables.kinds import (
     NPY,
     NPZ,
     PARQUET,
-    advice_by_name,
+    foreign_by_name,
     kind_by_name,
     kind_of_files,
 )
@@ -62,7 +62,7 @@ def find_table(name: str, path: str, options: Options) -> Files | None:
     InputError
         If they are of no kind that is read, or of several.
     """
-    told = is_glob(path) or kind_by_name(path) is not None or advice_by_name(path) is not None
+    told = is_glob(path) or kind_by_name(path) is not None or foreign_by_name(path) is not None
     if (is_url(path) and not told) or path.endswith(".zip"):
         return None
     with storage_errors(f"read {name} from", path, options):
@@ -100,6 +100,15 @@ def files_of_folder(name: str, path: str, file_system: Any, root: str) -> Files 
         return None
     found = [file for file in find_files(file_system, path) if kind_by_name(file) is not None]
     return files_named(name, path, file_system, found) if found else None
+
+
+def list_files(name: str, file_system: Any, path: str) -> list[str]:
+    """Return the files that a path or URL names, of a saved data set those that hold its rows."""
+    root = file_system._strip_protocol(path)
+    saved = None
+    if not is_glob(path) and file_system.isdir(root):
+        saved = saved_dataset(name, file_system, root)
+    return find_files(file_system, path) if saved is None else saved
 
 
 def files_named(name: str, path: str, file_system: Any, found: list[str]) -> Files:

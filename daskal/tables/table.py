@@ -131,16 +131,25 @@ class StoredTable:
 
     def column(self, name: str, column: str, start: int, stop: int) -> pa.ChunkedArray:
         """Return some rows of one column."""
-        kind = self.schema.field(column).type
-        found: dict[int, pa.Array] = {}
+        return self.columns(name, [column], start, stop)[0]
+
+    def columns(
+        self, name: str, columns: Sequence[str], start: int, stop: int
+    ) -> list[pa.ChunkedArray]:
+        """Return some rows of some columns, read together."""
+        found: dict[int, list[pa.Array]] = {}
 
         def take(row: int, batch: pa.RecordBatch) -> bool:
-            found[row] = plain_array(batch.column(0))
+            found[row] = [plain_array(batch.column(column)) for column in columns]
             return True
 
-        self.read(name, [column], start, stop, take)
-        values = [found[row] for row in sorted(found)]
-        return pa.chunked_array(values, values[0].type if values else plain_type(kind))
+        self.read(name, columns, start, stop, take)
+        arrays = []
+        for at, column in enumerate(columns):
+            values = [found[row][at] for row in sorted(found)]
+            kind = plain_type(self.schema.field(column).type)
+            arrays.append(pa.chunked_array(values, values[0].type if values else kind))
+        return arrays
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the table, from its metadata alone."""

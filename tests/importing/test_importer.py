@@ -30,6 +30,7 @@ from daskal.errors import (
 from daskal.importing import files, importer, votes_store
 from daskal.importing.importer import import_votes
 from daskal.storage import transfers
+from daskal.tables import delimited
 from tests import realdata
 
 
@@ -152,11 +153,11 @@ def test_tasks_may_be_a_file(tmp_path, out, kind, ids):
     assert members(out)["indptr"] == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv", ".csv.gz"])
+@pytest.mark.parametrize("suffix", [".parquet", ".feather", ".csv", ".tsv", ".csv.gz"])
 def test_votes_may_be_a_file(tmp_path, out, suffix):
     path = tmp_path / f"votes{suffix}"
-    if suffix == ".parquet":
-        VOTES.to_parquet(path)
+    if suffix in (".parquet", ".feather"):
+        getattr(VOTES, f"to_{suffix[1:]}")(path)
     else:
         VOTES.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
     import_votes(path, out)
@@ -165,7 +166,8 @@ def test_votes_may_be_a_file(tmp_path, out, suffix):
 
 @pytest.mark.parametrize("part_bytes", [9, 40, 1000])
 def test_csv_is_read_in_parts(tmp_path, out, monkeypatch, part_bytes):
-    monkeypatch.setattr(files, "CSV_PART_BYTES", part_bytes)
+    monkeypatch.setattr(delimited, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(files, "VOTES_PER_PART", 3)
     votes = table(*((f"t{number:02}", number % 3, number % 2) for number in range(30)))
     (tmp_path / "0.csv").write_text("")
     votes[:11].to_csv(tmp_path / "1.csv", index=False)
@@ -178,7 +180,7 @@ def test_csv_is_read_in_parts(tmp_path, out, monkeypatch, part_bytes):
 def test_csv_of_nothing(tmp_path, out):
     path = tmp_path / "votes.csv"
     path.write_text("")
-    with pytest.raises(InputError, match=r"a line of column names in .*votes\.csv, got an empty"):
+    with pytest.raises(InputError, match=r"expected .*CSV.*, got .*votes\.csv, which is empty"):
         import_votes(path, out)
     path.write_text("task,annotator,label\n")
     with pytest.raises(InvalidDataError, match="at least one vote"):
@@ -460,7 +462,7 @@ def test_sources_that_cannot_be_read(tmp_path, out):
     with pytest.raises(MissingPathError, match=r"tasks from .*nowhere\.npy"):
         import_votes(VOTES, out, tasks=tmp_path / "nowhere.npy")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1, cut off")
-    with pytest.raises(StorageError, match=r"bad\.parquet': ArrowInvalid"):
+    with pytest.raises(InputError, match=r"got .*bad\.parquet, which is damaged or cut off"):
         import_votes(tmp_path / "bad.parquet", out)
     np.save(tmp_path / "objects.npy", np.array(["a", 1], dtype=object))
     with pytest.raises(StorageError, match=r"objects\.npy': ValueError: Object arrays"):

@@ -109,7 +109,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "Arrow called Parquet": (
         lambda folder: FILES["Feather"](VALUES, folder).rename(folder / "t.parquet"),
-        r"which holds Arrow: give it the ending \.arrow",
+        r"which holds Arrow\. Give it the ending \.arrow",
     ),
     "half a Parquet file": (
         lambda folder: cut(Path(FILES["Parquet"](VALUES, folder)), 0.5),
@@ -130,11 +130,14 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "Parquet called CSV": (
         lambda folder: Path(FILES["Parquet"](VALUES, folder)).rename(folder / "t.csv"),
-        r"expected CSV in UTF-8, got .*t\.csv, which is none",
+        r"expected CSV, got .*t\.csv, which holds Parquet",
     ),
     "an old Feather file": (old_feather, "expected Feather of version 2"),
     "JSON": (lambda folder: written(folder, "t.json", b"[]"), r"pandas\.read_json"),
-    "an unknown file": (lambda folder: written(folder, "t.bin", b"12345678"), "Check the path"),
+    "an unknown file": (
+        lambda folder: written(folder, "t.bin", b"\x81\x9a\xff"),
+        r"none of them\. Check the path",
+    ),
     "columns of other types in two files": (two_schemas, "'class 0' is double there and float"),
     "files of two kinds": (two_kinds, "expected files of one kind, got Parquet .* and CSV"),
     "lists of several lengths": (

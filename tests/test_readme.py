@@ -62,12 +62,12 @@ def commands() -> list[str]:
     ]
 
 
-TWO_FILES = re.search(r"^```sh two-files\n(.*?)^```$", README, re.M | re.S)
+TWO_FILES = [text for kind, text in BLOCKS if kind == "sh" and "--votes votes.csv" in text]
 
 
 def test_two_files_make_a_batch_labels_and_a_report(tmp_path: Path) -> None:
     """The block that begins with two files, in an empty folder that has them."""
-    assert TWO_FILES is not None
+    (two_files,) = TWO_FILES
     random = np.random.default_rng(0)
     tasks = [f"task {number}" for number in range(300)]
     probs = pd.DataFrame(random.dirichlet(np.ones(3), 300), columns=["cat", "dog", "fox"])
@@ -78,7 +78,7 @@ def test_two_files_make_a_batch_labels_and_a_report(tmp_path: Path) -> None:
     votes = pd.DataFrame({"task": rows, "annotator": annotators, "label": labels})
     votes["task"] = [tasks[row] for row in rows]
     votes.to_csv(tmp_path / "votes.csv", index=False)
-    for call in TWO_FILES[1].splitlines():
+    for call in two_files.splitlines():
         done = subprocess.run(
             [sys.executable, "-m", "daskal.cli", *shlex.split(call)[1:]],
             cwd=tmp_path,

@@ -9,6 +9,7 @@ import click
 
 import daskal
 from daskal.cli import console
+from daskal.cli.inputs import choose_scheduler
 from daskal.cli.options import (
     batch_size_option,
     check_scheduler,
@@ -98,14 +99,18 @@ def aggregate(
     resume: bool,
     **options: Any,
 ) -> None:
-    """Find the truth behind votes alone, without a model, into a store.
+    """Find the truth behind votes alone, without a model.
 
     VOTES is a label matrix or imported votes, as for `daskal score --labels`. The scores are the
-    probabilities of the consensus labels: lower = label it first.
+    probabilities of the consensus labels: lower = label it first. Local inputs of up to 64 MiB in
+    all are worked on by threads of this command, others on a cluster, unless --scheduler, --workers
+    or --memory-limit says otherwise.
     """
     check_scheduler(scheduler, workers)
     if overwrite and resume:
         raise click.UsageError("Choose --overwrite or --resume.")
+    paths = [votes, options["gold"], options["labeled_ids"]]
+    scheduler = choose_scheduler(scheduler, workers, memory_limit, paths)
     with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         run = daskal.run_aggregate(
             labels=votes,
@@ -146,9 +151,12 @@ def panel_command(
     """Tell what a panel of annotators or judges is worth.
 
     Agreement, confusion, habits, and how many independent annotators the panel is worth. Answers
-    are judged by known classes, --gold, or else by the majority vote.
+    are judged by known classes, --gold, or else by the majority vote. Local inputs of up to 64 MiB
+    in all are worked on by threads of this command, others on a cluster, unless --scheduler,
+    --workers or --memory-limit says otherwise.
     """
     check_scheduler(scheduler, workers)
+    scheduler = choose_scheduler(scheduler, workers, memory_limit, [votes, gold])
     with timed_work(scheduler, workers, memory_limit, kernels=True) as (limit, progress):
         found = daskal.panel(
             votes,

@@ -41,6 +41,7 @@ from daskal.cli.options import (
     multi_label_options,
     one_or_all,
     other_score_options,
+    report_option,
     reports_errors,
     scheduler_option,
     storage_option,
@@ -101,7 +102,7 @@ def main() -> None:
     default=Path("daskal-demo"),
     show_default=True,
     metavar="DIR",
-    help="Folder for the data and the scores; replaces an earlier demo in it.",
+    help="Folder for data and scores; replaces an earlier demo in it.",
 )
 @batch_size_option
 @convention_option
@@ -198,7 +199,7 @@ def demo(
 @click.option("--resume", is_flag=True, help="Continue the run interrupted under OUT.zarr.")
 @click.option("--labeled-ids", metavar="I", help="Ids of the labeled examples.")
 @click.option("--unlabeled-ids", metavar="J", help="Ids of the pool.")
-@click.option("--report", metavar="FILE.html", help="Write the result's report, too.")
+@report_option("Write the result's report, too.")
 @gold_option
 @multi_label_options
 @use_gold_option
@@ -328,9 +329,9 @@ def plan(
     """Show what `daskal score` would do, without reading data.
 
     Blocks, tasks, bytes to read and write, and the projected peak memory of a worker. Fails where
-    that is beyond --memory-limit. Takes all options of `daskal score`; with --method, shows what
-    `daskal aggregate` would do, with --max-per-group also what `daskal batch` would hold of a batch
-    of --batch-size. Of --votes and their table, the votes and ids are read.
+    that is beyond --memory-limit. Takes all options of `daskal score`. With --method, shows what
+    `daskal aggregate` would do; with --max-per-group, also what `daskal batch` would hold. Of
+    --votes and their table, the votes and ids are read.
     """
     if method is None:
         check_inputs(labels, tables["votes"], pred_probs, unlabeled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -115,7 +116,7 @@ def show_stored(output: Console, run: Run, report: str | None = None) -> None:
         output.print(f"Report, for a browser: [bold]{escape(report)}[/bold]", soft_wrap=True)
     output.print("Next:")
     output.print(f"  daskal batch {path} --size 100 --out next.csv", soft_wrap=True)
-    if run.scores is not None and run.class_stats is None:
+    if run.scores is not None:
         output.print(f"  daskal labels {path} --out labels.csv", soft_wrap=True)
     if report is None:
         output.print(f"  daskal report {path} --out report.html", soft_wrap=True)
@@ -188,11 +189,11 @@ def show_panel(output: Console, panel: Panel) -> None:
     table = make_table("annotator", "right", "at least", "at most", "habit", "judged")
     for annotator, row in people.head(SHOWN_JUDGES).iterrows():
         shares = (row[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "spam_score"))
-        cells = (f"{share:.3f}" for share in shares)
+        cells = ("" if math.isnan(share) else f"{share:.3f}" for share in shares)
         table.add_row(escape(str(annotator)), *cells, f"{int(row['num_judged']):,}")
     more = len(people) - SHOWN_JUDGES
     title = "Annotators, the worst first" + (f"; {more:,} more" if more > 0 else "")
-    print_section(output, title, table)
+    print_section(output, title, table, whole=True)
 
 
 def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMPLES) -> None:
@@ -210,7 +211,8 @@ def show_batch(output: Console, batch: pd.DataFrame, *, shown: int = SHOWN_EXAMP
         )
         table.add_row(*map(escape, cells))
     first = f", the first {shown}" if len(batch) > shown else ""
-    title = f"Label next: {plural(len(batch), 'example')}, {relabel:,} of them again{first}"
+    again = f"{relabel:,}" if relabel else "none"
+    title = f"Label next: {plural(len(batch), 'example')}, {again} of them again{first}"
     print_section(output, title, table, whole=True)
 
 
@@ -221,7 +223,7 @@ def show_assigned(output: Console, assigned: pd.DataFrame) -> None:
     table = make_table("annotator", "examples", "gain, bits", left=("annotator",))
     for name, part in assigned.groupby("annotator", sort=False):
         table.add_row(escape(str(name)), f"{len(part):,}", f"{part['gain'].sum():.1f}")
-    print_section(output, f"Whom to ask: {plural(len(assigned), 'vote')}", table)
+    print_section(output, f"Whom to ask: {plural(len(assigned), 'vote')}", table, whole=True)
 
 
 def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> None:
@@ -244,7 +246,8 @@ def show_labels(output: Console, labels: pd.DataFrame, below: float | None) -> N
         cells = (formats.get(str(name), "{}").format(cell) for name, cell in row.items())
         table.add_row(*map(escape, cells))
     limit = "" if below is None else f" below a quality of {below:g}"
-    title = f"Consensus labels{limit}: the {len(labels):,} of lowest quality"
+    num = "one" if len(labels) == 1 else f"{len(labels):,}"
+    title = f"Consensus labels{limit}: the {num} of lowest quality"
     print_section(output, title, table, whole=True)
 
 

@@ -37,9 +37,11 @@ OPTIONS = (
         metavar="NAME,NAME,...",
         help="Columns of tables that hold probabilities.  [default: all but the ids]",
     ),
-    click.option("--task", default="task", show_default=True, help="Column of votes: tasks."),
-    click.option("--annotator", default="annotator", show_default=True, help="... annotators."),
-    click.option("--label", default="label", show_default=True, help="... labels."),
+    click.option("--task", default="task", show_default=True, help="Column of tasks in --votes."),
+    click.option(
+        "--annotator", default="annotator", show_default=True, help="Column of their annotators."
+    ),
+    click.option("--label", default="label", show_default=True, help="Column of their labels."),
     click.option(
         "--unknown-tasks",
         type=click.Choice(["raise", "ignore"]),
@@ -98,7 +100,9 @@ def check_inputs(
         if not pred_probs:
             raise click.UsageError("Pass --votes and --pred-probs together.")
         return
-    if (labels is None) != (not pred_probs):
+    if pred_probs and labels is None:
+        raise click.UsageError("Pass --pred-probs together with --labels or --votes.")
+    if labels is not None and not pred_probs:
         raise click.UsageError("Pass --labels and --pred-probs together.")
     if labels is None and not unlabeled:
         raise click.UsageError(

@@ -33,6 +33,7 @@ TYPED = {
     "annotator=": "--annotator",
     "label=": "--label",
     "classes=": "--classes",
+    "num_classes=": "--num-classes",
     "form=": "--form",
     "labels=": "--labels",
     "votes=": "--votes",
@@ -45,6 +46,7 @@ TYPED = {
     "groups=": "--labeled-groups and --unlabeled-groups",
     "unknown_tasks='ignore'": "--unknown-tasks ignore",
     "daskal.import_votes": "`daskal import`",
+    "daskal.run": "`daskal score`",
 }
 BATCH_FORMATS = (".csv", ".parquet", ".json")
 LABEL_FORMATS = (".csv", ".parquet", ".jsonl")
@@ -119,6 +121,13 @@ def parse_labels_path(context: click.Context, parameter: click.Parameter, value:
     return check_ending(value, LABEL_FORMATS)
 
 
+def parse_report_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Return the path of a report, refused where no file can be: before any work is done."""
+    if value is not None and (Path(value).is_dir() or not Path(value).resolve().parent.is_dir()):
+        raise click.BadParameter(f"expected a file in a folder that is there, got {value!r}.")
+    return value
+
+
 def parse_batch_paths(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Any:
@@ -127,6 +136,12 @@ def parse_batch_paths(
 
 
 # --- options ----------------------------------------------------------------------------------
+
+
+def report_option(explained: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option for the file of a report."""
+    return click.option("--report", callback=parse_report_path, metavar="FILE.html", help=explained)
+
 
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one per core]"

@@ -15,6 +15,8 @@ from daskal.cli.options import (
     parse_batch_path,
     parse_batch_paths,
     parse_labels_path,
+    parse_report_path,
+    report_option,
     reports_errors,
     storage_option,
 )
@@ -39,7 +41,7 @@ from daskal.storage.redaction import redacted
     help="Write the batch here, as JSON for Label Studio.  [default: show its first examples; all "
     "of it as CSV into a pipe]",
 )
-@click.option("--report", metavar="FILE.html", help="Write a report that shows the batch, too.")
+@report_option("Write a report that shows the batch, too.")
 @click.option(
     "--id-key",
     default="id",
@@ -243,7 +245,12 @@ def labels(
 @click.command()
 @click.argument("store", metavar="OUT.zarr")
 @click.option(
-    "--out", default="report.html", show_default=True, metavar="FILE", help="The page to write."
+    "--out",
+    callback=parse_report_path,
+    default="report.html",
+    show_default=True,
+    metavar="FILE",
+    help="The page to write.",
 )
 @storage_option
 @reports_errors

@@ -17,7 +17,7 @@ from daskal.importing.columns import EXAMPLES, Tally, positions
 from daskal.importing.tasks import Ids
 from daskal.names.naming import PLAIN_NUMBER, in_class_order
 from daskal.names.normal import whole_numbers
-from daskal.text import listed
+from daskal.text import listed, plural
 
 _MISSING_LABELS = frozenset({"nan", "na", "n/a", "<na>", "none", "null"})
 _WHOLE_LABEL = re.compile(r"-?[0-9]+(\.0*)?")
@@ -50,10 +50,12 @@ def resolve_labels(
     *,
     untyped: bool,
     categories: tuple[str, ...] | None = None,
+    advice: str = "Name all classes in order with {classes=}, or drop those votes.",
 ) -> Labels:
     """Give every label met its code.
 
-    ``name`` is the column's, ``untyped`` says it came as text, ``categories`` are in order.
+    ``name`` is the column's, ``untyped`` says it came as text, ``categories`` are in order;
+    ``advice`` is what to do with labels that are none of the classes.
     """
     values: list[Any] = tally.values.to_pylist()
     if untyped:
@@ -84,9 +86,10 @@ def resolve_labels(
         count = int(tally.votes[outside].sum())
         known = "class codes from 0 on" if names is None else f"among {listed(map(repr, names))}"
         raise InvalidDataError(
-            f"votes: expected labels in column {name!r} to be {known}, but {count:,} votes have "
-            f"other labels ({listed(map(repr, shown))}).",
-            advice="Name all classes in order with {classes=}, or drop those votes.",
+            f"votes: expected labels in column {name!r} to be {known}, but "
+            f"{plural(count, 'vote has another label', 'votes have other labels')} "
+            f"({listed(map(repr, shown))}).",
+            advice=advice,
         )
     return Labels(tally.values, np.array(codes, dtype=np.int32), num_classes, names, order)
 
@@ -105,7 +108,7 @@ def resolve_tasks(
         raise InvalidDataError(
             f"votes: expected every task to be one of the {len(rows):,} in tasks, but "
             f"{len(unknown):,} are not ({listed(map(repr, shown), count=len(unknown))}); they have "
-            f"{int(tally.votes[unknown].sum()):,} votes. Add them to tasks and to the "
+            f"{plural(int(tally.votes[unknown].sum()), 'vote')}. Add them to tasks and to the "
             "probabilities, or drop their votes."
         )
     counts = np.zeros(len(rows), dtype=np.int64)
@@ -149,7 +152,7 @@ def unknown_tasks(tally: Tally, given: Ids, name: str, *, untyped: bool, of: str
     return (
         f"{len(unknown):,} of {len(found):,} tasks "
         f"({listed(map(repr, shown), count=len(unknown))}), with "
-        f"{int(tally.votes[unknown].sum()):,} votes,"
+        f"{plural(int(tally.votes[unknown].sum()), 'vote')},"
     )
 
 

@@ -43,7 +43,7 @@ from daskal.importing.tasks import open_tasks
 from daskal.importing.votes_store import CHANGED, Appended, SortedVotes, VotesStore
 from daskal.storage.locations import storage_errors
 from daskal.storage.places import refuse_sources_under
-from daskal.text import listed
+from daskal.text import listed, plural
 
 BUCKETS = 16
 PART_SHIFT = 40
@@ -211,15 +211,15 @@ def notes_on_order(rows: pa.Array, task_order: str, labels: Labels) -> Iterator[
     """Yield what there is to say of an order that nobody asked for."""
     if task_order in SORTED:
         yield (
-            f"the {len(rows):,} rows are the tasks met in the votes, {task_order} "
-            f"({listed(map(repr, rows[:3].to_pylist()), count=len(rows))}). Pass tasks= with the "
+            f"rows are the {plural(len(rows), 'task')} met in the votes, {task_order} "
+            f"({listed(map(repr, rows[:3].to_pylist()), count=len(rows))}). Pass tasks, their "
             "ids in the order of the probabilities, unless theirs is the same."
         )
     if labels.order in SORTED and labels.names is not None:
         yield (
-            f"the {len(labels.names):,} classes are the labels met in the votes, {labels.order} "
-            f"({listed(map(repr, labels.names))}). Pass classes= with all classes in the order of "
-            "the probabilities' columns, unless theirs is the same."
+            f"classes are the {plural(len(labels.names), 'label')} met in the votes, {labels.order} "
+            f"({listed(map(repr, labels.names))}). Pass classes, all of them in the order of the "
+            "probabilities' columns, unless theirs is the same."
         )
 
 
@@ -363,9 +363,9 @@ def check_end(
         rows, people = store.read_ids("tasks"), store.read_ids("annotators")
         shown = [(rows[row].as_py(), people[annotator].as_py()) for row, annotator in end.examples]
         raise InvalidDataError(
-            f"votes: expected one vote of an annotator on a task, but {end.repeated:,} "
-            "(task, annotator) pairs have several "
-            f"({listed(map(repr, shown), count=end.repeated)}).",
+            "votes: expected one vote of an annotator on a task, but there are several of "
+            f"{plural(end.repeated, '(task, annotator) pair')}: "
+            f"{listed(map(repr, shown), count=end.repeated)}.",
             advice="Remove the surplus, or pass {on_duplicate='last'} to keep the last vote of "
             "each pair.",
         )

@@ -147,8 +147,9 @@ def rows_of_tasks(tasks: pd.Index, labels: Labels) -> NDArray[np.int64]:
         unknown = tasks[rows < 0]
     if len(unknown):
         raise InputError(
-            f"{NAME}: expected tasks of labels, got {len(unknown):,} of {len(tasks):,} that it "
-            f"does not have: {listed(unknown)}. Leave them out, or correct their ids."
+            f"{NAME}: expected tasks that are rows of labels, but {len(unknown):,} of "
+            f"{len(tasks):,} {'is' if len(unknown) == 1 else 'are'} none: {listed(unknown)}. Leave "
+            "them out, or correct their ids."
         )
     return rows
 

@@ -24,6 +24,8 @@ SHARED = ("options", "ensemble", "annotator_ids")
 OF_ALL = ("class_names", "columns_moved")
 # How many classes a flag names.
 FIRST_CLASSES = 5
+# Flags that a summary shows, of several per class.
+SHOWN_FLAGS = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -198,8 +200,14 @@ class MultiLabelEstimate(Summarized):
             have = plural(len(silent), "class has", "classes have")
             names = listed(map(repr, silent), most=FIRST_CLASSES)
             flags.append(f"{have} no vote, 0 or 1, and no part in scores: {names}")
+        # What holds for several classes alike is said once.
+        found: dict[str, list[Any]] = {}
         for name, one in self.by_class.items():
-            flags += [f"class {name!r}: {flag}" for flag in (() if one is None else one.flags)]
+            for flag in () if one is None else one.flags:
+                found.setdefault(flag, []).append(name)
+        for flag, alike in found.items():
+            shown = listed(map(repr, alike), most=FIRST_CLASSES)
+            flags.append(f"class{'' if len(alike) == 1 else 'es'} {shown}: {flag}")
         return tuple(flags)
 
     @property
@@ -297,8 +305,10 @@ class MultiLabelEstimate(Summarized):
             ("annotator weight", f"{span(weights)}, mean {weights.mean():.4g}"),
             ("consensus likelihood", span(self.consensus_likelihood)),
         ]
-        num = len(self.flags)
-        notes = [("notes", f"{num:,}, see .flags")] if num else []
+        notes = [("note", flag) for flag in self.flags[:SHOWN_FLAGS]]
+        more = len(self.flags) - SHOWN_FLAGS
+        if more > 0:
+            notes.append(("note", f"{more:,} more, in the flags of the estimate"))
         return lines + [("warning", flag) for flag in self.warnings] + notes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from daskal.method.choice import Choice
-from daskal.report.contents import MOST_BATCH_ROWS, SECTION_NAMES, Contents
+from daskal.report.contents import MOST_BATCH_ROWS, SECTION_NAMES, Contents, batch_parts
 from daskal.report.tables import Column, Table
 from daskal.text import plural
 
@@ -18,7 +18,8 @@ def next_batch(contents: Contents) -> dict[str, Any]:
     if not len(batch):
         return {"table": None}
     shown = batch.head(MOST_BATCH_ROWS)
-    counts = batch["source"].value_counts()
+    named = {"labeled": "labeled data", "unlabeled": "pool"}
+    parts = [f"{num:,} of the {named[source]}" for source, num in batch_parts(contents).items()]
     columns = [Column("Rank", "integer", shown["rank"].tolist())]
     if "id" in shown:
         ids = ["–" if pd.isna(value) else str(value) for value in shown["id"].tolist()]
@@ -30,8 +31,7 @@ def next_batch(contents: Contents) -> dict[str, Any]:
     ]
     return {
         "size": plural(len(batch), "example"),
-        "num_labeled": f"{counts.get('labeled', 0):,}",
-        "num_pool": f"{counts.get('unlabeled', 0):,}",
+        "parts": " and ".join(parts) if len(parts) > 1 else None,
         "last_score": f"{batch['score'].iloc[-1]:.6f}",
         "listed": f"{len(shown):,}" if len(shown) < len(batch) else None,
         "choice": [*Choice.of_batch(batch).lines(), *passed_over(contents)],

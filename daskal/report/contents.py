@@ -88,6 +88,13 @@ class Contents:
         return str(code) if names is None else names[code]
 
 
+def batch_parts(contents: Contents) -> dict[str, int]:
+    """Return how many examples of the batch are of each source that was scored."""
+    scored = {"labeled": contents.num_labeled, "unlabeled": contents.num_pool}
+    counts = contents.batch["source"].value_counts()
+    return {source: int(counts.get(source, 0)) for source, num in scored.items() if num}
+
+
 def annotators_of(contents: Contents) -> pd.DataFrame | None:
     """Return the annotators with labels, the worst first, or else those of the estimate."""
     if contents.annotators is not None:

@@ -80,9 +80,15 @@ def render(contents: Contents, csv: str | None = None) -> str:
             "classes": sections.classes(contents),
             "temperature": plots.temperature(contents),
             "repeat": repeating.repeat(contents),
-            "glossary": {"words": GLOSSARY},
+            "glossary": {"words": words(contents)},
         },
     )
+
+
+def words(contents: Contents) -> dict[str, str]:
+    """Return the words that the page explains: of votes without a model there are fewer."""
+    without = () if contents.aggregate is None else ("weights", "temperature")
+    return {word: meaning for word, meaning in GLOSSARY.items() if word not in without}
 
 
 def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> Page:
@@ -107,8 +113,8 @@ def make_page(contents: Contents, out: str | os.PathLike[str] | None = None) -> 
             people.to_csv(target.with_name(csv), index=False)
     except OSError as error:
         raise StorageError(
-            f"the report cannot be written to {str(target)!r}: {error}. Name a file in a folder "
-            "that is there and may be written to."
+            f"the report cannot be written to {str(target)!r}: {error.strerror or error}. Name a "
+            "file in a folder that is there and may be written to."
         ) from error
     return page
 

@@ -40,6 +40,7 @@ def scores(contents: Contents) -> dict[str, Any] | None:
     end = float(contents.batch["score"].max()) if len(contents.batch) else 0.0
     names = [*series, *(f"{name}, in the batch" for name in in_batch)]
     return {
+        "mirrored": len(series) == 2,
         "linear": mirrored(series, in_batch, span, end, log=False),
         "log": mirrored(series, in_batch, span, end, log=True),
         "histogram": Histogram(names, [*series.values(), *in_batch.values()], span),
@@ -133,6 +134,7 @@ def consensus(contents: Contents) -> dict[str, Any] | None:
     )
     doubtful, total = int(counts[: len(counts) // 2].sum()), int(counts.sum())
     return {
+        "with_model": contents.aggregate is None,
         "doubtful": plural(doubtful, "example"),
         "total": f"{total:,}",
         "share": f"{doubtful / total:.1%}",

@@ -17,11 +17,12 @@ from daskal.report.contents import (
     MOST_LABELS,
     Contents,
     annotators_of,
+    batch_parts,
     class_agreement,
     vote_shares,
 )
 from daskal.report.tables import Column, Matrix, Table, in_words, side_by_side
-from daskal.text import plural
+from daskal.text import listed, plural
 
 # Of several classes each has flags of its own.
 MOST_FLAGS = 30
@@ -68,12 +69,13 @@ def run_in_a_line(contents: Contents) -> str:
 
 def tiles(contents: Contents) -> list[Tile]:
     """Return the few numbers that matter most."""
-    counts = contents.batch["source"].value_counts()
+    parts = batch_parts(contents)
+    named = {"labeled": "labeled", "unlabeled": "of the pool"}
     shown = [
         Tile(
             "Next batch",
             f"{len(contents.batch):,}",
-            f"{counts.get('labeled', 0):,} labeled, {counts.get('unlabeled', 0):,} of the pool",
+            ", ".join(f"{num:,} {named[source]}" for source, num in parts.items()),
         )
     ]
     if contents.aggregate is not None:
@@ -152,7 +154,8 @@ def gold_tiles(contents: Contents) -> list[Tile]:
     tiles = [Tile("Consensus is right", in_words("real", consensus), where)]
     models = contents.attrs["num_gold_model_right"]
     if models:
-        tiles.append(Tile("Model is right", side_by_side([right / num for right in models]), where))
+        shares = listed((in_words("real", right / num) for right in models), most=3)
+        tiles.append(Tile("Model is right", shares, where))
     return tiles
 
 
@@ -275,6 +278,8 @@ def annotators(contents: Contents, csv: str | None) -> dict[str, Any] | None:
         explained = "The class given with the least agreement"
         columns.append(Column("Worst class", "text", worst, explained))
     return {
+        "with_model": contents.aggregate is None,
+        "with_weights": "weight" in table,
         "num_annotators": f"{num_annotators:,}",
         "num_ends": None if half is None else f"{half:,}",
         "csv": csv,

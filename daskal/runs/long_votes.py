@@ -258,6 +258,7 @@ def open_long_votes(
         label,
         untyped=source.untyped,
         categories=source.label_order,
+        advice="Correct or remove those votes, or add their classes to pred_probs.",
     )
     if probs.column_ids is None:
         codes = replace(codes, names=None)

@@ -141,13 +141,11 @@ def describe_section(section: SectionPlan) -> list[tuple[str, str]]:
         )
     ]
     for array in section.arrays:
-        first, second = array.pass_bytes
-        lines.append(
-            (
-                f"  {array.name}:",
-                f"{array.kind} {array.shape} {array.dtype}, "
-                f"{format_bytes(first)} in pass 1 ({array.reads[0]}x), "
-                f"{format_bytes(second)} in pass 2 ({array.reads[1]}x)",
-            )
+        reads = (
+            f"{format_bytes(size)} in pass {number} ({times}x)"
+            for number, size, times in zip((1, 2), array.pass_bytes, array.reads, strict=True)
+            if times
         )
+        lines.append((f"  {array.name}:", f"{array.kind} {array.shape} {array.dtype}"))
+        lines.append(("", ", ".join(reads)))
     return lines

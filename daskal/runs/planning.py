@@ -279,7 +279,8 @@ def plan_votes(
     if num_classes is None:
         raise InputError(
             "num_classes: expected the number of classes, as the labels name none and a plan reads "
-            "no data, got None."
+            "no data, got None.",
+            advice="Pass {num_classes=}.",
         )
     blocks, iterates = given.blocks, options.method != MAJORITY_VOTE
     iterations = options.max_iterations if iterates else None

@@ -201,6 +201,10 @@ def run(
         use_gold,
         panel,
     )
+    path = os.fspath(out)
+    if votes is not None and not (overwrite or resume):
+        # Before the votes are read.
+        refuse_earlier(path, store.find(path, storage_options))
     given, long_votes = wanted.open(storage_options, progress)
     given = given.fit(estimate)
     plan_run(
@@ -210,7 +214,6 @@ def run(
         panel=panel,
         memory_limit=memory_limit,
     ).check()
-    path = os.fspath(out)
     arguments = wanted.arguments()
     attrs = describe_run(
         given,
@@ -334,18 +337,25 @@ def begin(
 ) -> tuple[Any, Claim]:
     """Return the store to write to, a new one or the interrupted run's."""
     found = store.find(path, storage_options)
-    if found is not None and not (overwrite or resume):
-        running = found["status"] == store.RUNNING
-        state = "holds a run that is not finished" if running else "exists already"
-        raise StoreExistsError(
-            f"{redacted(path)!r} {state}.",
-            advice="Pass {overwrite=True} to replace it, {resume=True} to continue the run that "
-            "made it, or another path.",
-        )
+    if not (overwrite or resume):
+        refuse_earlier(path, found)
     if found is not None and resume and found["status"] == store.RUNNING:
         root = store.open_group(path, "r+", storage_options)
         return root, store.claim(root)
     return store.create(path, given.sections(), attrs, storage_options)
+
+
+def refuse_earlier(path: str, found: Mapping[str, Any] | None) -> None:
+    """Refuse to begin a run where there is a store, which ``found`` is known of."""
+    if found is None:
+        return
+    running = found["status"] == store.RUNNING
+    state = "holds a run that is not finished" if running else "exists already"
+    raise StoreExistsError(
+        f"{redacted(path)!r} {state}.",
+        advice="Pass {overwrite=True} to replace it, {resume=True} to continue the run that made "
+        "it, or another path.",
+    )
 
 
 def gold_scalars(tally: LabeledTally | MultiLabelTally | None) -> dict[str, Any]:

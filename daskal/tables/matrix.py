@@ -22,6 +22,12 @@ TILE_ROWS = 2**11
 # Batches of a table that are in memory while one is laid into the rows wanted.
 BATCHES_HELD = 2
 SHOWN = 8
+# What the columns of votes in long format are called unless something else is said.
+VOTE_COLUMNS = ("task", "annotator", "label")
+LONG_VOTES = (
+    "Votes in long format become a store with {daskal.import_votes}, or are passed to {daskal.run} "
+    "as {votes=}."
+)
 
 
 def is_numeric(kind: pa.DataType) -> bool:
@@ -250,8 +256,13 @@ def choose_columns(
         shown = listed((f"{column!r} ({kinds[column]})" for column in others), most=SHOWN)
         what, advice = "class", "{class_columns=}."
         if name.startswith("labels"):
-            what, advice = "annotator", "{class_columns=}. Votes in long format are passed as "
-            advice += "{votes=}, or become a store with {daskal.import_votes}."
+            if set(VOTE_COLUMNS) <= set(table.schema.names):
+                raise InputError(
+                    f"{name}: expected a column of numbers for each annotator in {table.where}, "
+                    f"got votes in long format ({listed(map(repr, VOTE_COLUMNS))}).",
+                    advice=LONG_VOTES,
+                )
+            what, advice = "annotator", "{class_columns=}. " + LONG_VOTES
         raise InputError(
             f"{name}: expected columns of numbers, one for each {what}, or one column of lists, "
             f"in {table.where}, got {'also ' if len(others) < len(chosen) else ''}"

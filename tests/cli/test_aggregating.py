@@ -12,6 +12,7 @@ import pytest
 import zarr
 
 import daskal
+from daskal.cli import inputs, launching
 from tests import problems
 from tests.cli.test_commands import invoke, start
 
@@ -93,6 +94,18 @@ def test_known_classes_beside_a_model(votes: Path) -> None:
     assert f"--gold {votes / 'gold.csv'}" in run.report().html
 
 
+def test_few_votes_start_no_cluster(votes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a cluster was started")
+
+    monkeypatch.setattr(launching, "embedded", refuse)
+    given = votes / "votes.zarr"
+    assert invoke("panel", given, "--gold", votes / "gold.csv").exit_code == 0
+    assert invoke("aggregate", given, "--out", votes / "out.zarr").exit_code == 0
+    monkeypatch.setattr(inputs, "SMALL_BYTES", 100)
+    assert "a cluster was started" in invoke("panel", given).output
+
+
 def test_votes_alone_are_planned(votes: Path) -> None:
     found = invoke(
         "plan", "--labels", votes / "votes.zarr", "--method", "one_coin", "--max-iterations", "7",
@@ -101,6 +114,9 @@ def test_votes_alone_are_planned(votes: Path) -> None:
     assert found.exit_code == 0, found.output
     assert "at most 7 iterations" in found.output
     assert invoke("plan", "--labels", votes / "votes.zarr").exit_code == 2
+    unknown = invoke("plan", "--labels", votes / "votes.zarr", "--method", "one_coin")
+    assert unknown.exit_code == 1
+    assert unknown.stderr.endswith("Pass --num-classes.\n")
 
 
 def test_errors_are_one_message(votes: Path) -> None:

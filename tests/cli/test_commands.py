@@ -197,7 +197,10 @@ def test_help_of_the_commands_is_whole() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_a_terminal(command: str) -> None:
     result = CliRunner().invoke(commands.main, [command, "--help"], terminal_width=80)
-    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+    lines = result.output.splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    # No name is broken at a hyphen: it could not be copied.
+    assert [line for line in lines if line.endswith("-")] == []
 
 
 def test_plan_takes_what_score_takes(arrays: Path) -> None:
@@ -607,7 +610,7 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
     [
         ("score --out o.zarr", "Pass --labels and --pred-probs, --unlabeled, or all three"),
         ("score --labels l.zarr --out o.zarr", "Pass --labels and --pred-probs together"),
-        ("plan --pred-probs p.zarr", "Pass --labels and --pred-probs together"),
+        ("plan --pred-probs p.zarr", "Pass --pred-probs together with --labels or --votes"),
         ("score --unlabeled u.zarr", "Missing option '--out'"),
         ("score --unlabeled u --out o --overwrite --resume", "Choose --overwrite or --resume"),
         ("score --unlabeled u --out o --scheduler tcp://h:1 --workers 2", "--workers is for work"),
@@ -617,6 +620,9 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
         ("score --unlabeled u --out o --storage-options {key:s3cret}", "no JSON at character 1"),
         ("batch s.zarr --out next.txt", "expected a name in .csv, .parquet, .json"),
         ("batch s.zarr --exclude old.txt", "expected a name in .csv, .parquet, .json"),
+        ("score --unlabeled u --out o --report no/r.html", "expected a file in a folder that is"),
+        ("batch s.zarr --report .", "expected a file in a folder that is there, got '.'"),
+        ("report s.zarr --out no/r.html", "expected a file in a folder that is there"),
         ("batch s.zarr --size 0", "0 is not in the range"),
         ("demo --accuracy 2", "2.0 is not in the range"),
         ("import --out l.zarr", "Missing argument 'VOTES...'"),
@@ -652,8 +658,14 @@ def test_advice_is_given_as_it_is_typed(arrays: Path) -> None:
     away = ("--scheduler", "threads", "--out", arrays / "votes.zarr")
     refused = invoke("import", arrays / "votes.csv", *away)
     assert "Name them with --task, --annotator and --label." in refused.stderr
+    long = "become a store with `daskal import`, or are passed to `daskal score` as --votes."
     refused = invoke(*given[:2], arrays / "votes.csv", *given[3:], *out)
-    assert "become a store with `daskal import`" in refused.stderr
+    assert f"with --class-columns. Votes in long format {long}" in refused.stderr
+    (arrays / "votes.csv").write_text("task,annotator,label\na,ann,x\n")
+    refused = invoke("panel", arrays / "votes.csv")
+    assert "got votes in long format ('task', 'annotator', 'label')." in refused.stderr
+    assert long in refused.stderr
+    assert "--id-column" not in refused.stderr
 
 
 def test_every_argument_that_advice_names_can_be_typed() -> None:

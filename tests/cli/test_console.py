@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+import daskal
 from daskal.cli import console
 from daskal.demo import Judgement
 
@@ -48,6 +49,8 @@ def test_batch_leaves_the_place_of_an_unknown_id_empty() -> None:
         }
     )
     text = printed(lambda output: console.show_batch(output, batch))
+    none = printed(lambda output: console.show_batch(output, batch[1:]))
+    assert none.splitlines()[0] == "Label next: 1 example, none of them again"
     assert [line.split() for line in text.splitlines()[-2:]] == [
         ["1", "labeled", "3", "a", "0.1000"],
         ["2", "unlabeled", "4", "0.2000"],
@@ -71,6 +74,19 @@ def test_labels_are_shown_as_a_table() -> None:
     assert lines[0] == "Consensus labels below a quality of 0.6: the 2 of lowest quality"
     assert lines[1].split() == ["row", "id", "label", "quality", "agreement", "votes", "score"]
     assert lines[3].split() == ["1,234", "[bold]x", "cat", "0.2500", "0.333", "3", "0.2000"]
+    text = printed(lambda output: console.show_labels(output, labels[:1], None))
+    assert text.splitlines()[0] == "Consensus labels: the one of lowest quality"
+
+
+def test_a_panel_shows_names_whole_and_no_number_where_there_is_none() -> None:
+    name = "a panel's judge " * 8 + "1"
+    votes = pd.DataFrame({name: [0, 1, 1], "bo": [0, 1, -1], "cy": [-1, -1, 0]})
+    file = io.StringIO()
+    console.show_panel(Console(file=file, width=80), daskal.panel(votes))
+    text = file.getvalue()
+    assert name in text
+    assert [line.split()[4] for line in text.splitlines() if line.split()[:1] == ["cy"]] == ["1"]
+    assert "nan" not in text
 
 
 def test_ids_are_not_broken_into_lines(monkeypatch: pytest.MonkeyPatch) -> None:

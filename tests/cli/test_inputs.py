@@ -72,6 +72,11 @@ def test_two_files_make_a_batch(
             for name in ("scores", "expected")
         )
         assert found.tobytes() == wanted.tobytes()
+    again = invoke("score", *given, *out)
+    assert again.exit_code == 1
+    # Nothing was read before.
+    assert again.stderr.startswith("Error: ")
+    assert "exists already" in again.stderr
     batch = invoke("batch", tmp_path / "scores.zarr", "--size", 5)
     assert batch.exit_code == 0, batch.stderr
     assert len(batch.stdout.splitlines()) == 6
@@ -89,9 +94,21 @@ def test_unknown_tasks(files: Path, tmp_path: Path) -> None:
     )
     refused = invoke(*given)
     assert refused.exit_code == 1
-    assert "1 of 51 tasks (999), with 1 votes" in refused.stderr
+    assert "1 of 51 tasks (999), with 1 vote," in refused.stderr
     assert "--unknown-tasks ignore" in refused.stderr
     assert invoke(*given, "--unknown-tasks", "ignore").exit_code == 0
+
+
+def test_a_label_that_is_no_class(files: Path, tmp_path: Path) -> None:
+    votes = pd.read_csv(files / "votes.csv")
+    pd.concat([votes, votes[:1].assign(label=9)]).to_csv(tmp_path / "v.csv", index=False)
+    refused = invoke(
+        *("score", "--votes", tmp_path / "v.csv", "--pred-probs", files / "probs.parquet"),
+        *("--id-column", "task", "--class-columns", "0,1,2,3", "--out", tmp_path / "s.zarr"),
+    )
+    assert refused.exit_code == 1
+    assert "but 1 vote has another label (9). Correct or remove" in refused.stderr
+    assert "--classes" not in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,7 +117,8 @@ def test_unknown_tasks(files: Path, tmp_path: Path) -> None:
         (("--votes", "v.csv"), "Pass --votes and --pred-probs together"),
         (("--votes", "v.csv", "--pred-probs", "p", "--labels", "l"), "leave out --labels"),
         (("--votes", "v.csv", "--pred-probs", "p", "--unlabeled", "u"), "leave out --labels"),
-        (("--pred-probs", "p"), "Pass --labels and --pred-probs together"),
+        (("--pred-probs", "p"), "Pass --pred-probs together with --labels or --votes"),
+        (("--labels", "l"), "Pass --labels and --pred-probs together"),
         ((), "or --votes and --pred-probs"),
     ],
 )
@@ -134,7 +152,7 @@ def test_small_inputs_run_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert choose_scheduler(None, None, 2**30, [one]) is None
 
 
-@pytest.mark.parametrize("command", ["score", "import"])
+@pytest.mark.parametrize("command", ["score", "import", "aggregate", "panel"])
 def test_help_says_what_is_small(command: str) -> None:
     shown = " ".join(invoke(command, "--help").stdout.split())
     assert "Local" in shown

@@ -407,6 +407,30 @@ def test_one_label_each_says_so(tmp_path: Path) -> None:
     assert "Every example has one label: temperature 1, all weights 1." in text
 
 
+def test_votes_alone_have_no_model_no_weights_and_no_pool(tmp_path: Path) -> None:
+    votes = make_problem(3, num_examples=40, pool=None).labels
+    run = daskal.run_aggregate(labels=votes, out=tmp_path / "s.zarr", batch_size=10)
+    outline = Outline(run.report().html)
+    # Names of options and classes are quoted there.
+    shown = outline.text.partition("How to repeat it")[0]
+    for word in ("model", "pool", "Weight"):
+        assert word not in shown, word
+    assert "10 examples, the lowest score first. The lower" in shown
+    assert "How strongly the votes support each label." in shown
+    assert "10 labeled" in shown
+    assert "temperature" not in outline.text
+
+
+def test_known_classes_are_told_in_the_same_digits(tmp_path: Path) -> None:
+    problem = make_problem(3, num_examples=40, pool=None)
+    gold = np.where(np.arange(40) < 10, 1.0, np.nan)
+    given = {"labels": problem.labels, "pred_probs": problem.pred_probs, "gold": gold}
+    run = daskal.run(**given, out=tmp_path / "s.zarr")
+    text = Outline(run.report().html).text
+    assert f"Consensus is right {run.gold_accuracy['consensus']:.3f} on 10" in text
+    assert f"Model is right {run.gold_accuracy['model']:.3f} on 10" in text
+
+
 def test_ensemble_names_its_models(tmp_path: Path) -> None:
     problem = make_problem(5, num_models=3, pool=None)
     run = daskal.run(labels=problem.labels, pred_probs=problem.pred_probs, out=tmp_path / "s.zarr")

@@ -277,7 +277,7 @@ def test_codes_and_arrays_without_names(tmp_path: Path) -> None:
         assert run.estimate.temperature == expected.temperature
         assert run.estimate.model_weight == expected.model_weight
     wrong = pd.concat([coded, coded[:1].assign(annotator="new", label=4)])
-    with pytest.raises(InvalidDataError, match="among '0', '1', '2', '3', but 1 votes have other"):
+    with pytest.raises(InvalidDataError, match="among '0', '1', '2', '3', but 1 vote has another"):
         daskal.run(votes=wrong, pred_probs=named, out=tmp_path / "o.zarr")
 
 

@@ -188,7 +188,7 @@ def test_plan_reads_nothing_and_counts_bytes(tmp_path: Path) -> None:
     assert plan.num_tasks == 4 * (3 + 1 + 1)
     assert plan.fits
     text = " ".join(repr(plan).split())
-    assert "labels: stored (9000, 5) float64, 703.1 KiB in pass 1 (2x)" in text
+    assert "labels: stored (9000, 5) float64 703.1 KiB in pass 1 (2x), " in " ".join(text.split())
     assert "a worker of 2 threads" in text
     assert "2.0 GiB per worker: fits" in text
 

@@ -187,8 +187,8 @@ def check_same_form(estimate: Any, probs: Probs, *, multi_label: bool) -> None:
     if not isinstance(estimate, kind):
         raise EstimateError(
             f"estimate: expected a daskal.{kind.__name__}, got {type(estimate).__name__!r}. "
-            f"Make one with daskal.estimate{'(..., multi_label=True)' if multi_label else ''}, or read "
-            f"one with daskal.{kind.__name__}.from_json(text)."
+            f"Make one with daskal.estimate{'(..., multi_label=True)' if multi_label else ''}, or "
+            f"read one with daskal.{kind.__name__}.from_json(text)."
         )
     if estimate.num_classes != probs.num_classes:
         raise EstimateError(

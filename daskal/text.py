@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, ClassVar
@@ -99,3 +100,8 @@ def format_bytes(size: float) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def in_digits(value: float, digits: int) -> str:
+    """Return a number with so many decimals, a dash where it is not known."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"

@@ -55,7 +55,7 @@ EXPORTS = (
     "--form",
     type=click.Choice(EXPORTS),
     metavar="TOOL",
-    help=f"The labeling tool that exported VOTES: {', '.join(EXPORTS[:-1])}; or {EXPORTS[-1]}, "
+    help=f"The tool that exported VOTES: {', '.join(EXPORTS[:-1])}; or {EXPORTS[-1]}, "
     "JSON of any kind.  [default: told from the file]",
 )
 @click.option(

@@ -218,8 +218,8 @@ def notes_on_order(rows: pa.Array, task_order: str, labels: Labels) -> Iterator[
     if labels.order in SORTED and labels.names is not None:
         yield (
             f"classes are the {plural(len(labels.names), 'label')} met in the votes, "
-            f"{labels.order} ({listed(map(repr, labels.names))}). Pass classes, all of them in the order of the "
-            "probabilities' columns, unless theirs is the same."
+            f"{labels.order} ({listed(map(repr, labels.names))}). Pass classes, all of them in "
+            "the order of the probabilities' columns, unless theirs is the same."
         )
 
 

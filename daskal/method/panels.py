@@ -16,7 +16,7 @@ from daskal.method.merging import Merging, add_padded
 from daskal.method.schema import Plain
 from daskal.method.values import Floats, Ints
 from daskal.method.weights import ratio
-from daskal.text import Summarized, plural
+from daskal.text import Summarized, in_digits, plural
 
 # Annotators whose pairs are counted, at most.
 MOST_PAIRED = 200
@@ -287,7 +287,7 @@ class Panel(Summarized):
     def summary(self) -> list[tuple[str, str]]:
         """Return the panel in a few lines of (name, value), for people."""
         found = ", ".join(
-            f"{value:.3f} ({metric})" for metric, value in self.krippendorff_alpha.items()
+            f"{in_digits(value, 3)} ({metric})" for metric, value in self.krippendorff_alpha.items()
         )
         habit = self.annotators["by_habit"]
         lines = [
@@ -298,9 +298,9 @@ class Panel(Summarized):
             ),
             ("annotators, classes", f"{self.num_annotators:,}, {self.num_classes:,}"),
             ("Krippendorff's alpha", found),
-            ("Fleiss' kappa", f"{self.fleiss_kappa:.3f}"),
-            ("correlation of errors", f"{self.mean_error_correlation:.3f}"),
-            ("effective annotators", f"{self.effective_annotators:.2f}"),
+            ("Fleiss' kappa", in_digits(self.fleiss_kappa, 3)),
+            ("correlation of errors", in_digits(self.mean_error_correlation, 3)),
+            ("effective annotators", in_digits(self.effective_annotators, 2)),
         ]
         return lines + [("note", note) for note in self.notes(int(habit.sum()))]
 

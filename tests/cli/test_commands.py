@@ -591,7 +591,7 @@ def test_imported_votes_are_scored(tmp_path: Path) -> None:
         result.stdout,
         re.S,
     )
-    assert "Warning: the 3 rows are the tasks met in the votes, sorted as text" in result.stderr
+    assert "Warning: rows are the 3 tasks met in the votes, sorted as text" in result.stderr
     zarr.create_array(tmp_path / "probs.zarr", data=np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]))
     assert score(tmp_path, *labeled(tmp_path)).exit_code == 0
     run = daskal.Run.open(tmp_path / "out.zarr")

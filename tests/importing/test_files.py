@@ -228,10 +228,10 @@ def imported(votes, out, **options):
 def test_orders_that_nobody_asked_for_are_said(tmp_path):
     summary, said = imported(VOTES, tmp_path / "o.zarr")
     assert (summary.task_order, summary.class_order) == ("sorted as text", "sorted as text")
-    assert "the 2 rows are the tasks met in the votes, sorted as text ('a', 'b')" in said[0]
-    assert "the 2 classes are the labels met in the votes, sorted as text ('no', 'yes')" in said[1]
-    assert "tasks=" in said[0]
-    assert "classes=" in said[1]
+    assert "rows are the 2 tasks met in the votes, sorted as text ('a', 'b')" in said[0]
+    assert "classes are the 2 labels met in the votes, sorted as text ('no', 'yes')" in said[1]
+    assert "Pass tasks, their ids in the order of the probabilities" in said[0]
+    assert "Pass classes, all of them in the order of the probabilities' columns" in said[1]
 
 
 def test_given_orders_are_no_warning(tmp_path):

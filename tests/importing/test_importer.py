@@ -392,8 +392,8 @@ def mixed(values):
             InvalidDataError,
             r"among 'cat', 'dog', but 2 votes have other labels \('eel', 'fox'\)",
         ),
-        ({"label": [0, 1, 2]}, {"classes": ["a", "b"]}, InvalidDataError, r"1 votes .*\(2\)"),
-        ({"label": [0, 1, 2]}, {"classes": [1, 2, 3]}, InvalidDataError, r"1 votes .*\(0\)"),
+        ({"label": [0, 1, 2]}, {"classes": ["a", "b"]}, InvalidDataError, r"1 vote .*\(2\)"),
+        ({"label": [0, 1, 2]}, {"classes": [1, 2, 3]}, InvalidDataError, r"1 vote .*\(0\)"),
         ({}, {"classes": ["a", "a"]}, InputError, "distinct names"),
         ({}, {"classes": "cat"}, InputError, "distinct names"),
         (

@@ -86,7 +86,7 @@ def test_names_of_classes(tmp_path):
         (pd.DataFrame({"task": [0], "truth": [1]}), VOTES, "expected the columns 'task' and"),
         (pd.DataFrame({"task": [0, 0], "label": [1, 1]}), VOTES, "several of 0"),
         (pd.DataFrame({"task": [4], "label": [1]}), VOTES, "rows of labels, but 1 of 1 is none: 4"),
-        (pd.DataFrame({"task": ["z", "u"], "label": 1}), NAMED, "does not have: 'z'"),
+        (pd.DataFrame({"task": ["z", "u"], "label": 1}), NAMED, "1 of 2 is none: 'z'"),
         (pd.DataFrame({"task": ["u"], "label": 1}), VOTES, "the numbers of rows as tasks"),
         (pd.DataFrame({"task": ["u"], "label": "cat"}), NAMED, "expected class codes"),
     ],

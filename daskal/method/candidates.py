@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from daskal.method.tallies import Smallest
 from daskal.method.values import Bools, Ints
 from daskal.names.naming import missing_places
-from daskal.names.normal import TEXT, WHOLE, as_index, key_of, normal, objects_of
+from daskal.names.normal import MIXED, NUMBER, TEXT, WHOLE, as_index, key_of, normal, objects_of
 
 # An example of this group is in none: clusterings call noise so, and whole numbers have no NaN.
 NO_GROUP = -1
+NO_GROUP_KEYS = ((WHOLE, NO_GROUP), (TEXT, ""))
 # Bytes that an example takes in a state, its score and row; and its group beside them, a text of up
 # to 64 characters with its kind (measured).
 EXAMPLE_BYTES, GROUP_BYTES = 16, 200
@@ -48,10 +49,14 @@ def group_codes(values: NDArray[Any]) -> Ints:
     form = normal(index if known.all() else index[known])
     codes = np.full(len(index), NO_GROUP, dtype=np.int64)
     found, _ = pd.factorize(form.values)
-    if form.kind == WHOLE:
+    if form.kind in (WHOLE, NUMBER):
         found = np.where(np.equal(form.values, NO_GROUP), NO_GROUP, found)
     elif form.kind == TEXT:
         found = np.where(np.equal(form.values, ""), NO_GROUP, found)
+    elif form.kind == MIXED:
+        # Among values of several types too, or it would hang on the block what is a group.
+        none = [key in NO_GROUP_KEYS for key in form.values.tolist()]
+        found = np.where(none, NO_GROUP, found)
     codes[known] = found
     return codes
 

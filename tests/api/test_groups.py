@@ -479,3 +479,16 @@ def test_groups_of_a_run_in_memory_have_to_be_passed(tmp_path: Path) -> None:
         run.next_batch(size=2, group_column="video", max_per_group=1)
     batch = run.next_batch(size=2, groups=["a", "a", "b"], max_per_group=1)
     assert rows(batch) == [0, 2]
+
+
+def test_what_is_no_group_does_not_hang_on_the_block():
+    """-1 and an empty text are no group beside values of other types either."""
+    scores = np.arange(8) / 10
+    for groups in (
+        np.array([-1, -1, "", "", "a", "a", 7, 7], dtype=object),
+        np.array([-1, -1, -1, -1, 0.5, 0.5, 7, 7]),
+    ):
+        for chunks in (8, 2, (4, 4), (1, 3, 4)):
+            lazy = da.from_array(scores, chunks=(chunks,))
+            batch = daskal.next_batch(lazy, size=8, groups=groups, max_per_group=1)
+            assert batch["row"].tolist() == [0, 1, 2, 3, 4, 6], chunks

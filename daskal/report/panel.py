@@ -50,7 +50,7 @@ def panel_part(contents: Contents) -> dict[str, Any] | None:
             f"{note[:1].upper()}{note[1:]}." for note in panel.notes(int(shown["by_habit"].sum()))
         ],
         "matrix": heat_map(panel),
-        "table": Table("panel-table", columns, "The panel", "annotators"),
+        "table": Table("panel-table", columns, "The panel", "annotators", sorted_by=1),
     }
 
 

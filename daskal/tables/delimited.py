@@ -6,7 +6,11 @@ compressed has to be unpacked from its beginning to reach a part: there, parts a
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
+import lzma
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -48,6 +52,10 @@ BESIDE_FIELDS = b'\n\r",\t'
 MARK = b"\xef\xbb\xbf"
 
 
+# What reading a compressed file that is damaged or cut off ends in.
+NOT_UNPACKED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
+
+
 class Lines(NamedTuple):
     """Some lines of a file: their first byte, their bytes, and the rows they hold."""
 
@@ -75,8 +83,9 @@ class LineParts:
         def read(opened: Any) -> None:
             row = run.start
             for start, length, rows in self.lines[run.first : run.last].tolist():
-                opened.seek(start)
-                content = self.headers[run.file] + opened.read(length)
+                with unpacked_or_refused(name, file):
+                    opened.seek(start)
+                    content = self.headers[run.file] + opened.read(length)
                 table = parse_or_refuse(name, content, file, list(columns), types)
                 if table.num_rows != rows:
                     raise InputError(
@@ -103,6 +112,19 @@ class LineParts:
     def list_size(self, column: str) -> int | None:
         """Return None: no column holds lists."""
         return None
+
+
+@contextlib.contextmanager
+def unpacked_or_refused(name: str, file: str) -> Iterator[None]:
+    """Refuse a compressed file that cannot be unpacked."""
+    try:
+        yield
+    except NOT_UNPACKED as error:
+        raise InputError(
+            f"{name}: expected {DELIMITED} compressed as its name says, got {redacted(file)}, "
+            "which is not, or is damaged or cut off.",
+            advice="Write or copy it anew.",
+        ) from error
 
 
 def parse_or_refuse(
@@ -240,7 +262,8 @@ def open_lines(name: str, file_system: Any, file: str) -> tuple[bytes, pa.Schema
     packed = is_packed(file)
 
     def read(opened: Any) -> tuple[bytes, pa.Schema, list[Lines]]:
-        head = opened.read(TYPED_BYTES)
+        with unpacked_or_refused(name, file):
+            head = opened.read(TYPED_BYTES)
         if not head.removeprefix(MARK).strip():
             raise empty_file(name, file)
         is_text = foreign_by_head(head[:HEAD_BYTES]) not in (COMPRESSED, PICKLE, WIDE_TEXT, ZIPPED)
@@ -253,13 +276,20 @@ def open_lines(name: str, file_system: Any, file: str) -> tuple[bytes, pa.Schema
         except UnicodeDecodeError as error:
             raise foreign_content(name, file, DELIMITED, head[:HEAD_BYTES]) from error
         if not header.endswith(b"\n"):
+            if b"\r" in header.rstrip():
+                raise InputError(
+                    f"{name}: expected lines that end in a line feed, got {redacted(file)}, whose "
+                    "lines end in a carriage return alone.",
+                    advice="Save it anew, as CSV in UTF-8.",
+                )
             header += b"\n"
         first = head[length:]
         if len(head) == TYPED_BYTES:
             first = first[: first.rfind(b"\n") + 1]
         schema = parse_or_refuse(name, header + first, file).schema
-        opened.seek(length)
-        parts = count_lines(opened, PACKED_PART_BYTES if packed else 0)
+        with unpacked_or_refused(name, file):
+            opened.seek(length)
+            parts = count_lines(opened, PACKED_PART_BYTES if packed else 0)
         return header, schema, shifted(parts, length)
 
     return read_file(name, file_system, file, read, compression="infer" if packed else None)

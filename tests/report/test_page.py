@@ -419,6 +419,9 @@ def test_votes_alone_have_no_model_no_weights_and_no_pool(tmp_path: Path) -> Non
     assert "How strongly the votes support each label." in shown
     assert "10 labeled" in shown
     assert "temperature" not in outline.text
+    # The panel's annotators are ordered, and marked so, by how often they are right.
+    assert re.findall('aria-sort="ascending"[^>]*>(.*?)<', run.report().html)[3] == "Right"
+    assert outline.tables["panel-table"]["Right"] == sorted(outline.tables["panel-table"]["Right"])
 
 
 def test_known_classes_are_told_in_the_same_digits(tmp_path: Path) -> None:

@@ -132,6 +132,14 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: Path(FILES["Parquet"](VALUES, folder)).rename(folder / "t.csv"),
         r"expected CSV, got .*t\.csv, which holds Parquet",
     ),
+    "CSV whose lines end as on old computers": (
+        lambda folder: written(folder, "t.csv", b"a,b\r0.5,0.5\r0.1,0.9\r"),
+        r"t\.csv, whose lines end in a carriage return alone\. Save it anew",
+    ),
+    "half of compressed CSV": (
+        lambda folder: cut(Path(FILES["packed CSV"](VALUES, folder)), 0.5),
+        r"m\.csv\.gz, which is not, or is damaged or cut off\. Write or copy it anew",
+    ),
     "an old Feather file": (old_feather, "expected Feather of version 2"),
     "JSON": (lambda folder: written(folder, "t.json", b"[]"), r"pandas\.read_json"),
     "an unknown file": (

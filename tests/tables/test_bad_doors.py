@@ -90,9 +90,9 @@ def command(*arguments: Any) -> Any:
         return found
     assert isinstance(found.exception, SystemExit), repr(found.exception)
     assert found.exit_code in (1, 2)
-    assert "Traceback" not in found.stderr
+    assert "Traceback" not in found.output
     # Lines are broken to the width of the terminal.
-    raise daskal.DaskalError(found.stderr)
+    raise daskal.DaskalError(found.output)
 
 
 def score_votes(votes: Any, folder: Path, probs: Any = PROBS) -> Any:

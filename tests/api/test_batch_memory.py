@@ -123,7 +123,7 @@ def test_merging_and_ranking_take_no_more_than_projected(kind: str, size: int) -
     states = [pickle.loads(each) for each in sent]
     _, peak = traced(lambda: merge_all(states))
     projected = MERGE_BYTES * min(size, SPLIT_EVERY * 10_000)
-    # Beside the candidates, merging holds small objects, and other threads of the process theirs.
+    # In a run of all tests up to a third more was seen, for which the cause is not known.
     assert projected / 5 < peak < projected + 200_000
     found = merge_all(states)
     _, peak = traced(lambda: rank(size, found.with_votes, None, found.without_votes))

@@ -71,6 +71,7 @@ def test_votes_print_two_tables():
     assert [line.split()[1] for line in printed[at + 3 :]] == ["10,000", "100,000"]
 
 
+@pytest.mark.slow
 def test_unlike_batches_print_two_tables():
     printed = run_small("unlike")
     at = printed.index("", 2)

@@ -149,6 +149,7 @@ def test_a_world_reveals_real_votes_one_after_the_other():
 # --- loops ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_strategies_begin_alike_and_spend_the_same():
     world = World.make(make_set(), seed=0)
     points = []

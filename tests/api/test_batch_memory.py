@@ -204,7 +204,14 @@ def projected(monkeypatch: pytest.MonkeyPatch) -> list[BatchMemory]:
 
 
 @pytest.mark.parametrize("kind", ["none", "numbers", "text"])
-@pytest.mark.parametrize(("size", "chunk"), [(200, 20_000), (10_000, 5_000), (60_000, 60_000)])
+@pytest.mark.parametrize(
+    ("size", "chunk"),
+    [
+        (200, 20_000),
+        pytest.param(10_000, 5_000, marks=pytest.mark.slow),
+        pytest.param(60_000, 60_000, marks=pytest.mark.slow),
+    ],
+)
 def test_a_batch_takes_no_more_than_projected(
     kind: str, size: int, chunk: int, projected: list[BatchMemory]
 ) -> None:

@@ -74,7 +74,9 @@ def test_any_chunking_gives_the_same_bits(data, problem, with_ties):
 CHUNKS = (1, 7, 64, 200, 333)
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "distributed"])
+@pytest.mark.parametrize(
+    "scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow), "distributed"]
+)
 def test_any_scheduler_gives_the_same_bits(scheduler, cluster, tmp_path):
     problem = make_problem(3, num_examples=333, num_annotators=12, num_classes=5, pool=200)
     probs = tied(problem)

@@ -220,6 +220,7 @@ def test_wrong_credentials(s3: Endpoint) -> None:
     assert wrong["key"] not in text
 
 
+@pytest.mark.slow
 def test_nobody_listens() -> None:
     options = Endpoint(f"http://127.0.0.1:{free_port()}").options
     start = time.monotonic()
@@ -306,12 +307,11 @@ def objects(folder: Path) -> dict[str, bytes]:
 
 # Zarr drops coroutines where the first of several fails.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-@pytest.mark.parametrize("kind", ["parquet", "csv", pytest.param("csv.gz", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
 # Where one of the requests that Zarr makes together is refused, it never begins the others.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <coroutine object")
-@pytest.mark.parametrize(
-    ("refuse_every", "client_attempts"), [(5, 5), pytest.param(13, 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("refuse_every", "client_attempts"), [(5, 5), (13, 1)])
 def test_an_import_gets_over_refused_requests(
     s3: Endpoint,
     tmp_path: Path,

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from daskal.errors import InputError, InvalidDataError
+from daskal.errors import InvalidDataError
 from daskal.names.normal import EXACT_FLOAT
 from daskal.text import listed
 
@@ -198,8 +198,10 @@ def as_column(values: pd.Series[Any]) -> Column:
         "mixed-integer",
     }:
         return _from_objects(values)
+    # Of a series pyarrow would make Python objects first, even where its values are Arrow's own.
+    held = values.array if isinstance(values.dtype, pd.ArrowDtype) else values
     try:
-        array = pa.array(values, from_pandas=True)
+        array = pa.array(held, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return _from_objects(values)
     if isinstance(array, pa.ChunkedArray):
@@ -246,32 +248,6 @@ def as_texts(array: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:  # beyond the years of nanoseconds
         array = array.cast(pa.timestamp("us", zone))
     return pc.replace_substring_regex(array.cast(pa.large_string()), r"(\.\d{6})000", r"\1")
-
-
-def as_ids(values: Any, name: str) -> pa.Array:
-    """Bring ids given as an array, index or list to one Arrow array, or raise `InputError`."""
-    try:
-        series = values.to_series() if isinstance(values, pd.Index) else pd.Series(values)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: expected a one-dimensional array of ids ({error}).") from error
-    column = as_column(series)
-    if column.values is None and len(series) and len(column.kinds) != 0:
-        met = " and ".join(f"{kind.name} ({kind.example})" for kind in column.kinds)
-        raise InputError(f"{name}: expected ids that are all whole numbers or all text, got {met}.")
-    ids = column.values
-    if ids is None or ids.null_count or not len(ids):
-        count = len(series) if ids is None else ids.null_count
-        what = f"{count:,} of {len(series):,} are missing" if len(series) else "there are none"
-        raise InputError(f"{name}: expected an id in every place, but {what}.")
-    # By sorting: a hash table of all ids would take ten times their memory.
-    ordered = ids.take(pc.sort_indices(ids))
-    repeated = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])).unique()
-    if len(repeated):
-        raise InputError(
-            f"{name}: expected every id once, but {len(repeated):,} occur more than once "
-            f"({listed(map(repr, repeated[:EXAMPLES].to_pylist()), count=len(repeated))})."
-        )
-    return ids
 
 
 def positions(values: pa.Array, index: pa.Array) -> npt.NDArray[np.int64]:

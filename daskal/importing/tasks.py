@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dask.dataframe as dd
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from dask.base import is_dask_collection
 
 from daskal.errors import InputError
-from daskal.importing.columns import as_ids
+from daskal.importing.columns import EXAMPLES, as_column
+from daskal.names.naming import STEP
 from daskal.names.normal import as_index
 from daskal.storage.files import ZARR_FILES, is_glob, open_file_system
 from daskal.storage.locations import check_stored, is_url, open_zarr, storage_errors
@@ -68,6 +71,56 @@ def open_tasks(tasks: Any, task: str, storage_options: Mapping[str, Any] | None)
     if not isinstance(tasks, pd.Series | pd.Index | list | tuple):
         tasks = readable(np.asarray(tasks))
     return Ids(as_ids(tasks, "tasks"), origin=origin)
+
+
+def as_ids(values: Any, name: str) -> pa.Array:
+    """Bring ids given as an array, index or list to one Arrow array, or raise `InputError`."""
+    try:
+        series = values.to_series() if isinstance(values, pd.Index) else pd.Series(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: expected a one-dimensional array of ids ({error}).") from error
+    num_rows = len(series)
+    column = as_column(series)
+    del values, series  # as long as what has become of them, where nobody else holds them
+    if column.values is None and num_rows and len(column.kinds) != 0:
+        met = " and ".join(f"{kind.name} ({kind.example})" for kind in column.kinds)
+        raise InputError(f"{name}: expected ids that are all whole numbers or all text, got {met}.")
+    ids = column.values
+    if ids is None or ids.null_count or not len(ids):
+        count = num_rows if ids is None else ids.null_count
+        what = f"{count:,} of {num_rows:,} are missing" if num_rows else "there are none"
+        raise InputError(f"{name}: expected an id in every place, but {what}.")
+    repeated = repeated_ids(ids)
+    if len(repeated):
+        raise InputError(
+            f"{name}: expected every id once, but {len(repeated):,} occur more than once "
+            f"({listed(map(repr, repeated[:EXAMPLES].to_pylist()), count=len(repeated))})."
+        )
+    return ids
+
+
+def repeated_ids(ids: pa.Array) -> pa.Array:
+    """Return the ids that occur more than once, in order.
+
+    Hashes are sorted, as a table of all ids or a sorted copy would take several times their memory.
+    """
+    hashes = np.empty(len(ids), dtype=np.uint64)
+    for start, part in hashes_of(ids):
+        hashes[start : start + len(part)] = part
+    hashes.sort()
+    shared = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not len(shared):
+        return ids[:0]
+    suspects = np.concatenate([np.isin(part, shared) for _, part in hashes_of(ids)])
+    counted = pc.value_counts(ids.filter(pa.array(suspects)))
+    return counted.field("values").filter(pc.greater(counted.field("counts"), 1)).sort()
+
+
+def hashes_of(ids: pa.Array) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
+    """Yield the first place and the hashes of each part: equal for equal ids, seldom for others."""
+    for start in range(0, len(ids), STEP):
+        part = ids.slice(start, STEP).to_numpy(zero_copy_only=False)
+        yield start, pd.util.hash_array(part, categorize=False)
 
 
 def paths_of(tasks: Any) -> list[str] | None:

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from dask.base import tokenize
+from numpy.typing import NDArray
 
 from daskal.errors import BlockError, InputError, InvalidDataError
 from daskal.inputs.fingerprint import Identity, lazy_identity, names_identity, stored_identity
 from daskal.names.naming import (
     check_exact,
     is_default,
-    kind_of,
     own_names,
     plain_texts,
     slices_of,
@@ -127,7 +128,23 @@ class FileIds:
         return as_index(values)
 
 
-RowIds = pd.Index | StoredIds | LazyIds | FileIds
+@dataclass(frozen=True)
+class PickedIds:
+    """The ids that some rows of a longer table have, taken where needed."""
+
+    ids: RowIds
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of ids."""
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice | np.ndarray[Any, Any]) -> pd.Index:
+        """Return the ids of a slice or an array of rows."""
+        return take_ids(self.ids, self.rows[rows])
+
+
+RowIds = pd.Index | StoredIds | LazyIds | FileIds | PickedIds
 
 
 def from_texts(values: list[Any], kind: str | None) -> list[Any]:
@@ -150,15 +167,21 @@ class StorableIds:
     ids: RowIds
 
     @cached_property
+    def forms(self) -> set[tuple[str, np.dtype[Any]]]:
+        """What the ids are, and the types of their normal forms; all ids are read once."""
+        parts = (normal(part) for _, part in slices_of(self.ids))
+        return {(part.kind, part.values.dtype) for part in parts}
+
+    @property
     def kind(self) -> str:
         """What all ids are."""
-        kinds = {kind_of(part) for _, part in slices_of(self.ids)}
+        kinds = {kind for kind, _ in self.forms}
         return kinds.pop() if len(kinds) == 1 else TEXT if not kinds else MIXED
 
-    @cached_property
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values that are stored."""
-        types = {normal(part).values.dtype for _, part in slices_of(self.ids)}
+        types = {dtype for _, dtype in self.forms}
         if self.kind in (WHOLE, NUMBER) and len(types) == 1 and object not in types:
             return types.pop()
         return np.dtype(object)
@@ -184,6 +207,13 @@ class StorableIds:
 def take_ids(ids: RowIds, rows: np.ndarray[Any, Any]) -> pd.Index:
     """Return the ids of some rows, ascending."""
     return ids.take(rows) if isinstance(ids, pd.Index) else ids[rows]
+
+
+def nbytes_of(ids: RowIds) -> int:
+    """Return the bytes of ids in memory, of picked ones those of all that they are picked from."""
+    if isinstance(ids, PickedIds):
+        return nbytes_of(ids.ids)
+    return int(ids.memory_usage(deep=True)) if isinstance(ids, pd.Index) else 0
 
 
 def ids_of(name: str, opened: Any) -> RowIds:
@@ -286,4 +316,6 @@ def ids_identity(ids: RowIds) -> Identity | None:
         return lazy_identity(ids.array)
     if isinstance(ids, FileIds):
         return {**ids.table.identity(), "column": ids.column}
+    if isinstance(ids, PickedIds):
+        return {"of": ids_identity(ids.ids), "rows": tokenize(ids.rows)}
     return names_identity(ids.tolist())

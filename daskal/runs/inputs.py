@@ -24,7 +24,7 @@ from daskal.inputs.data import (
     open_pool,
 )
 from daskal.inputs.gold import open_gold
-from daskal.inputs.ids import RowIds, ids_identity, open_ids, take_ids
+from daskal.inputs.ids import RowIds, ids_identity, nbytes_of, open_ids, take_ids
 from daskal.inputs.matching import check_labeled_fits, check_same_model
 from daskal.inputs.opened import Table
 from daskal.inputs.sources import Source
@@ -33,6 +33,7 @@ from daskal.method.multi_label import AnyEstimate
 from daskal.method.values import LABELED_COLUMNS, MULTI_LABEL_COLUMNS, UNLABELED_COLUMNS
 from daskal.names.naming import check_names
 from daskal.options import Storage
+from daskal.runs.memory import MatchingMemory
 from daskal.runs.store import Section
 from daskal.storage.redaction import redacted
 
@@ -173,6 +174,14 @@ class RunInputs:
             for array, section in arrays.items()
             if section in self.ids
         }
+
+    @property
+    def matching(self) -> MatchingMemory | None:
+        """What this process holds for matching by id, None where the inputs came apart."""
+        if not self.table_rows:
+            return None
+        num_rows = sum(map(len, self.table_rows.values()))
+        return MatchingMemory(num_rows, max(map(nbytes_of, self.ids.values())))
 
     def blocks(self) -> dict[str, RowBlocks]:
         """Return the blocks of each section that is given."""

@@ -27,14 +27,14 @@ from daskal.importing.alignment import (
     sorted_ids,
     unknown_tasks,
 )
-from daskal.importing.columns import as_ids
 from daskal.importing.files import Source as VotesSource
 from daskal.importing.files import open_votes
 from daskal.importing.importer import append_votes, check_end, check_survey, survey_votes
-from daskal.importing.tasks import Ids
+from daskal.importing.tasks import Ids, as_ids
 from daskal.importing.votes_store import CHUNK, VotesStore
 from daskal.inputs.data import LabeledData, join_labeled, pool_of
 from daskal.inputs.fingerprint import Identity
+from daskal.inputs.ids import PickedIds, RowIds
 from daskal.inputs.labels import Labels, open_labels
 from daskal.inputs.opened import with_columns
 from daskal.inputs.picked import pick_rows
@@ -187,7 +187,7 @@ def replace_name(probs: Probs, name: str) -> Probs:
     return probs._replace(sources=sources)
 
 
-def rows_of_probs(probs: Probs, rows: NDArray[np.int64], ids: pd.Index) -> Probs:
+def rows_of_probs(probs: Probs, rows: NDArray[np.int64], ids: RowIds) -> Probs:
     """Return the probabilities of some rows."""
     sources = tuple(pick_rows(source, rows) for source in probs.sources)
     return probs._replace(
@@ -206,11 +206,12 @@ def sections_of_table(
     """Return the rows of a table that have labels, at some places, and the others as the pool."""
     labeled_ids = ids.take(places)
     labeled = join_labeled(labels, rows_of_probs(probs, places, labeled_ids), uniform=True)
-    rows, known = {"labeled": places}, {"labeled": labeled_ids}
+    rows = {"labeled": places}
+    known: dict[str, RowIds] = {"labeled": labeled_ids}
     rest = np.delete(np.arange(probs.num_rows), places)
     pool = None
     if len(rest):
-        rows["unlabeled"], known["unlabeled"] = rest, ids.take(rest)
+        rows["unlabeled"], known["unlabeled"] = rest, PickedIds(ids, rest)
         named = replace_name(probs, "pred_probs_unlabeled")
         pool = pool_of(rows_of_probs(named, rest, known["unlabeled"]), uniform=True)
     return RunInputs.joined(labeled, pool, known, rows, multi_label=multi_label)

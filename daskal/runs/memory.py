@@ -76,6 +76,32 @@ class ArrayPlan:
 
 
 @dataclass(frozen=True)
+class MatchingMemory:
+    """What the process that plans holds to match the rows of a table with votes by id.
+
+    Attributes
+    ----------
+    num_rows : int
+        Rows of the table.
+    id_bytes : int
+        Bytes of their ids.
+    """
+
+    num_rows: int
+    id_bytes: int
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held throughout the run: the ids, and each section's rows in the table."""
+        return self.id_bytes + 8 * self.num_rows
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes held while the ids are read, joined and compared."""
+        return 2 * self.id_bytes + 16 * self.num_rows
+
+
+@dataclass(frozen=True)
 class SectionPlan:
     """One section of a run: its arrays, its blocks, its tasks and what it writes.
 

@@ -11,6 +11,7 @@ from daskal.inputs.blocks import TARGET_BLOCK_BYTES
 from daskal.runs.memory import (
     IDLE_WORKER_BYTES,
     USABLE_SHARE,
+    MatchingMemory,
     SectionPlan,
     describe_section,
 )
@@ -35,6 +36,8 @@ class Plan(Summarized):
         Of votes without a model: iterations at most, each of which reads the labels once.
     batch : BatchMemory or None
         What :meth:`daskal.Run.next_batch` holds later, where it is planned too.
+    matching : MatchingMemory or None
+        What the process that plans holds to match examples by id, where they are.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Plan(Summarized):
     idle_bytes: int = IDLE_WORKER_BYTES
     max_iterations: int | None = None
     batch: BatchMemory | None = None
+    matching: MatchingMemory | None = None
 
     @property
     def num_blocks(self) -> int:
@@ -84,6 +88,14 @@ class Plan(Summarized):
     def worker_bytes(self) -> int:
         """Projected peak of a worker, its imports included."""
         return self.idle_bytes + max(self.threads * self.task_bytes, self.batch_bytes)
+
+    @property
+    def process_bytes(self) -> int:
+        """Projected peak of one process that plans and works, as on threads."""
+        if self.matching is None:
+            return self.worker_bytes
+        beside = self.worker_bytes - self.idle_bytes + self.matching.held_bytes
+        return self.idle_bytes + max(beside, self.matching.peak_bytes)
 
     @property
     def batch_bytes(self) -> int:
@@ -159,6 +171,11 @@ class Plan(Summarized):
         ]
         if self.batch is not None:
             lines.insert(-1, ("batch", str(self.batch)))
+        if self.matching is not None:
+            held = format_bytes(self.matching.held_bytes)
+            peak = format_bytes(self.matching.peak_bytes)
+            alone = format_bytes(self.process_bytes)
+            lines.append(("matching", f"{peak} here, then {held}; on threads {alone} in all"))
         if self.memory_limit is not None:
             verdict = "fits" if self.fits else "does not fit"
             lines.append(("limit", f"{format_bytes(self.memory_limit)} per worker: {verdict}"))

@@ -231,7 +231,7 @@ def plan_run(
             )
         )
     sources = [source for blocks in given.blocks().values() for source in blocks.sources]
-    return make_plan(sections, sources, memory_limit, threads)
+    return replace(make_plan(sections, sources, memory_limit, threads), matching=given.matching)
 
 
 def check_panel(given: RunInputs) -> None:

@@ -18,8 +18,8 @@ from daskal.storage.stores import create_array, require_group
 
 Result = TypeVar("Result")
 
-# Rows per chunk of a table or of ids.
-COLUMN_CHUNK = 2**20
+# Rows per chunk of a table or of ids; text is a Python object a row wherever its chunk is read.
+COLUMN_CHUNK, TEXT_CHUNK = 2**20, 2**17
 
 
 def write_table(
@@ -31,13 +31,11 @@ def write_table(
         write_column(group, column, values, dimension_names=(dimension,))
 
 
-def write_column(
-    group: Any, name: str, values: Any, *, chunk_rows: int = COLUMN_CHUNK, **layout: Any
-) -> None:
+def write_column(group: Any, name: str, values: Any, **layout: Any) -> None:
     """Write one whole array, copying stored values chunk by chunk; text may be of any length."""
     text = values.dtype.kind in "OUTS"
     num_rows = values.shape[0]
-    step = max(1, min(num_rows, chunk_rows))
+    step = max(1, min(num_rows, TEXT_CHUNK if text else COLUMN_CHUNK))
     array = create_array(
         group,
         name,

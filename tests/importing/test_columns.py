@@ -1,14 +1,19 @@
 """Columns of long-format votes in Arrow, and surveys that merge."""
 
 import datetime
+from collections import Counter
+from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daskal.errors import InputError
 from daskal.importing.columns import Survey, Tally, as_column, positions
+from daskal.importing.tasks import as_ids
 from daskal.names.normal import whole_numbers
 
 
@@ -59,6 +64,40 @@ def test_positions_of_many_values_are_found_in_slices(monkeypatch):
     monkeypatch.setattr("daskal.importing.columns._PROBED", 2)
     index = pa.array([30, 10, 20])
     assert positions(pa.array([10, 20, 30, 40, 10]), index).tolist() == [1, 2, 0, -1, 1]
+
+
+@given(
+    ids=st.one_of(
+        st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1),
+        st.lists(st.integers(0, 2**64 - 1), min_size=1),
+        st.lists(st.integers(-3, 3), min_size=1),
+        st.lists(st.text(max_size=3), min_size=1),
+        st.lists(st.sampled_from(["a", "b", "é", "aa"]), min_size=1),
+    ),
+    step=st.integers(1, 5),
+    num_hashes=st.sampled_from([1, 2, 2**64]),
+)
+def test_repeated_ids_are_named_and_no_others(ids, step, num_hashes):
+    """In parts of any size, and where hashes of other ids are the same."""
+    hash_array = pd.util.hash_array
+
+    def hashed(values, *, categorize):
+        return hash_array(values, categorize=categorize) % np.uint64(num_hashes - 1 or 1)
+
+    repeated = sorted(value for value, count in Counter(ids).items() if count > 1)
+    with (
+        mock.patch("daskal.importing.tasks.STEP", step),
+        mock.patch("pandas.util.hash_array", hashed),
+    ):
+        if not repeated:
+            assert as_ids(ids, "ids").to_pylist() == ids
+            return
+        with pytest.raises(InputError) as caught:
+            as_ids(ids, "ids")
+    said = str(caught.value)
+    assert (
+        f"but {len(repeated):,} occur more than once ({', '.join(map(repr, repeated[:5]))}" in said
+    )
 
 
 @pytest.mark.parametrize(

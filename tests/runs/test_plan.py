@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,3 +275,65 @@ def test_kernels_of_a_full_matrix_take_no_more_than_projected(
 
 def test_few_classes_take_what_every_task_does() -> None:
     assert tiles.kernel_bytes(1, 10, 1_000_000) == tiles.KERNEL_BYTES
+
+
+# --- matching by id ---------------------------------------------------------------------------
+
+MATCHING = """
+import tracemalloc
+import pandas as pd, pyarrow as pa
+import daskal
+
+small = pd.DataFrame({"id": ["a", "b"], "cat": 0.5, "dog": 0.5})
+votes = pd.DataFrame({"task": ["a", "b"], "annotator": "x", "label": ["cat", "dog"]})
+daskal.plan(votes=votes, pred_probs=small, id_column="id")  # imports what is needed
+
+tracemalloc.start()
+plan = daskal.plan(votes="votes.parquet", pred_probs="probs.parquet", id_column="id")
+traced = tracemalloc.get_traced_memory()[1]
+print(plan.matching.peak_bytes, traced + pa.default_memory_pool().max_memory())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["text", "numbers"])
+def test_matching_takes_no_more_than_planned(kind: str, tmp_path: Path) -> None:
+    num_rows = 2_000_000
+    ids = np.arange(num_rows)
+    column = pa.array([f"task-{row:015}" for row in ids]) if kind == "text" else pa.array(ids)
+    probs = pa.array(np.full(num_rows, 0.5, dtype=np.float32))
+    table = pa.table({"id": column, "cat": probs, "dog": probs})
+    pq.write_table(table, tmp_path / "probs.parquet", row_group_size=100_000)
+    votes = {"annotator": ["x", "y"] * 50, "label": ["cat", "dog"] * 50}
+    pq.write_table(
+        pa.table({"task": column.take(pa.array(np.arange(100) * 1000)), **votes}),
+        tmp_path / "votes.parquet",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", MATCHING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    planned, taken = map(int, done.stdout.split())
+    # What is held beside ids, such as parts being read, does not grow with the rows.
+    assert planned / 2 < taken < planned + 48 * MIB
+
+
+def test_a_plan_tells_what_matching_takes() -> None:
+    table = pd.DataFrame({"id": [f"t{row}" for row in range(100)], "cat": 0.5, "dog": 0.5})
+    votes = pd.DataFrame({"task": ["t3", "t5"], "annotator": "x", "label": ["cat", "dog"]})
+    plan = daskal.plan(votes=votes, pred_probs=table, id_column="id")
+    assert plan.matching is not None
+    assert plan.matching.num_rows == 100
+    # An offset of 8 bytes and two or three letters.
+    assert plan.matching.id_bytes == pytest.approx(100 * (8 + 2.9), abs=16)
+    assert plan.matching.held_bytes == plan.matching.id_bytes + 800
+    assert plan.process_bytes > plan.worker_bytes
+    assert "on threads" in dict(plan.summary())["matching"]
+    alone = daskal.plan(pred_probs_unlabeled=table[["cat", "dog"]])
+    assert alone.matching is None
+    assert alone.process_bytes == alone.worker_bytes

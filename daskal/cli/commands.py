@@ -141,7 +141,7 @@ def demo(
     )
     click.echo(
         f"{crowd.num_examples:,} examples labeled by {plural(annotators, 'annotator')}, a pool of "
-        f"{crowd.num_unlabeled:,}, {classes:,} classes, in {out}",
+        f"{crowd.num_unlabeled:,}, {plural(classes, 'class', 'classes')}\nin {out}",
         err=True,
     )
     with timed_work(None, workers, memory_limit, kernels=True) as (limit, progress):
@@ -353,7 +353,7 @@ def plan(
         threads_per_worker=threads,
         storage_options=storage_options,
     )
-    click.echo(repr(found))
+    console.show_summary(console.open_console(), "Plan", found)
     found.check()
 
 

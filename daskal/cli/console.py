@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from daskal.report.glossary import GLOSSARY
-from daskal.text import format_bytes, listed, plural
+from daskal.text import Summarized, format_bytes, listed, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,15 +124,20 @@ def show_stored(output: Console, run: Run, report: str | None = None) -> None:
 
 def show_estimate(output: Console, run: Run) -> None:
     """Print the estimate in a few lines."""
+    known: Any = run.aggregate if run.estimate is None else run.estimate
+    show_summary(output, "Estimate" if run.aggregate is None else "Aggregate", known)
+    output.print()
+
+
+def show_summary(output: Console, title: str, summarized: Summarized) -> None:
+    """Print an object in a few lines of names and values, broken between words."""
     from rich.markup import escape
 
-    known: Any = run.aggregate if run.estimate is None else run.estimate
     table = make_table("", "", left=("",))
     table.box, table.show_header = None, False
-    for name, value in known.summary():
+    for name, value in summarized.summary():
         table.add_row(name, escape(value))
-    print_section(output, "Estimate" if run.aggregate is None else "Aggregate", table)
-    output.print()
+    print_section(output, title, table)
 
 
 def show_annotators(output: Console, run: Run, accuracies: Any | None) -> None:
@@ -178,11 +183,7 @@ def show_panel(output: Console, panel: Panel) -> None:
     """Print what a panel is worth, and its annotators, the worst first."""
     from rich.markup import escape
 
-    table = make_table("", "", left=("",))
-    table.box, table.show_header = None, False
-    for name, value in panel.summary():
-        table.add_row(name, escape(value))
-    print_section(output, "Panel", table)
+    show_summary(output, "Panel", panel)
     output.print()
     people = panel.annotators
     people = people[people["num_judged"] > 0].sort_values("accuracy", kind="stable")

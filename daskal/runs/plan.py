@@ -175,7 +175,12 @@ class Plan(Summarized):
             held = format_bytes(self.matching.held_bytes)
             peak = format_bytes(self.matching.peak_bytes)
             alone = format_bytes(self.process_bytes)
-            lines.append(("matching", f"{peak} here, then {held}; on threads {alone} in all"))
+            lines.append(
+                (
+                    "matching",
+                    f"{peak} in this process, then {held}; on threads {alone} in all",
+                )
+            )
         if self.memory_limit is not None:
             verdict = "fits" if self.fits else "does not fit"
             lines.append(("limit", f"{format_bytes(self.memory_limit)} per worker: {verdict}"))

@@ -246,8 +246,9 @@ def test_demo_leaves_data_and_scores(made: tuple[Path, str, str]) -> None:
     assert "daskal batch daskal-demo/scores.zarr" in out
     # Plain lines, as standard error is no terminal; a quiet cluster.
     lines = err.splitlines()
-    assert re.fullmatch(r"Dashboard: http://127\.0\.0\.1:\d+/status", lines.pop(1))
+    assert re.fullmatch(r"Dashboard: http://127\.0\.0\.1:\d+/status", lines.pop(2))
     assert lines[0].startswith("3,000 examples labeled by 12 annotators, a pool of 5,000")
+    assert lines.pop(1) == "in daskal-demo"
     assert re.fullmatch(r"Done in [\d.]+ s; no worker held more than .* of its 1\.0 GiB", lines[-1])
     progress = (
         r"(making|pass [12]|judging): (votes|labeled|consensus|pool|quality) +\d+/\d+ blocks .*"
@@ -298,8 +299,8 @@ def test_interrupt_ends_the_cluster(tmp_path: Path) -> None:
     running = start("demo", "--examples", "200000", "--workers", "1", folder=tmp_path)
     assert running.stderr is not None
     try:
-        said = [running.stderr.readline() for _ in range(3)]
-        assert said[2].startswith("making: labeled")
+        said = [running.stderr.readline() for _ in range(4)]
+        assert said[3].startswith("making: labeled")
         # As Ctrl-C in a terminal does: the workers get it too.
         os.killpg(running.pid, signal.SIGINT)
         _, err = running.communicate(timeout=60)
@@ -435,19 +436,39 @@ def test_plan_reads_nothing_and_checks_memory(arrays: Path) -> None:
             chunk.unlink()
     result = invoke(*given, "--memory-limit", "2GiB")
     assert result.exit_code == 0
-    assert result.stdout.rstrip() == repr(
-        daskal.plan(
-            labels=arrays / "labels.zarr",
-            pred_probs=arrays / "probs.zarr",
-            pred_probs_unlabeled=arrays / "pool.zarr",
-            memory_limit="2GiB",
-            threads_per_worker=1,
-        )
+    plan = daskal.plan(
+        labels=arrays / "labels.zarr",
+        pred_probs=arrays / "probs.zarr",
+        pred_probs_unlabeled=arrays / "pool.zarr",
+        memory_limit="2GiB",
+        threads_per_worker=1,
     )
+    assert result.stdout.split() == repr(plan).replace("Plan:", "Plan").split()
     result = invoke(*given, "--memory-limit", "50MB", "--threads", "3")
     assert result.exit_code == 1
     assert "does not fit" in result.stdout
     assert "per worker (3 tasks of" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo terminal")
+def test_a_plan_is_broken_between_words(arrays: Path) -> None:
+    """In a terminal of 80 columns; the terminal itself would break anywhere."""
+    given = ("plan", *labeled(arrays), "--unlabeled", arrays / "pool.zarr")
+    plain = invoke(*given).stdout
+    main_end, other_end = os.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "daskal.cli", *map(str, given)],
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+        stdout=other_end,
+        stderr=subprocess.PIPE,
+    )
+    _, err = running.communicate(timeout=60)
+    os.close(other_end)
+    assert running.returncode == 0, err
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(main_end, 2**16).decode())
+    os.close(main_end)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.split() == plain.split()
 
 
 @pytest.fixture

@@ -107,7 +107,8 @@ def resolve_tasks(
         shown = found.take(pa.array(unknown)).sort()[:EXAMPLES].to_pylist()
         raise InvalidDataError(
             f"votes: expected every task to be one of the {len(rows):,} in tasks, but "
-            f"{len(unknown):,} are not ({listed(map(repr, shown), count=len(unknown))}); they have "
+            f"{plural(len(unknown), 'is not', 'are not')} "
+            f"({listed(map(repr, shown), count=len(unknown))}), with "
             f"{plural(int(tally.votes[unknown].sum()), 'vote')}. Add them to tasks and to the "
             "probabilities, or drop their votes."
         )
@@ -152,7 +153,7 @@ def unknown_tasks(tally: Tally, given: Ids, name: str, *, untyped: bool, of: str
     return (
         f"{len(unknown):,} of {len(found):,} tasks "
         f"({listed(map(repr, shown), count=len(unknown))}), with "
-        f"{plural(int(tally.votes[unknown].sum()), 'vote')},"
+        f"{plural(int(tally.votes[unknown].sum()), 'vote')}"
     )
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from daskal.errors import InvalidDataError
 from daskal.names.normal import EXACT_FLOAT
-from daskal.text import listed
+from daskal.text import listed, plural
 
 EXAMPLES = 5
 """How many examples an error message gives."""
@@ -119,9 +119,11 @@ class Tally:
     def check(self, name: str) -> None:
         """Raise the one error that says what is wrong with the column called ``name``."""
         if self.missing:
+            count = plural(self.missing, "is missing", "are missing")
+            rows = listed(self.missing_rows, count=self.missing)
             raise InvalidDataError(
-                f"votes: expected a value in every row of column {name!r}, but {self.missing:,} "
-                f"are missing (first rows: {listed(self.missing_rows, count=self.missing)}). "
+                f"votes: expected a value in every row of column {name!r}, but {count} "
+                f"(first rows: {rows}). "
                 "Drop those rows, or fill them in."
             )
         names = [kind.name for kind in self.kinds]

@@ -29,7 +29,7 @@ from daskal.tables.folders import FolderTable, open_each
 from daskal.tables.kinds import DELIMITED, NPY, NPZ, kind_by_name, kind_of_files
 from daskal.tables.npy import load_npy, load_npz
 from daskal.tables.opening import list_files
-from daskal.text import listed
+from daskal.text import listed, plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +88,14 @@ def as_ids(values: Any, name: str) -> pa.Array:
     ids = column.values
     if ids is None or ids.null_count or not len(ids):
         count = num_rows if ids is None else ids.null_count
-        what = f"{count:,} of {num_rows:,} are missing" if num_rows else "there are none"
+        verb = "is" if count == 1 else "are"
+        what = f"{count:,} of {num_rows:,} {verb} missing" if num_rows else "there are none"
         raise InputError(f"{name}: expected an id in every place, but {what}.")
     repeated = repeated_ids(ids)
     if len(repeated):
         raise InputError(
-            f"{name}: expected every id once, but {len(repeated):,} occur more than once "
+            f"{name}: expected every id once, but "
+            f"{plural(len(repeated), 'occurs', 'occur')} more than once "
             f"({listed(map(repr, repeated[:EXAMPLES].to_pylist()), count=len(repeated))})."
         )
     return ids

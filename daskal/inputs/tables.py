@@ -31,7 +31,7 @@ from daskal.tables.npy import load_npy, load_npz, open_npy
 from daskal.tables.opening import Files, find_table
 from daskal.tables.parquet import index_of
 from daskal.tables.table import Run, StoredTable, Taker
-from daskal.text import listed
+from daskal.text import listed, plural
 
 # How many columns an error lists.
 SHOWN = 8
@@ -99,7 +99,8 @@ def table_column(ids: FileIds) -> pa.Array:
     if len(missing):
         raise InputError(
             f"{ids.name}: expected an id in every row of column {ids.column!r} of "
-            f"{ids.table.where}, but {len(missing):,} are empty (first rows: "
+            f"{ids.table.where}, but "
+            f"{plural(len(missing), 'is empty', 'are empty')} (first rows: "
             f"{listed(missing[:5].tolist(), count=len(missing))}). Fill them in, or leave those "
             "rows out."
         )

@@ -47,6 +47,7 @@ from daskal.options import Storage, check_choice
 from daskal.runs.inputs import RunInputs
 from daskal.storage.locations import storage_errors
 from daskal.storage.redaction import redacted
+from daskal.text import plural
 
 UNKNOWN_TASKS = ("raise", "ignore")
 # Group of the result store that holds the votes.
@@ -272,8 +273,8 @@ def not_in_table(
 ) -> InvalidDataError:
     """Return the error for votes on tasks that the table lacks, which ``unmatched`` tells."""
     return InvalidDataError(
-        f"votes: expected every task to be an id of pred_probs, but {unmatched} are none of "
-        f"its {num_ids:,} ids (the first of which is {first!r}).",
+        f"votes: expected every task to be an id of pred_probs, but its {plural(num_ids, 'id')} "
+        f"(the first of which is {first!r}) lack {unmatched}.",
         advice="Check that both columns hold the same ids, or leave those votes out with "
         "{unknown_tasks='ignore'}."
         if len(matched)

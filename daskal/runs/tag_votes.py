@@ -104,4 +104,4 @@ def described(tables: TagTables, lacking: Sequence[pd.DataFrame]) -> str:
     every = pd.unique(pd.concat([part.frame["task"] for part in tables.parts]).astype(object))
     shown = listed(pd.Index(tasks, tupleize_cols=False))
     lines = plural(sum(map(len, lacking)), "line")
-    return f"{len(tasks):,} of {plural(len(every), 'task')} ({shown}), in {lines},"
+    return f"{len(tasks):,} of {plural(len(every), 'task')} ({shown}), in {lines}"

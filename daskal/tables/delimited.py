@@ -138,6 +138,12 @@ def parse_or_refuse(
     try:
         return parse(content, file, columns, types)
     except pa.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            raise InputError(
+                f"{name}: expected text in UTF-8 in {redacted(file)}, got bytes that are none: "
+                f"{error}.",
+                advice="Store it as UTF-8.",
+            ) from error
         raise InputError(
             f"{name}: expected lines of as many fields as {redacted(file)} has columns, of numbers "
             f"where its first lines hold numbers, got: {error}.",

@@ -94,7 +94,7 @@ def test_unknown_tasks(files: Path, tmp_path: Path) -> None:
     )
     refused = invoke(*given)
     assert refused.exit_code == 1
-    assert "1 of 51 tasks (999), with 1 vote," in refused.stderr
+    assert "lack 1 of 51 tasks (999), with 1 vote." in refused.stderr
     assert "--unknown-tasks ignore" in refused.stderr
     assert invoke(*given, "--unknown-tasks", "ignore").exit_code == 0
 

@@ -15,6 +15,7 @@ from daskal.errors import InputError
 from daskal.importing.columns import Survey, Tally, as_column, positions
 from daskal.importing.tasks import as_ids
 from daskal.names.normal import whole_numbers
+from daskal.text import plural
 
 
 def counts(tally):
@@ -96,7 +97,8 @@ def test_repeated_ids_are_named_and_no_others(ids, step, num_hashes):
             as_ids(ids, "ids")
     said = str(caught.value)
     assert (
-        f"but {len(repeated):,} occur more than once ({', '.join(map(repr, repeated[:5]))}" in said
+        f"but {plural(len(repeated), 'occurs', 'occur')} more than once "
+        f"({', '.join(map(repr, repeated[:5]))}" in said
     )
 
 

@@ -101,7 +101,7 @@ def test_tasks_may_be_a_table(tmp_path, make):
         ({"a", "b"}, "order of the rows, got a set"),
         ({"a": 0, "b": 1}, "order of the rows, got a dict"),
         (pd.DataFrame({"x": ["a"], "y": ["b"]}), "a column 'task', or one column in all"),
-        (np.ma.masked_array([1, 2], [False, True]), "1 of 2 are missing"),
+        (np.ma.masked_array([1, 2], [False, True]), "1 of 2 is missing"),
     ],
     ids=["set", "dict", "columns", "masked"],
 )

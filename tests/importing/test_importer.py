@@ -376,7 +376,7 @@ def mixed(values):
     ("columns", "options", "kind", "message"),
     [
         ({"task": [0, None, None]}, {}, InvalidDataError, "'task', but 2 are missing .*: 1, 2"),
-        ({"label": [0, np.nan, 1]}, {}, InvalidDataError, "'label', but 1 are missing .*: 1"),
+        ({"label": [0, np.nan, 1]}, {}, InvalidDataError, "'label', but 1 is missing .*: 1"),
         (
             {"annotator": mixed([4, 4, "b7"])},
             {},
@@ -400,11 +400,11 @@ def mixed(values):
             {},
             {"tasks": [0, 5]},
             InvalidDataError,
-            r"one of the 2 in tasks, but 2 are not \(1, 2\); they have 2 votes",
+            r"one of the 2 in tasks, but 2 are not \(1, 2\), with 2 votes",
         ),
         ({}, {"tasks": ["0", "1", "2"]}, InputError, "got '0' where the votes have 0"),
-        ({}, {"tasks": [0, 1, 2, 1]}, InputError, r"1 occur more than once \(1\)"),
-        ({}, {"tasks": [0, 1, None]}, InputError, "1 of 3 are missing"),
+        ({}, {"tasks": [0, 1, 2, 1]}, InputError, r"1 occurs more than once \(1\)"),
+        ({}, {"tasks": [0, 1, None]}, InputError, "1 of 3 is missing"),
         ({}, {"tasks": []}, InputError, "there are none"),
         ({}, {"tasks": [0, "1", 2]}, InputError, "tasks: expected ids that are all"),
         ({}, {"tasks": np.zeros((2, 2))}, InputError, "tasks: expected a one-dimensional"),

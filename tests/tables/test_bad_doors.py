@@ -231,6 +231,13 @@ def test_damaged_files(door: str, form: str, fault: Callable[[Path], None], tmp_
     check_damaged(door, form, fault, tmp_path)
 
 
+@pytest.mark.parametrize("door", [*VOTE_DOORS, *COLUMN_DOORS])
+def test_text_in_another_encoding(door: str, tmp_path: Path) -> None:
+    path = write_frame(frame_for(door).rename(columns=str), "csv", tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\n", "\nZoë".encode("latin-1"), 2))
+    assert "UTF-8" in refused(door, path, tmp_path, path.name)
+
+
 # Text that is cut off is text as well.
 @each_door(DOORS, [form for form in [*TABLES, *ARRAYS] if form not in ("csv", "tsv")])
 def test_truncated_files(door: str, form: str, tmp_path: Path) -> None:

@@ -153,12 +153,20 @@ def show_progress() -> Iterator[Callable[[Progress], None]]:
         yield Lines()
 
 
+def tell(text: str) -> None:
+    """Print a line on standard error, above the progress bars if there are any.
+
+    By itself click writes to what lies below the stream that the bars put in place.
+    """
+    click.echo(text, file=sys.stderr)
+
+
 @contextmanager
 def show_warnings() -> Iterator[None]:
     """Show each warning in one line, warnings about data always."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        click.echo(f"Warning: {message}", err=True)
+        tell(f"Warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
@@ -171,7 +179,7 @@ class Teller(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record."""
-        click.echo(record.getMessage(), err=True)
+        tell(record.getMessage())
 
 
 @contextmanager

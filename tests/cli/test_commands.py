@@ -450,25 +450,41 @@ def test_plan_reads_nothing_and_checks_memory(arrays: Path) -> None:
     assert "per worker (3 tasks of" in result.stderr
 
 
+def in_terminal(*arguments: str | Path, stream: str) -> str:
+    """Return what a command shows on one stream that is a terminal of 80 columns."""
+    main_end, other_end = os.openpty()
+    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    done = subprocess.run(
+        [sys.executable, "-m", "daskal.cli", *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+        check=False,
+        timeout=60,
+        **{**streams, stream: other_end},
+    )
+    os.close(other_end)
+    assert done.returncode == 0
+    shown = os.read(main_end, 2**16).decode()
+    os.close(main_end)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo terminal")
 def test_a_plan_is_broken_between_words(arrays: Path) -> None:
-    """In a terminal of 80 columns; the terminal itself would break anywhere."""
+    """The terminal itself would break anywhere."""
     given = ("plan", *labeled(arrays), "--unlabeled", arrays / "pool.zarr")
-    plain = invoke(*given).stdout
-    main_end, other_end = os.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-m", "daskal.cli", *map(str, given)],
-        env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
-        stdout=other_end,
-        stderr=subprocess.PIPE,
-    )
-    _, err = running.communicate(timeout=60)
-    os.close(other_end)
-    assert running.returncode == 0, err
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(main_end, 2**16).decode())
-    os.close(main_end)
+    shown = in_terminal(*given, stream="stdout")
     assert max(map(len, shown.splitlines())) <= 80
-    assert shown.split() == plain.split()
+    assert shown.split() == invoke(*given).stdout.split()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo terminal")
+def test_warnings_have_lines_of_their_own_beside_bars(tmp_path: Path) -> None:
+    votes = pd.DataFrame({"task": ["a", "b"], "annotator": "x", "label": ["cat", "dog"]})
+    votes.to_csv(tmp_path / "votes.csv", index=False)
+    given = ("import", tmp_path / "votes.csv", "--out", tmp_path / "labels.zarr")
+    shown = in_terminal(*given, stream="stderr")
+    begins = [line for line in re.split(r"[\r\n]+", shown) if "Warning: " in line]
+    assert [line[:17] for line in begins] == ["Warning: rows are", "Warning: classes "]
 
 
 @pytest.fixture

@@ -128,9 +128,7 @@ def test_tasks_that_the_table_lacks(files: Path, expected: daskal.Run, tmp_path:
     more = pd.DataFrame({"task": ["zz", "zy"], "annotator": "ann", "label": [["sky"], []]})
     options: dict[str, Any] = {"pred_probs": files / "all.parquet", **COLUMNS, "multi_label": True}
     votes = pd.concat([answers(), more])
-    with pytest.raises(
-        InvalidDataError, match=r"lack 2 of 52 tasks \('zz', 'zy'\), in 2 lines\."
-    ):
+    with pytest.raises(InvalidDataError, match=r"lack 2 of 52 tasks \('zz', 'zy'\), in 2 lines\."):
         daskal.run(votes=votes, **options, out=tmp_path / "s.zarr")
     assert not (tmp_path / "s.zarr").exists()
     left_out = daskal.run(votes=votes, **options, unknown_tasks="ignore", out=tmp_path / "s.zarr")

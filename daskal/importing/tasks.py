@@ -113,7 +113,9 @@ def repeated_ids(ids: pa.Array) -> pa.Array:
     shared = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     if not len(shared):
         return ids[:0]
-    suspects = np.concatenate([np.isin(part, shared) for _, part in hashes_of(ids)])
+    # By sorting: in place of a table, NumPy 2.0 cannot take numbers above those of int64.
+    found = [np.isin(part, shared, kind="sort") for _, part in hashes_of(ids)]
+    suspects = np.concatenate(found)
     counted = pc.value_counts(ids.filter(pa.array(suspects)))
     return counted.field("values").filter(pc.greater(counted.field("counts"), 1)).sort()
 

@@ -17,7 +17,7 @@ from daskal.text import MIB, format_bytes
 TARGET_BLOCK_BYTES = 128 * MIB
 MIN_BLOCKS = 32
 MIN_BLOCK_ROWS = 4096
-# Blocks in memory have at least this many times more rows: they need no reading, and shorter tasks
+# Few blocks in memory have up to this many times more rows: they need no reading, and shorter tasks
 # would make threads wait for each other.
 MEMORY_FACTOR = 4
 # Where storage may take long to answer, a block has this many chunks, which are asked for together.
@@ -45,14 +45,17 @@ def choose_block(
     """Return the number of rows per block, by a rule that is the same on every machine.
 
     Blocks hold at most ``TARGET_BLOCK_BYTES``, and there are at least ``MIN_BLOCKS`` of them while
-    each keeps ``MIN_BLOCK_ROWS``, or ``MEMORY_FACTOR`` times as many if all is in memory, and
-    ``late_rows`` at least. Their edges are edges of every storage chunking in ``chunk_rows`` where
-    that is possible, else of the coarsest one.
+    each keeps ``MIN_BLOCK_ROWS`` and ``late_rows`` at least. If all is in memory, they keep up to
+    ``MEMORY_FACTOR`` times as many, and are equal and even in number, so that two cores have the
+    same to do. Their edges are edges of every storage chunking in ``chunk_rows`` where that is
+    possible, else of the coarsest one.
     """
     fitting = max(1, TARGET_BLOCK_BYTES // max(row_bytes, 1))
     least = max(MIN_BLOCK_ROWS * (MEMORY_FACTOR if in_memory else 1), late_rows)
     spread = max(least, math.ceil(num_rows / MIN_BLOCKS))
     wanted = min(fitting, spread)
+    if in_memory and wanted < num_rows:
+        wanted = math.ceil(num_rows / (2 * math.ceil(num_rows / (2 * wanted))))
     unit = math.lcm(*chunk_rows)
     if unit > fitting:
         unit = max(chunk_rows, default=1)
@@ -65,6 +68,8 @@ def choose_block(
         reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
     elif spread == late_rows:
         reason = f"{LATE_CHUNKS} storage chunks are asked for together, as storage may answer late"
+    elif in_memory and spread == least:
+        reason = f"an even number of equal blocks of at most {least:,} rows"
     elif spread == least:
         reason = f"no block is smaller than {least:,} rows"
     else:

@@ -30,31 +30,61 @@ ONE = np.uint64(1)
 
 
 @compiled
-def insert(values: Ints, num: Whole, value: Any) -> None:
-    """Put one more among the first ``num`` values, which ascend."""
-    while num > 0 and values[num - 1] > value:
-        values[num] = values[num - 1]
-        num -= 1
-    values[num] = value
+def count_votes(rows: Rows, start: int, num: int, classes: Codes, counts: Floats) -> None:
+    """Count the votes of each lane by class, (k, l)."""
+    counts[:] = 0.0
+    for v in range(rows.offsets[start], rows.offsets[start + num]):
+        counts[classes[v], rows.row_of[v] - start] += 1.0
 
 
 @compiled
-def find_tied(classes: Codes, first: int, last: int, room: Room) -> tuple[Whole, Whole]:
-    """Write the classes with most of a row's votes, ascending; return their number and votes."""
-    counts, tied = room.counted, room.tied
+def find_largest(lanes: Floats, tolerance: float, room: Room) -> None:
+    """Write the largest value of each lane, how many are about that large, and the last such class.
+
+    With NaN among them, none is.
+    """
+    most, near, total, best = room.most, room.near, room.totals, room.best
+    for at in range(len(most)):
+        most[at], near[at], total[at], best[at] = -np.inf, 0.0, 0.0, 0
+    for k in range(len(lanes)):
+        lane = lanes[k]
+        for at in range(len(most)):
+            most[at] = max(most[at], lane[at])
+            total[at] += lane[at]
+    for k in range(len(lanes)):
+        lane = lanes[k]
+        for at in range(len(most)):
+            is_near = lane[at] >= most[at] * (1 - tolerance)
+            near[at] += 1.0 if is_near else 0.0
+            best[at] = k if is_near else best[at]
+    for at in range(len(most)):
+        # A total is NaN where a class is.
+        near[at] = near[at] if total[at] == total[at] else 0.0
+
+
+@compiled
+def insert(values: Ints, num: Whole, value: Any) -> Whole:
+    """Put one more among the first ``num`` values, which ascend; return how many there are now."""
+    at = num
+    while at > 0 and values[at - 1] > value:
+        at -= 1
+    if at > 0 and values[at - 1] == value:
+        return num
+    for place in range(num, at, -1):
+        values[place] = values[place - 1]
+    values[at] = value
+    return num + 1
+
+
+@compiled
+def find_tied(rows: Rows, i: int, at: int, room: Room) -> Whole:
+    """Write the classes with most of a row's votes, ascending; return their number."""
     # Of one type from the start: what is compiled for a literal is compiled once more for others.
-    most, num = np.int64(0), np.int64(0)
-    for v in range(first, last):
-        k = classes[v]
-        counts[k] += 1
-        most = max(most, counts[k])
-    for v in range(first, last):
-        k = classes[v]
-        if counts[k] == most:
-            insert(tied, num, k)
-            num += 1
-        counts[k] = 0
-    return num, most
+    num: Whole = np.int64(0)
+    for v in range(rows.offsets[i], rows.offsets[i + 1]):
+        if room.counts[rows.classes[v], at] == room.most[at]:
+            num = insert(room.tied, num, rows.classes[v])
+    return num
 
 
 @compiled
@@ -93,21 +123,18 @@ def narrow(tied: Ints, num: Whole, values: Floats, tolerance: float) -> int:
 
 
 @compiled
-def majority_of_row(rows: Rows, i: int, at: int, tie_break: TieBreak, room: Room) -> int:
-    """Return the majority label of row ``i``, scaled in lane ``at``.
+def break_tie(rows: Rows, i: int, at: int, tie_break: TieBreak, room: Room) -> int:
+    """Return which of the classes with most votes row ``i`` has, scaled in lane ``at``.
 
     Ties go by the (scaled) probability, then the class rarer over all votes, then the mean
-    agreement of its voters, then a draw keyed by seed and global row. A row without votes has no
-    majority, and gets that of a tie of all classes.
+    agreement of its voters, then a draw keyed by seed and global row. A row without votes has a tie
+    of all classes.
     """
-    tied, values, num_classes = room.tied, room.values, len(room.values)
-    first, last = rows.offsets[i], rows.offsets[i + 1]
-    num, most = find_tied(rows.classes, first, last, room)
-    if num == 1:
-        return tied[0]
+    tied, values, most = room.tied, room.values, room.most[at]
+    num = find_tied(rows, i, at, room)
     if num == 0:
-        num = num_classes
-        for k in range(num_classes):
+        num = len(values)
+        for k in range(num):
             tied[k] = k
     for t in range(num):
         values[tied[t]] = room.mean[tied[t], at]
@@ -119,12 +146,26 @@ def majority_of_row(rows: Rows, i: int, at: int, tie_break: TieBreak, room: Room
     if most > 0:
         for t in range(num):
             values[tied[t]] = 0.0
-        for v in range(first, last):
+        for v in range(rows.offsets[i], rows.offsets[i + 1]):
             values[rows.classes[v]] += tie_break.agreement[rows.annotators[v]]
         for t in range(num):
             values[tied[t]] /= most
         num = narrow(tied, num, values, 0.0)
     return tied[keyed_choice(tie_break.seed, rows.global_rows[i], num)] if num > 0 else 0
+
+
+@compiled
+def take_majority(
+    rows: Rows, start: int, num: int, tie_break: TieBreak, every: bool, room: Room
+) -> None:
+    """Write the majority labels of scaled rows, and with ``every`` of those without votes too."""
+    count_votes(rows, start, num, rows.classes, room.counts)
+    find_largest(room.counts, 0.0, room)
+    for at in range(num):
+        i = start + at
+        room.labels[at] = room.best[at]
+        if room.near[at] != 1.0 and (every or rows.offsets[i] < rows.offsets[i + 1]):
+            room.labels[at] = break_tie(rows, i, at, tie_break, room)
 
 
 @compiled
@@ -160,11 +201,12 @@ def weigh_lanes(rows: Rows, start: int, num: int, weights: VoteWeights, room: Ro
     """
     by_model, likelihood = weights.model, weights.other_likelihood
     posterior, trust, others = room.posterior, room.trust, room.totals
-    for at in range(num):
-        total = 0.0
-        for v in range(rows.offsets[start + at], rows.offsets[start + at + 1]):
-            total += weights.annotator[rows.annotators[v]]
-        trust[at], others[at] = total, likelihood * total
+    first, last = rows.offsets[start], rows.offsets[start + num]
+    trust[:] = 0.0
+    for v in range(first, last):
+        trust[rows.row_of[v] - start] += weights.annotator[rows.annotators[v]]
+    for at in range(len(trust)):
+        others[at] = likelihood * trust[at]
     for k in range(len(posterior)):
         quality, lane = posterior[k], room.lanes[0, k]
         for at in range(len(quality)):
@@ -176,51 +218,26 @@ def weigh_lanes(rows: Rows, start: int, num: int, weights: VoteWeights, room: Ro
         for at in range(len(quality)):
             quality[at] += others[at]
     gain = weights.likelihood - likelihood
-    for at in range(num):
-        for v in range(rows.offsets[start + at], rows.offsets[start + at + 1]):
-            posterior[rows.classes[v], at] += weights.annotator[rows.annotators[v]] * gain
-
-
-@compiled
-def best_labels(num: int, room: Room) -> None:
-    """Replace labels by those of the best quality, but where the largest ones are tied."""
-    most, near, total, best = room.most, room.divisors, room.totals, room.best
-    for at in range(len(most)):
-        most[at], near[at], total[at], best[at] = -np.inf, 0.0, 0.0, 0
-    for k in range(len(room.posterior)):
-        quality = room.posterior[k]
-        for at in range(len(most)):
-            most[at] = max(most[at], quality[at])
-            total[at] += quality[at]
-    for at in range(len(most)):
-        most[at] *= 1 - TIE_TOLERANCE
-    for k in range(len(room.posterior)):
-        quality = room.posterior[k]
-        for at in range(len(most)):
-            is_near = quality[at] >= most[at]
-            near[at] += 1.0 if is_near else 0.0
-            best[at] = k if is_near else best[at]
-    for at in range(num):
-        # A total is NaN where a class is.
-        if near[at] == 1.0 and total[at] == total[at]:
-            room.labels[at] = best[at]
+    for v in range(first, last):
+        weight = weights.annotator[rows.annotators[v]]
+        posterior[rows.classes[v], rows.row_of[v] - start] += weight * gain
 
 
 @compiled
 def take_consensus(rows: Rows, start: int, num: int, rule: Rule, room: Room) -> None:
-    """Write the consensus labels of scaled rows; those of rows without votes mean nothing."""
-    labels, offsets = room.labels, rows.offsets
-    for at in range(num):
-        labels[at] = 0
-        if offsets[start + at] < offsets[start + at + 1]:
-            labels[at] = majority_of_row(rows, start + at, at, rule.tie_break, room)
+    """Write the consensus labels of scaled rows; those of rows without votes mean nothing.
+
+    The votes of each lane are counted in ``room.counts``.
+    """
+    take_majority(rows, start, num, rule.tie_break, False, room)
     if not rule.best_quality:
         return
-    if not rule.by_agreement:
+    if rule.by_agreement:
+        count_votes(rows, start, num, rows.counted, room.posterior)
+        find_largest(room.posterior, 0.0, room)
+    else:
         weigh_lanes(rows, start, num, rule.majority, room)
-        best_labels(num, room)
-        return
+        find_largest(room.posterior, TIE_TOLERANCE, room)
     for at in range(num):
-        num_tied, _ = find_tied(rows.counted, offsets[start + at], offsets[start + at + 1], room)
-        if num_tied == 1:
-            labels[at] = room.tied[0]
+        if room.near[at] == 1.0:
+            room.labels[at] = room.best[at]

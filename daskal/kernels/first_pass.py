@@ -10,8 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskal.kernels.compiling import Whole, compiled, read_only
-from daskal.kernels.consensus import clear_leader, find_tied, take_consensus
+from daskal.kernels.compiling import compiled, read_only
+from daskal.kernels.consensus import (
+    clear_leader,
+    count_votes,
+    find_largest,
+    find_tied,
+    take_consensus,
+)
 from daskal.kernels.known import NOTHING_KNOWN, KnownRows, known_rows, without_gold
 from daskal.kernels.lanes import Marks, Room, Rows, first_largest, load_scaled
 from daskal.kernels.temperature_curve import LIMB_BITS, add_losses
@@ -78,18 +84,19 @@ class ConsensusCounts(NamedTuple):
 def count_consensus(
     rows: Rows, start: int, num: int, lanes: Floats, counts: ConsensusCounts, room: Room
 ) -> None:
-    """Count how rows in (p, k, l) lanes stand to their consensus labels, -1 for unknown ones."""
+    """Count how rows in (p, k, l) lanes stand to their consensus labels, -1 for unknown ones.
+
+    Their votes are counted in ``room.counts``.
+    """
     labels, best = room.labels, room.best
     for at in range(num):
-        first, last = rows.offsets[start + at], rows.offsets[start + at + 1]
-        counts.most_votes[0] = max(counts.most_votes[0], last - first)
-        if last - first < 2:
+        votes = rows.offsets[start + at + 1] - rows.offsets[start + at]
+        counts.most_votes[0] = max(counts.most_votes[0], votes)
+        if votes < 2:
             labels[at] = -1
-        if labels[at] < 0:
-            continue
-        counts.labels[labels[at]] += 1
-        for v in range(first, last):
-            counts.agreeing[last - first] += rows.classes[v] == labels[at]
+        if labels[at] >= 0:
+            counts.labels[labels[at]] += 1
+            counts.agreeing[votes] += np.int64(room.counts[labels[at], at])
     for p in range(len(lanes)):
         first_largest(lanes[p], room.most, best)
         for at in range(num):
@@ -130,57 +137,38 @@ def add_labels(
     for group in range(len(rows.lanes)):
         start, lanes = group * num_lanes, rows.lanes[group]
         num = min(num_lanes, len(rows.odd) - start)
+        count_votes(rows, start, num, rows.classes, room.counts)
+        find_largest(room.counts, 0.0, room)
         for at in range(num):
             i = start + at
-            if len(known) and known[i] >= 0:
-                count_known_row(rows, i, known[i], votes)
+            labels[at] = room.best[at]
+            if len(known) > 0 and known[i] >= 0:
                 labels[at] = known[i]
-                continue
-            count_row(rows, i, votes, room.counted)
-            num_tied, _ = find_tied(rows.classes, rows.offsets[i], rows.offsets[i + 1], room)
-            labels[at] = room.tied[0] if num_tied == 1 else -1
-            if num_tied > 1:
-                labels[at] = clear_leader(lanes, at, room.tied, num_tied)
+            elif room.near[at] != 1.0 and rows.offsets[i] < rows.offsets[i + 1]:
+                labels[at] = clear_leader(lanes, at, room.tied, find_tied(rows, i, at, room))
                 pending[i] = labels[at] < 0
+        add_votes(rows, start, num, known, votes, room)
         count_consensus(rows, start, num, lanes, counts, room)
 
 
 @compiled
-def count_row(rows: Rows, i: int, votes: VoteCounts, counts: Ints) -> None:
-    """Count the votes of a row, and how many others of the row agree with each."""
-    first, last, classes = rows.offsets[i], rows.offsets[i + 1], rows.classes
-    most, num_most = 0, 0
-    for v in range(first, last):
-        counts[classes[v]] += 1
-        most = max(most, counts[classes[v]])
-    for v in range(first, last):
-        # Each vote for a most frequent class comes by once.
-        num_most += counts[classes[v]] == most
-    untied = num_most == most
-    for v in range(first, last):
-        of_one, k = votes.by_annotator[rows.annotators[v]], classes[v]
+def add_votes(rows: Rows, start: int, num: int, known: Ints, votes: VoteCounts, room: Room) -> None:
+    """Count votes, and how many others of their row agree with each.
+
+    A known class, which is its row's label, stands for what all others answered.
+    """
+    for v in range(rows.offsets[start], rows.offsets[start + num]):
+        i, k = rows.row_of[v], rows.classes[v]
+        at, others = i - start, rows.offsets[i + 1] - rows.offsets[i] - 1
+        is_known = len(known) > 0 and known[i] >= 0
+        right, untied = k == room.labels[at], is_known or room.near[at] == 1.0
+        of_one = votes.by_annotator[rows.annotators[v]]
         of_one[VOTES] += 1
-        of_one[AGREEING_PAIRS] += counts[k] - 1
-        of_one[PAIRS] += last - first - 1
-        of_one[UNTIED_AGREEING] += untied and counts[k] == most
+        of_one[AGREEING_PAIRS] += right * others if is_known else np.int64(room.counts[k, at]) - 1
+        of_one[PAIRS] += others
+        of_one[UNTIED_AGREEING] += untied and right
         of_one[UNTIED] += untied
         votes.by_class[k] += 1
-    for v in range(first, last):
-        counts[classes[v]] = 0
-
-
-@compiled
-def count_known_row(rows: Rows, i: int, known: Whole, votes: VoteCounts) -> None:
-    """Count the votes of a row of known class, which stands for what all others answered."""
-    first, last = rows.offsets[i], rows.offsets[i + 1]
-    for v in range(first, last):
-        of_one, right = votes.by_annotator[rows.annotators[v]], rows.classes[v] == known
-        of_one[VOTES] += 1
-        of_one[AGREEING_PAIRS] += right * (last - first - 1)
-        of_one[PAIRS] += last - first - 1
-        of_one[UNTIED_AGREEING] += right
-        of_one[UNTIED] += 1
-        votes.by_class[rows.classes[v]] += 1
 
 
 # --- the first read ---------------------------------------------------------------------------
@@ -265,10 +253,8 @@ def told(tile: Tile, known: Ints) -> Tile:
     """Return a tile whose votes count for the temperature as the known class of their row."""
     if not len(known):
         return tile
-    by_vote = np.repeat(known, tile.num_annotations).astype(np.int32)
-    counted = np.where(by_vote >= 0, by_vote, tile.rows.counted)
-    rows = tile.rows._replace(counted=counted)
-    return Tile(rows, tile.place, tile.findings, tile.faulty, tile.room, tile.scratch)
+    by_vote = known[tile.rows.row_of]
+    return tile.counting(np.where(by_vote >= 0, by_vote, tile.rows.counted).astype(np.int32))
 
 
 class Curve:
@@ -360,7 +346,7 @@ def count_tiles(
 def pending_rows(tile: Tile, chosen: Ints) -> PendingRows:
     """Return some rows of a tile, by their numbers within it."""
     rows, votes = tile.rows, tile.num_annotations
-    at = np.flatnonzero(np.isin(np.repeat(np.arange(len(tile)), votes), chosen))
+    at = np.flatnonzero(np.isin(rows.row_of, chosen))
     group, lane = np.divmod(chosen, rows.lanes.shape[3])
     probs = rows.lanes[group, :, :, lane]
     return PendingRows(

@@ -9,8 +9,10 @@ Axes: p models, n rows, k classes, v votes, g groups of rows, l lanes.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -50,6 +52,7 @@ class Rows(NamedTuple):
     odd: Marks  # (n,) rows at fault that are kept as they are
     global_rows: Ints  # (n,)
     offsets: Ints  # (n + 1,) of votes
+    row_of: Codes  # (v,)
     annotators: Codes  # (v,)
     classes: Codes  # (v,)
     counted: Codes  # (v,) as which class a vote counts for the temperature
@@ -61,9 +64,11 @@ class Room(NamedTuple):
     lanes: Floats  # (p, k, l)
     mean: Floats  # (k, l) of the models' lanes
     posterior: Floats  # (k, l)
+    counts: Floats  # (k, l) of votes
     totals: Floats  # (l,)
     divisors: Floats  # (l,)
     most: Floats  # (l,)
+    near: Floats  # (l,)
     trust: Floats  # (l,)
     labels: Ints  # (l,)
     best: Ints  # (l,)
@@ -82,11 +87,12 @@ def make_room(num_models: int, num_classes: int) -> Room:
     num_lanes = count_lanes(num_classes)
     lanes = np.empty((num_models, num_classes, num_lanes))
     mean = lanes[0] if num_models == 1 else np.empty(lanes.shape[1:])
-    totals, divisors, most, trust = np.empty((4, num_lanes))
+    posterior, counts = np.empty((2, num_classes, num_lanes))
+    totals, divisors, most, near, trust = np.empty((5, num_lanes))
     labels, best = np.empty((2, num_lanes), dtype=np.int64)
     tied, counted = np.zeros((2, num_classes), dtype=np.int64)
     return Room(
-        lanes, mean, np.empty(lanes.shape[1:]), totals, divisors, most, trust,
+        lanes, mean, posterior, counts, totals, divisors, most, near, trust,
         labels, best, np.empty(num_classes), tied, counted,
     )  # fmt: skip
 
@@ -96,6 +102,21 @@ class Scratch:
 
     An array holds until the next one of its name is taken.
     """
+
+    free: ClassVar[list[Scratch]] = []  # left by earlier blocks
+
+    @classmethod
+    @contextlib.contextmanager
+    def lent(cls) -> Iterator[Scratch]:
+        """Lend the arrays of an earlier block, whichever thread worked on it."""
+        try:
+            one = cls.free.pop()
+        except IndexError:
+            one = cls()
+        try:
+            yield one
+        finally:
+            cls.free.append(one)
 
     def __init__(self) -> None:
         """Begin with none."""

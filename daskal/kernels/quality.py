@@ -62,15 +62,14 @@ def score_consensus(scorer: Scorer, posterior: Floats, labels: Ints) -> Floats:
 
 def score_votes(scorer: Scorer, posterior: Floats, rows: Rows) -> Floats:
     """Return the scores of votes by the (n, k) posterior of their rows."""
-    row_of = np.repeat(np.arange(len(rows.offsets) - 1), np.diff(rows.offsets))
     table = scorer.annotator_thresholds
-    return score_labels(scorer.method, posterior, row_of, rows.classes, table, rows.annotators)
+    return score_labels(scorer.method, posterior, rows.row_of, rows.classes, table, rows.annotators)
 
 
 def score_labels(
     method: str,
     probs: Floats,
-    rows: Ints,
+    rows: NDArray[np.integer],
     labels: NDArray[np.integer],
     thresholds: Floats | None,
     groups: NDArray[np.integer],
@@ -197,7 +196,7 @@ def vote_columns(answer: Answer) -> Columns:
     """One entry a vote."""
     tile = answer.tile
     return {
-        "vote_row": np.repeat(tile.rows.global_rows, tile.num_annotations),
+        "vote_row": tile.rows.global_rows[tile.rows.row_of],
         "vote_annotator": tile.rows.annotators.astype(np.int64),
         "vote_label": tile.rows.classes.astype(np.int64),
         "vote_quality": answer.vote_quality,

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.consensus import (
     TIE_TOLERANCE,
-    majority_of_row,
+    count_votes,
     narrow,
     take_consensus,
+    take_majority,
     weigh_lanes,
 )
 from daskal.kernels.lanes import (
@@ -66,6 +67,9 @@ def score_labeled(
         start, num = load_scaled(rows, group, rule.inverse, room)
         take_consensus(rows, start, num, rule, room)
         take_posterior(rows, group, start, num, rule, model_weight, room)
+        for v in range(rows.offsets[start], rows.offsets[start + num]):
+            at = rows.row_of[v] - start
+            scored.vote_quality[v] = room.posterior[rows.classes[v], at] / room.divisors[at]
         for at in range(num):
             score_row(rows, start + at, at, rule, model_weight, scored, room)
             if detail or rows.odd[start + at]:
@@ -91,13 +95,9 @@ def take_posterior(
         for at in range(num):
             divisors[at] = float(len(room.lanes))
     elif rule.by_agreement:
+        count_votes(rows, start, num, rows.counted, posterior)
         for at in range(num):
-            first, last = rows.offsets[start + at], rows.offsets[start + at + 1]
-            divisors[at] = float(max(last - first, 1))
-            for k in range(len(posterior)):
-                posterior[k, at] = 0.0
-            for v in range(first, last):
-                posterior[rows.counted[v], at] += 1.0
+            divisors[at] = float(max(rows.offsets[start + at + 1] - rows.offsets[start + at], 1))
 
 
 @compiled
@@ -110,19 +110,11 @@ def score_row(
     scored: ScoredRows,
     room: Room,
 ) -> None:
-    """Write the scores of a row, and the posterior of each vote's class.
-
-    A row without votes has a score of the pool, wherever it is stored.
-    """
-    first, last = rows.offsets[i], rows.offsets[i + 1]
-    label = room.labels[at]
-    agreeing = 0
-    for v in range(first, last):
-        scored.vote_quality[v] = room.posterior[rows.classes[v], at] / room.divisors[at]
-        agreeing += rows.classes[v] == label
-    agreement = agreeing / (last - first)
+    """Write the scores of a row; without votes it has a score of the pool, wherever it is."""
+    label, votes = room.labels[at], rows.offsets[i + 1] - rows.offsets[i]
+    agreement = room.counts[label, at] / votes
     quality = room.posterior[label, at] / room.divisors[at]
-    if first == last:
+    if votes == 0:
         label, quality = confidence_of_row(at, rule.final.model, model_weight, room)
     elif rule.by_agreement:
         quality = agreement
@@ -282,7 +274,7 @@ def vote_majority(
     """
     for group in range(len(rows.lanes)):
         start, num = load_scaled(rows, group, inverse, room)
+        take_majority(rows, start, num, tie_break, True, room)
         for at in range(num):
-            label = majority_of_row(rows, start + at, at, tie_break, room)
-            labels[start + at] = label
-            confidence[start + at] = by_models(label, at, by_model, room.lanes)
+            labels[start + at] = room.labels[at]
+            confidence[start + at] = by_models(room.labels[at], at, by_model, room.lanes)

@@ -200,10 +200,13 @@ def with_model_votes(tile: Tile, inverse: Floats) -> Rows:
     num_rows, num_models = len(tile), len(inverse)
     classes = tile.scratch.take("classes", num_rows * num_models, dtype=np.int32)
     choose_classes(tile.rows, inverse, classes, tile.room)
-    offsets = np.arange(num_rows + 1) * num_models
-    annotators = np.tile(np.arange(num_models, dtype=np.int32), num_rows)
+    row_of, annotators = np.divmod(np.arange(len(classes), dtype=np.int32), np.int32(num_models))
     return tile.rows._replace(
-        offsets=offsets, annotators=annotators, classes=classes, counted=classes
+        offsets=np.arange(num_rows + 1) * num_models,
+        row_of=row_of,
+        annotators=annotators,
+        classes=classes,
+        counted=classes,
     )
 
 

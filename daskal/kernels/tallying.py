@@ -128,29 +128,27 @@ def add_votes(
 
     ``by_annotator`` is (m, 7); the cells are those of annotators and the classes they gave.
     """
-    for i in range(len(rows.odd)):
-        first, last = rows.offsets[i], rows.offsets[i + 1]
-        several, row_units = last - first >= 2, to_units(scored.quality[i])
-        for v in range(first, last):
-            agrees, quality = rows.classes[v] == scored.label[i], scored.vote_quality[v]
-            j, units = np.int64(rows.annotators[v]), to_units(quality)
-            of_one = by_annotator[j]
-            of_one[NUM] += 1
-            of_one[AGREEING] += agrees
-            of_one[NUM_MULTIPLE] += several
-            of_one[AGREEING_MULTIPLE] += agrees and several
-            of_one[SCORED] += quality == quality
-            of_one[HIGH] += units >> LIMB_BITS
-            of_one[LOW] += units & LOW_LIMB
-            add_to_cell(slots, j * num_classes + rows.classes[v], int(agrees), row_units)
+    for v in range(len(rows.classes)):
+        i, j, k = rows.row_of[v], np.int64(rows.annotators[v]), rows.classes[v]
+        several, agrees = rows.offsets[i + 1] - rows.offsets[i] >= 2, k == scored.label[i]
+        quality, of_one = scored.vote_quality[v], by_annotator[j]
+        units = to_units(quality)
+        of_one[NUM] += 1
+        of_one[AGREEING] += agrees
+        of_one[NUM_MULTIPLE] += several
+        of_one[AGREEING_MULTIPLE] += agrees and several
+        of_one[SCORED] += quality == quality
+        of_one[HIGH] += units >> LIMB_BITS
+        of_one[LOW] += units & LOW_LIMB
+        add_to_cell(slots, j * num_classes + k, int(agrees), to_units(scored.quality[i]))
 
 
 @compiled
 def add_pairs(rows: Rows, labels: Ints, num_classes: int, slots: Slots) -> None:
     """Count votes by the class given and the consensus label."""
-    for i in range(len(rows.odd)):
-        for v in range(rows.offsets[i], rows.offsets[i + 1]):
-            add_to_cell(slots, rows.classes[v] * num_classes + labels[i], NOTHING, NOTHING)
+    for v in range(len(rows.classes)):
+        key = rows.classes[v] * num_classes + labels[rows.row_of[v]]
+        add_to_cell(slots, key, NOTHING, NOTHING)
 
 
 @compiled
@@ -162,13 +160,13 @@ def add_confidence(rows: Rows, scored: ScoredRows, slots: Slots) -> None:
     posterior = scored.posterior
     num_classes = posterior.shape[1]
     for i in range(len(rows.odd)):
-        first, last = rows.offsets[i], rows.offsets[i + 1]
-        if first < last:
+        if rows.offsets[i] < rows.offsets[i + 1]:
             label = scored.label[i]
             add_to_cell(slots, label, NOTHING, to_units(posterior[i, label]))
-        for v in range(first, last):
-            k, row = np.int64(rows.classes[v]), np.int64(rows.annotators[v]) + 1
-            add_to_cell(slots, row * num_classes + k, NOTHING, to_units(posterior[i, k]))
+    for v in range(len(rows.classes)):
+        k, row = np.int64(rows.classes[v]), np.int64(rows.annotators[v]) + 1
+        quality = posterior[rows.row_of[v], k]
+        add_to_cell(slots, row * num_classes + k, NOTHING, to_units(quality))
 
 
 class AnnotatorCounts:

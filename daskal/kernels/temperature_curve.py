@@ -60,7 +60,7 @@ def add_losses(
     have no number for a loss.
     """
     lanes, most, totals, offsets = room.lanes[0], room.most, room.totals, rows.offsets
-    kept, least, num_lanes = room.trust, room.divisors, len(room.most)
+    kept, least, means, num_lanes = room.trust, room.divisors, room.near, len(room.most)
     # No total exceeds log K, so a vote that clears this line clears the floor; what a low
     # temperature leaves above it stays above it at higher ones.
     line = LOG_FLOOR + log2(float(len(lanes))) * LN2
@@ -68,29 +68,29 @@ def add_losses(
     for start in range(0, num_rows, num_lanes):
         num = min(num_lanes, num_rows - start)
         take_ratios(rows.lanes[start // num_lanes, model], lanes, most, totals)
-        floored = 0
-        for at in range(num_lanes):
-            kept[at], least[at] = 0.0, 0.0
-            if at >= num or offsets[start + at] == offsets[start + at + 1]:
-                continue
-            if rows.odd[start + at] and not 0.0 < most[at] < np.inf:
+        kept[:], least[:], means[:] = 0.0, 0.0, 0.0
+        for v in range(offsets[start], offsets[start + num]):
+            at = rows.row_of[v] - start
+            ratio = lanes[rows.counted[v], at] * LN2
+            is_lost = ratio <= LEAST_RATIO
+            ratio = 0.0 if is_lost else ratio
+            kept[at] -= 1.0 if is_lost else 0.0
+            means[at] += ratio
+            least[at] = min(least[at], ratio)
+        floored, in_all = 0, 0
+        for at in range(num):
+            votes = offsets[start + at + 1] - offsets[start + at]
+            if votes > 0 and rows.odd[start + at] and not 0.0 < most[at] < np.inf:
                 undefined += 1
-                continue
-            first, last = offsets[start + at], offsets[start + at + 1]
-            mean, lost = 0.0, 0
-            for v in range(first, last):
-                ratio = lanes[rows.counted[v], at] * LN2
-                if ratio <= LEAST_RATIO:
-                    lost += 1
-                else:
-                    mean += ratio
-                    least[at] = min(least[at], ratio)
-            # What is at the floor at every temperature counts as a constant, so that a loss
-            # which no temperature changes is flat to the last unit.
-            share = lost / (last - first)
-            kept[at] = 1.0 - share
-            floored += to_units(share * -LOG_FLOOR, UNITS)
-            add_units(ratios, to_units(mean / (last - first), RATIO_UNITS))
+                kept[at], least[at] = 0.0, 0.0
+            elif votes > 0:
+                # What is at the floor at every temperature counts as a constant, so that a loss
+                # which no temperature changes is flat to the last unit.
+                share = -kept[at] / votes
+                kept[at] = 1.0 - share
+                floored += to_units(share * -LOG_FLOOR, UNITS)
+                in_all += to_units(means[at] / votes, RATIO_UNITS)
+        add_units(ratios, in_all)
         for t in range(len(temperatures)):
             inverse = 1.0 / temperatures[t]
             add_powers(lanes, inverse, totals)

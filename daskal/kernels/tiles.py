@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from daskal.kernels.compiling import first_holding
 from daskal.kernels.lanes import (
     MANY_LANES,
+    Codes,
     Marks,
     Room,
     Rows,
@@ -57,6 +58,11 @@ class Tile(NamedTuple):
         """Votes of each row, (n,)."""
         return np.diff(self.rows.offsets)
 
+    def counting(self, counted: Codes) -> Tile:
+        """Return the tile with votes that count for the temperature as other classes, (v,)."""
+        rows = self.rows._replace(counted=counted)
+        return Tile(rows, self.place, self.findings, self.faulty, self.room, self.scratch)
+
 
 def tile_rows(num_models: int, num_classes: int) -> int:
     """Return the rows of a tile: groups of lanes as whole as can be."""
@@ -70,41 +76,46 @@ def take_tiles(block: Block, *, on_invalid: str, miscount: bool = False) -> Iter
     With ``miscount``, votes count for the temperature as cleanlab counts them.
     """
     num_models, (num_rows, num_classes) = len(block.probs), block.probs[0].shape
-    step = min(tile_rows(num_models, num_classes), max(num_rows, 1))
-    scratch, room = Scratch(), make_room(num_models, num_classes)
-    start = 0
-    while start < num_rows:
-        votes = votes_from(block, start, step, scratch)
-        place = slice(start, start + len(votes.faults))
-        lanes, bad, findings = checked_lanes(block, place, room, scratch)
+    step, start = tile_rows(num_models, num_classes), 0
+    room = make_room(num_models, num_classes)
+    with Scratch.lent() as scratch:
+        while start < num_rows:
+            tile = take_tile(block, start, min(step, num_rows - start), on_invalid, room, scratch)
+            if miscount:
+                counted = scratch.take("counted", len(tile.rows.classes), dtype=np.int32)
+                places = scratch.take("places", num_classes, dtype=np.int64)
+                tile = tile.counting(counted)
+                miscount_votes(tile.rows, room.tied, places)
+            yield tile
+            start = tile.place.stop
+
+
+def take_tile(
+    block: Block, start: int, most_rows: int, on_invalid: str, room: Room, scratch: Scratch
+) -> Tile:
+    """Return the rows from ``start`` on that fit a tile."""
+    votes = votes_from(block, start, most_rows, scratch)
+    place = slice(start, start + len(votes.faults))
+    lanes, faulty, findings = checked_lanes(block, place, room, scratch)
+    odd = scratch.take_zeros("odd", len(votes.faults), dtype=np.uint8)
+    if len(faulty) and on_invalid == "keep":
+        odd[faulty] = 1
+    elif len(faulty):
+        group, lane = np.divmod(faulty, lanes.shape[3])
+        lanes[group, :, :, lane] = 1 / lanes.shape[2]
+        votes = votes.without(faulty)
+    if votes.faults.any():
         rows = np.flatnonzero(votes.faults)
-        if len(rows):
-            found = Findings.from_rows(
-                "labels", votes.faults[rows], rows + block.first_row + start, votes.seen[rows]
-            )
-            findings = findings.merge(found)
-        odd = scratch.take_zeros("odd", len(votes.faults), dtype=np.uint8)
-        if len(bad) and on_invalid == "keep":
-            odd[bad] = 1
-        elif len(bad):
-            group, lane = np.divmod(bad, lanes.shape[3])
-            lanes[group, :, :, lane] = 1 / num_classes
-            votes = votes.without(bad)
-        index = scratch.take("global rows", len(odd), dtype=np.int64)
-        index[:] = np.arange(block.first_row + start, block.first_row + place.stop)
-        counted = votes.classes
-        if miscount:
-            counted = scratch.take("counted", len(counted), dtype=np.int32)
-        taken = Rows(lanes, odd, index, votes.offsets, votes.annotators, votes.classes, counted)
-        if miscount:
-            miscount_votes(taken, room.counted, room.tied)
-        yield Tile(taken, place, findings, np.union1d(bad, rows), room, scratch)
-        start = place.stop
+        index = rows + block.first_row + start
+        found = Findings.from_rows("labels", votes.faults[rows], index, votes.seen[rows])
+        findings, faulty = findings.merge(found), np.union1d(faulty, rows)
+    index = np.arange(block.first_row + start, block.first_row + place.stop)
+    taken = Rows(lanes, odd, index, *votes[:4], votes.classes)
+    return Tile(taken, place, findings, faulty, room, scratch)
 
 
 def votes_from(block: Block, start: int, most_rows: int, scratch: Scratch) -> FoundVotes:
     """Return the votes of rows from ``start`` on; a pool's rows have none."""
-    most_rows = min(most_rows, len(block.probs[0]) - start)
     if block.labels is None:
         return FoundVotes.room(scratch, most_rows, 0)
     return find_votes(block.labels, start, most_rows, block.probs[0].shape[1], scratch)
@@ -143,9 +154,9 @@ KERNEL_BYTES = 32 * MIB
 # Float64 arrays of a tile's probabilities: in lanes, and once more where a rare dtype is turned.
 TILE_ARRAYS = 2
 # Float64 arrays of a group of lanes, beside one for each model.
-LANE_ARRAYS = 2
+LANE_ARRAYS = 3
 # Of each label of a tile that is copied, and of each vote (counted with its masks in NumPy).
-LABEL_BYTES, VOTE_BYTES = 8, 40
+LABEL_BYTES, VOTE_BYTES = 8, 44
 
 
 def kernel_bytes(

@@ -22,9 +22,11 @@ from daskal.method.findings import (
 )
 from daskal.method.values import Floats, Ints, LabelBlock, SparseLabels
 
-# Labels compared in one go, eight to a word of their marks.
+# Labels compared in one go, of whose marks, a byte each, eight fill a word, and 64 one of bits.
 PART = 1024
-WORD = 8
+WORD, BITS = 8, 64
+# Times a word of marks, this has its eight bits in the highest byte.
+GATHER, HIGHEST_BYTE = np.uint64(0x0102040810204080), np.uint64(56)
 # Votes of a tile of rows, so many or those of its one row.
 MOST_VOTES = 2**17
 # Labels of a tile, missing ones counted too, or those of its one row: a matrix in Fortran order, or
@@ -38,6 +40,7 @@ class FoundVotes(NamedTuple):
     """Votes, and what is wrong with the labels of the rows that have lost theirs."""
 
     offsets: Ints  # (n + 1,)
+    row_of: Codes  # (v,)
     annotators: Codes  # (v,)
     classes: Codes  # (v,)
     faults: Marks  # (n,), 0 for nothing
@@ -48,6 +51,7 @@ class FoundVotes(NamedTuple):
         """Return room for so many."""
         return cls(
             scratch.take_zeros("offsets", num_rows + 1, dtype=np.int64),
+            scratch.take("row of", num_votes, dtype=np.int32),
             scratch.take("annotators", num_votes, dtype=np.int32),
             scratch.take("classes", num_votes, dtype=np.int32),
             scratch.take_zeros("label faults", num_rows, dtype=np.uint8),
@@ -57,20 +61,18 @@ class FoundVotes(NamedTuple):
     def first(self, num_rows: Whole) -> FoundVotes:
         """Return those of the first rows."""
         offsets = self.offsets[: num_rows + 1]
-        annotators, classes = self.annotators[: offsets[-1]], self.classes[: offsets[-1]]
+        row_of, annotators, classes = (each[: offsets[-1]] for each in self[1:4])
         faults, seen = self.faults[:num_rows], self.seen[:num_rows]
-        return FoundVotes(offsets, annotators, classes, faults, seen)
+        return FoundVotes(offsets, row_of, annotators, classes, faults, seen)
 
     def without(self, rows: Ints) -> FoundVotes:
         """Return votes with those of some rows taken out."""
         num = np.diff(self.offsets)
         kept = np.ones(len(num), dtype=bool)
         kept[rows] = False
-        at = np.repeat(kept, num)
+        row_of, annotators, classes = (each[kept[self.row_of]] for each in self[1:4])
         offsets = np.concatenate([[0], np.cumsum(num * kept)])
-        return self._replace(
-            offsets=offsets, annotators=self.annotators[at], classes=self.classes[at]
-        )
+        return FoundVotes(offsets, row_of, annotators, classes, self.faults, self.seen)
 
 
 def find_votes(
@@ -122,10 +124,13 @@ def find_dense(
             words[:] = 0
         for at in range(len(part)):
             marks[at] = part[at] >= least
-        for word in range(len(words)):
-            bits = words[word]
+        for first in range(0, len(part), BITS):
+            bits = np.uint64(0)
+            for word in range(WORD):
+                of_eight = (words[first // WORD + word] * GATHER) >> HIGHEST_BYTE
+                bits |= of_eight << np.uint64(WORD * word)
             while bits != 0:
-                at = start + word * WORD + (trailing_zeros(bits) >> 3)
+                at = start + first + trailing_zeros(bits)
                 bits &= bits - np.uint64(1)
                 while at >= row_end:
                     num = close_row(row, num, found)
@@ -145,7 +150,7 @@ def add_vote(
     """Write one more vote, or what is wrong with its label; return how many votes there are."""
     fault = check_label(np.float64(label), num_classes)
     if fault == 0:
-        found.annotators[num], found.classes[num] = annotator, label
+        found.row_of[num], found.annotators[num], found.classes[num] = row, annotator, label
         return num + 1
     if found.faults[row] == 0:
         found.faults[row], found.seen[row] = fault, label
@@ -214,20 +219,14 @@ def take_votes(
 
 
 @compiled
-def miscount_votes(rows: Rows, counts: Ints, distinct: Ints) -> None:
+def miscount_votes(rows: Rows, distinct: Ints, places: Ints) -> None:
     """Write as which class each vote counts when a row's distinct labels count as 0, 1, 2, ..."""
     for i in range(len(rows.odd)):
         first, last = rows.offsets[i], rows.offsets[i + 1]
         num: Whole = np.int64(0)
         for v in range(first, last):
-            k = rows.classes[v]
-            if counts[k] == 0:
-                counts[k] = 1
-                insert(distinct, num, k)
-                num += 1
+            num = insert(distinct, num, rows.classes[v])
         for at in range(num):
-            counts[distinct[at]] = at
+            places[distinct[at]] = at
         for v in range(first, last):
-            rows.counted[v] = counts[rows.classes[v]]
-        for at in range(num):
-            counts[distinct[at]] = 0
+            rows.counted[v] = places[rows.classes[v]]

@@ -20,11 +20,11 @@ NO_POSTERIOR = np.zeros((0, 1))
 def make_votes(votes: list[tuple[int, int, int]], num_rows: int) -> Rows:
     """Rows as kernels take them, from votes as (row, annotator, class) in the order of rows."""
     rows, annotators, classes = np.array(votes, dtype=np.int64).reshape(-1, 3).T
-    given, codes = annotators.astype(np.int32), classes.astype(np.int32)
+    row_of, given, codes = (x.astype(np.int32) for x in (rows, annotators, classes))
     offsets = np.searchsorted(rows, np.arange(num_rows + 1))
     lanes = np.empty((-(-num_rows // count_lanes(2)), 1, 2, count_lanes(2)))
     odd = np.zeros(num_rows, dtype=np.uint8)
-    return Rows(lanes, odd, np.arange(num_rows), offsets, given, codes, codes)
+    return Rows(lanes, odd, np.arange(num_rows), offsets, row_of, given, codes, codes)
 
 
 def make_scored(labels, quality, vote_quality, posterior=NO_POSTERIOR) -> ScoredRows:

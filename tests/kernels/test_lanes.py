@@ -33,7 +33,7 @@ def scaled(probs, temperature, odd=None):
     room = lanes.make_room(1, num_classes)
     marks = np.array([0] * num_rows if odd is None else odd, dtype=np.uint8)
     nothing, codes = np.zeros(num_rows + 1, dtype=np.int64), np.zeros(0, dtype=np.int32)
-    rows = lanes.Rows(filled([probs])[0], marks, nothing[1:], nothing, codes, codes, codes)
+    rows = lanes.Rows(filled([probs])[0], marks, nothing[1:], nothing, codes, codes, codes, codes)
     inverse = first_holding(np.array([1 / temperature]), ("f8",))
     assert lanes.load_scaled(rows, 0, inverse, room) == (0, num_rows)
     return room.mean[:, :num_rows].T
@@ -170,3 +170,20 @@ def test_tiles_stay_small(num_models, num_classes):
     assert rows % num_lanes == 0
     assert num_lanes <= rows <= tiles.MOST_TILE_ROWS
     assert rows == num_lanes or rows * num_models * num_classes <= tiles.TILE_ELEMENTS
+
+
+def test_tiles_of_two_blocks_at_once_have_arrays_of_their_own():
+    def block(label):
+        return Block(np.full((100, 3), label), [np.full((100, 4), 0.25)], 0)
+
+    def take(label):
+        return tiles.take_tiles(block(label), on_invalid="raise")
+
+    first, second = take(1), take(2)
+    one, other = next(first), next(second)
+    assert (one.rows.classes == 1).all()
+    assert (other.rows.classes == 2).all()
+    second.close()
+    # What the abandoned one leaves is used again.
+    assert next(take(3)).scratch is other.scratch
+    assert (one.rows.classes == 1).all()

@@ -23,7 +23,8 @@ def taken(labels, num_classes, start=0):
         found = votes.find_votes(labels, start, 4096, num_classes, Scratch())
         num = np.diff(found.offsets)
         assert len(found.faults) > 0
-        rows.append(np.repeat(np.arange(start, start + len(num)), num))
+        np.testing.assert_array_equal(found.row_of, np.repeat(np.arange(len(num)), num))
+        rows.append(found.row_of + start)
         annotators.append(found.annotators)
         classes.append(found.classes)
         faults.append(found.faults)

@@ -44,11 +44,28 @@ def test_blocks_of_a_small_array() -> None:
 
 def test_blocks_keep_4096_rows_until_there_are_32() -> None:
     assert choose_block(9_000, 8, [1]) == (4096, "no block is smaller than 4,096 rows")
-    in_memory = choose_block(50_000, 8, [1], in_memory=True)
-    assert in_memory == (16_384, "no block is smaller than 16,384 rows")
     rows, reason = choose_block(1_000_000, 8, [1])
     assert rows == 31_250
     assert reason == "at least 32 blocks, so that every core has work"
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "row_bytes", "sizes"),
+    [
+        (16_384, 80, [16_384]),
+        (20_000, 8_000, [10_000] * 2),
+        (60_000, 4_080, [15_000] * 4),
+        (5_000, 80_000, [1_250] * 4),
+        (1_000_000, 8, [31_250] * 32),
+    ],
+)
+def test_blocks_in_memory_are_equal_and_even_in_number(
+    num_rows: int, row_bytes: int, sizes: list[int]
+) -> None:
+    rows, reason = choose_block(num_rows, row_bytes, [1], in_memory=True)
+    assert np.diff(block_edges(num_rows, rows)).tolist() == sizes
+    if rows == 15_000:
+        assert reason == "an even number of equal blocks of at most 16,384 rows"
 
 
 def test_blocks_of_an_object_store_gather_chunks() -> None:

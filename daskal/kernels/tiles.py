@@ -30,7 +30,7 @@ from daskal.text import MIB
 
 # Probabilities of a tile as float64: 1 MiB of them, which several kernels find in the cache.
 TILE_ELEMENTS = 2**17
-MOST_TILE_ROWS = 2**12
+MOST_TILE_ROWS = 2**13
 # Dtypes that rows are brought into lanes from.
 PROB_DTYPES = ("f4", "f8")
 

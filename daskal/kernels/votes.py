@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.compiling import Whole, compiled, first_holding
+from daskal.kernels.compiling import Whole, compiled, first_holding, is_held
 from daskal.kernels.consensus import insert
 from daskal.kernels.lanes import Codes, Marks, Rows, Scratch
 from daskal.kernels.powers import trailing_zeros
@@ -29,8 +29,8 @@ WORD, BITS = 8, 64
 GATHER, HIGHEST_BYTE = np.uint64(0x0102040810204080), np.uint64(56)
 # Votes of a tile of rows, so many or those of its one row.
 MOST_VOTES = 2**17
-# Labels of a tile, missing ones counted too, or those of its one row: a matrix in Fortran order, or
-# of a rare dtype, is copied tile by tile.
+# Labels of a tile that is copied, as of a matrix in Fortran order or of a rare dtype, missing ones
+# counted too, or those of its one row.
 MOST_LABELS = 2**20
 # Dtypes that the finder is compiled for.
 LABEL_DTYPES = ("i1", "i4", "i8", "f4", "f8")
@@ -84,7 +84,8 @@ def find_votes(
     """
     if isinstance(labels, SparseLabels):
         return find_sparse(labels, start, most_rows, num_classes, scratch)
-    most_rows = min(most_rows, max(MOST_LABELS // max(labels.shape[1], 1), 1))
+    if not is_held(labels, LABEL_DTYPES):
+        most_rows = min(most_rows, max(MOST_LABELS // max(labels.shape[1], 1), 1))
     matrix = first_holding(labels[start : start + most_rows], LABEL_DTYPES)
     num_rows, num_annotators = matrix.shape
     size = min(max(MOST_VOTES, num_annotators), matrix.size) + PART

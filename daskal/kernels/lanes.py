@@ -297,6 +297,8 @@ def add_powers(
         if inverse == 1.0:
             for at in range(len(totals)):
                 power[at] = max(lane[at], PROB_FLOOR)
+                totals[at] += power[at]
+                most[at] = max(most[at], power[at])
         else:
             if divided:
                 for at in range(len(totals)):
@@ -305,10 +307,10 @@ def add_powers(
                 for at in range(len(totals)):
                     power[at] = log2(max(lane[at], PROB_FLOOR))
             for at in range(len(totals)):
-                power[at] = exp2(power[at] * inverse)
-        for at in range(len(totals)):
-            totals[at] += power[at]
-            most[at] = max(most[at], power[at])
+                x = exp2(power[at] * inverse)
+                power[at] = x
+                totals[at] += x
+                most[at] = max(most[at], x)
 
 
 @compiled

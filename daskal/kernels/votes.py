@@ -58,20 +58,22 @@ class FoundVotes(NamedTuple):
             scratch.take_zeros("labels seen", num_rows),
         )
 
-    def first(self, num_rows: Whole) -> FoundVotes:
-        """Return those of the first rows."""
-        offsets = self.offsets[: num_rows + 1]
+    def of_rows(self, num_rows: Whole) -> FoundVotes:
+        """Return those of the first rows, now that they are written; rows at fault lose theirs."""
+        # Of rows without votes nothing was written.
+        offsets = np.maximum.accumulate(self.offsets[: num_rows + 1])
         row_of, annotators, classes = (each[: offsets[-1]] for each in self[1:4])
         faults, seen = self.faults[:num_rows], self.seen[:num_rows]
-        return FoundVotes(offsets, row_of, annotators, classes, faults, seen)
+        found = FoundVotes(offsets, row_of, annotators, classes, faults, seen)
+        return found.without(np.flatnonzero(faults)) if faults.any() else found
 
     def without(self, rows: Ints) -> FoundVotes:
         """Return votes with those of some rows taken out."""
         num = np.diff(self.offsets)
-        kept = np.ones(len(num), dtype=bool)
-        kept[rows] = False
-        row_of, annotators, classes = (each[kept[self.row_of]] for each in self[1:4])
-        offsets = np.concatenate([[0], np.cumsum(num * kept)])
+        num[rows] = 0
+        kept = num[self.row_of] > 0
+        row_of, annotators, classes = (each[kept] for each in self[1:4])
+        offsets = np.concatenate([[0], np.cumsum(num)])
         return FoundVotes(offsets, row_of, annotators, classes, self.faults, self.seen)
 
 
@@ -93,9 +95,8 @@ def find_votes(
     words = scratch.take("words", PART // WORD, dtype=np.uint64)
     # Below this a label is missing, and NaN is not above it.
     least = matrix.dtype.type(-np.inf if matrix.dtype.kind == "f" else 0)
-    return found.first(
-        find_dense(matrix.reshape(-1), num_annotators, least, num_classes, found, words)
-    )
+    done = find_dense(matrix.reshape(-1), num_annotators, least, num_classes, found, words)
+    return found.of_rows(done)
 
 
 @compiled
@@ -109,17 +110,14 @@ def find_dense(
 ) -> Whole:
     """Write the votes of rows of m labels each; return how many rows there was room for.
 
-    A row with a label that is no class has no votes. There is room for those of one row, and of
-    ``PART`` labels more.
+    There is room for those of one row, and of ``PART`` labels more.
     """
-    marks, most = words.view(np.uint8), len(found.classes) - PART
+    marks, most, inverse = words.view(np.uint8), len(found.classes) - PART, 1.0 / num_annotators
     # Of one type from the start: what is compiled for a literal is compiled once more for others.
-    row: Whole = np.int64(0)
     num: Whole = np.int64(0)
-    row_start, row_end = 0, num_annotators
     for start in range(0, len(labels), PART):
         if num > most:
-            return row
+            return start // num_annotators
         part = labels[start : start + PART]
         if len(part) < PART:
             words[:] = 0
@@ -133,37 +131,25 @@ def find_dense(
             while bits != 0:
                 at = start + first + trailing_zeros(bits)
                 bits &= bits - np.uint64(1)
-                while at >= row_end:
-                    num = close_row(row, num, found)
-                    row += 1
-                    row_start, row_end = row_end, row_end + num_annotators
-                num = add_vote(row, num, at - row_start, labels[at], num_classes, found)
-    while row < len(found.faults):
-        num = close_row(row, num, found)
-        row += 1
-    return row
+                # A quotient in few instructions: half a label keeps it off what rounding reaches.
+                row = np.int64((at + 0.5) * inverse)
+                annotator = at - row * num_annotators
+                num = add_vote(row, num, annotator, labels[at], num_classes, found)
+    return len(found.faults)
 
 
 @compiled
 def add_vote(
     row: Whole, num: Whole, annotator: Whole, label: Any, num_classes: int, found: FoundVotes
 ) -> Whole:
-    """Write one more vote, or what is wrong with its label; return how many votes there are."""
+    """Write one more vote, and what is wrong with its label; return how many votes there are."""
     fault = check_label(np.float64(label), num_classes)
-    if fault == 0:
-        found.row_of[num], found.annotators[num], found.classes[num] = row, annotator, label
-        return num + 1
-    if found.faults[row] == 0:
+    if fault != 0 and found.faults[row] == 0:
         found.faults[row], found.seen[row] = fault, label
-    return num
-
-
-@compiled
-def close_row(row: Whole, num: Whole, found: FoundVotes) -> Whole:
-    """Write where a row's votes end, and return it; a row at fault has none."""
-    end = num if found.faults[row] == 0 else found.offsets[row]
-    found.offsets[row + 1] = end
-    return end
+    found.row_of[num], found.annotators[num] = row, annotator
+    found.classes[num] = np.int32(label) if fault == 0 else np.int32(0)
+    found.offsets[row + 1] = num + 1
+    return num + 1
 
 
 @compiled
@@ -201,19 +187,17 @@ def find_sparse(
         num_classes,
         found,
     )
-    return found.first(stop - start)
+    return found.of_rows(stop - start)
 
 
 @compiled
 def take_votes(
     bounds: Ints, annotators: Ints, classes: Floats, num_classes: int, found: FoundVotes
 ) -> None:
-    """Write sparse votes; a row with a label that is no class has none."""
-    num: Whole = np.int64(0)
+    """Write sparse votes."""
     for row in range(len(found.faults)):
         for v in range(bounds[row] - bounds[0], bounds[row + 1] - bounds[0]):
-            num = add_vote(row, num, annotators[v], classes[v], num_classes, found)
-        num = close_row(row, num, found)
+            add_vote(row, v, annotators[v], classes[v], num_classes, found)
 
 
 # --- votes as cleanlab counts them ------------------------------------------------------------

@@ -297,8 +297,8 @@ def test_a_run_names_its_tasks(problem: Problem, tmp_path: Path) -> None:
         )
     stages = list(dict.fromkeys(progress.stage for progress in reported))
     assert stages == ["votes", "consensus", "score labeled", "score unlabeled"]
-    # Nothing else is among a stage's own: a bar of three for three blocks.
-    assert own(names) == {**{shown(stage): 3 for stage in stages}, "daskal-merges": 4}
+    # Nothing else is among a stage's own: a bar of four for four blocks.
+    assert own(names) == {**{shown(stage): 4 for stage in stages}, "daskal-merges": 4}
 
 
 def test_a_cluster_shows_a_run_by_its_stages(

@@ -37,13 +37,13 @@ from tests.counting import CountingStore, counted_array
 from tests.faultkit import assert_same_store, contents
 from tests.problems import Problem, make_problem
 
-# Three blocks each: no block of stored rows is smaller than 4,096 rows.
+# Three blocks each, as no block of stored rows is smaller than 4,096 rows, and four in memory.
 ROWS = 9_000
 
 
 @pytest.fixture(scope="module", autouse=True)
 def blocks_as_if_stored() -> Iterator[None]:
-    """Cut rows in memory as stored ones are cut."""
+    """Cut rows in memory into blocks as small as stored ones."""
     with mock.patch.object(blocks, "MEMORY_FACTOR", 1):
         yield
 
@@ -116,10 +116,10 @@ def test_layout_and_whole_chunks(reference: Path) -> None:
     assert sorted(root["labeled"]) == sorted(LABELED_COLUMNS)
     for section in ("labeled", "unlabeled"):
         for array in root[section].array_values():
-            assert (array.shape, array.chunks, array.shards) == ((ROWS,), (4096,), None)
+            assert (array.shape, array.chunks, array.shards) == ((ROWS,), (2250,), None)
             assert array.metadata.dimension_names == ("example",)
     chunks = {path.name for path in (reference / "labeled/score/c").iterdir()}
-    assert chunks == {"0", "1", "2"}
+    assert chunks == {"0", "1", "2", "3"}
     assert not list(reference.rglob("*.partial"))
     assert not (reference / "records").exists()
 
@@ -437,7 +437,7 @@ def test_unfinished_store_is_read_on_request_only(problem: Problem, tmp_path: Pa
     with pytest.raises(UnfinishedStoreError, match="has not finished"):
         daskal.Run.open(out)
     run = daskal.Run.open(out, partial=True)
-    assert run.finished_rows("labeled") == [(0, 4096), (4096, 8192), (8192, 9000)]
+    assert run.finished_rows("labeled") == [(at, at + 2250) for at in range(0, ROWS, 2250)]
     rows = run.finished_rows("unlabeled")
     assert 1 <= len(rows) <= 3
     scores = run.pool.compute()
@@ -586,7 +586,7 @@ def test_run_begins_anew_while_blocks_get_done_though_workers_die(
 
 
 def test_memory_limit_refuses_with_three_numbers(problem: Problem, tmp_path: Path) -> None:
-    said = r"(?s)needed: .*allowed: 105\.0 MiB .*; block: 4,096"
+    said = r"(?s)needed: .*allowed: 105\.0 MiB .*; block: 2,250"
     with pytest.raises(MemoryLimitError, match=said):
         daskal.run(**given(problem), out=tmp_path / "o.zarr", memory_limit="150MiB")
     assert not (tmp_path / "o.zarr").exists()

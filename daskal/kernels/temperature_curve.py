@@ -77,7 +77,7 @@ def add_losses(
             kept[at] -= 1.0 if is_lost else 0.0
             means[at] += ratio
             least[at] = min(least[at], ratio)
-        floored, in_all = 0, 0
+        floored, in_all, lowest = 0, 0, 0.0
         for at in range(num):
             votes = offsets[start + at + 1] - offsets[start + at]
             if votes > 0 and rows.odd[start + at] and not 0.0 < most[at] < np.inf:
@@ -90,12 +90,13 @@ def add_losses(
                 kept[at] = 1.0 - share
                 floored += to_units(share * -LOG_FLOOR, UNITS)
                 in_all += to_units(means[at] / votes, RATIO_UNITS)
+            lowest = min(lowest, least[at])
         add_units(ratios, in_all)
         for t in range(len(temperatures)):
             inverse = 1.0 / temperatures[t]
             add_powers(lanes, inverse, totals)
             units = floored + sum_kept(totals, kept)
-            for at in range(num):
+            for at in range(num if lowest < line * temperatures[t] else 0):
                 if least[at] < line * temperatures[t]:
                     units -= excess_of_row(rows, start + at, at, inverse, totals[at], lanes)
             add_units(sums[t], units)

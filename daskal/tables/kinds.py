@@ -11,7 +11,7 @@ from daskal.storage.redaction import redacted
 
 PARQUET, ARROW, DELIMITED, NPY, NPZ = "Parquet", "Arrow", "CSV", "npy", "npz"
 
-PACKED = (".gz", ".bz2", ".xz", ".zst")
+PACKED = (".gz", ".bz2", ".xz")
 ENDINGS = {
     PARQUET: (".parquet", ".pq", ".parq"),
     ARROW: (".arrow", ".feather", ".ipc", ".arrows"),
@@ -46,7 +46,7 @@ JSON = Foreign(
 PICKLE = Foreign("a pickle", AS_FRAME.format("read_pickle"))
 ZIPPED = Foreign("a ZIP file", "Unpack it, or compress the CSV with gzip and name it .csv.gz.")
 TEXT = Foreign("text", "Name it .csv where commas separate its columns, .tsv where tabs do.")
-COMPRESSED = Foreign("compressed", "If it is CSV, name it .csv.gz, .csv.bz2, .csv.xz or .csv.zst.")
+COMPRESSED = Foreign("compressed", "If it is CSV, name it .csv.gz, .csv.bz2 or .csv.xz.")
 WIDE_TEXT = Foreign("text in UTF-16", "Store it as UTF-8, with a name that ends in .csv or .tsv.")
 UNKNOWN = Foreign("none of them", "Check the path, or pass the data as an array or a DataFrame.")
 BY_ENDING = {
@@ -63,6 +63,10 @@ BY_ENDING = {
         "HDF5", "Save the array as Zarr: zarr.save_array('name.zarr', file[name][:])."
     ),
     (".zip",): ZIPPED,
+    (".zst", ".lz4", ".br"): Foreign(
+        "compressed in a way that is not read",
+        "Unpack it, or compress it with gzip and name it .csv.gz.",
+    ),
     (".txt", ".dat", ".tab"): TEXT,
 }
 BY_HEAD = {
@@ -122,7 +126,7 @@ def kind_of_file(name: str, file_system: Any, file: str, expected: str = EXPECTE
     if kind is None and foreign is None:
         head = read_file(name, file_system, file, lambda opened: opened.read(HEAD_BYTES))
         if not head:
-            raise empty_file(name, file, expected)
+            raise empty_file(name, file)
         kind, foreign = kind_by_head(head), foreign_by_head(head)
     if kind is None:
         assert foreign is not None
@@ -159,10 +163,10 @@ def separator_of(file: str) -> str:
     return "\t" if ".tsv" in file.lower() else ","
 
 
-def empty_file(name: str, file: str, expected: str = EXPECTED) -> InputError:
+def empty_file(name: str, file: str) -> InputError:
     """Return the error for a file without a byte."""
     return InputError(
-        f"{name}: expected {expected}, got {redacted(file)}, which is empty.",
+        f"{name}: expected data, got {redacted(file)}, which is empty.",
         advice="Check the path, and what wrote it.",
     )
 

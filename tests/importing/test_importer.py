@@ -180,7 +180,7 @@ def test_csv_is_read_in_parts(tmp_path, out, monkeypatch, part_bytes):
 def test_csv_of_nothing(tmp_path, out):
     path = tmp_path / "votes.csv"
     path.write_text("")
-    with pytest.raises(InputError, match=r"expected .*CSV.*, got .*votes\.csv, which is empty"):
+    with pytest.raises(InputError, match=r"expected data, got .*votes\.csv, which is empty"):
         import_votes(path, out)
     path.write_text("task,annotator,label\n")
     with pytest.raises(InvalidDataError, match="at least one vote"):

@@ -99,7 +99,7 @@ def shuffled(folder: Path) -> Path:
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an empty Parquet file": (
         lambda folder: written(folder, "t.parquet", b""),
-        r"expected Parquet, .*, got .*t\.parquet, which is empty",
+        r"expected data, got .*t\.parquet, which is empty",
     ),
     "an empty CSV file": (lambda folder: written(folder, "t.csv", b""), "t.csv, which is empty"),
     "an empty file": (lambda folder: written(folder, "t", b""), "which is empty"),
@@ -135,6 +135,10 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "CSV whose lines end as on old computers": (
         lambda folder: written(folder, "t.csv", b"a,b\r0.5,0.5\r0.1,0.9\r"),
         r"t\.csv, whose lines end in a carriage return alone\. Save it anew",
+    ),
+    "CSV compressed in a way that is not read": (
+        lambda folder: written(folder, "t.csv.zst", b"\x28\xb5\x2f\xfd and more"),
+        r"t\.csv\.zst, which is compressed in a way that is not read\. Unpack it",
     ),
     "half of compressed CSV": (
         lambda folder: cut(Path(FILES["packed CSV"](VALUES, folder)), 0.5),

@@ -54,13 +54,13 @@ def works(
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Return each stage over all classes together, and over binary blocks made beforehand."""
     every = [True] * num_classes
-    binary = [[one for _, one in binary_blocks(check_block(block), every)] for block in blocks]
+    # Arrays of a class hold until the next one is taken.
     kept = [
         [
-            Block(np.ascontiguousarray(b.labels), [p.copy() for p in b.probs], b.first_row)
-            for b in of
+            Block(np.array(one.labels), [p.copy() for p in one.probs], one.first_row)
+            for _, one in binary_blocks(check_block(block), every)
         ]
-        for of in binary
+        for block in blocks
     ]
     rules = estimate.rules()
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from daskal.kernels.lanes import HIGH_TOLERANCE, LOW_TOLERANCE
+from daskal.kernels.lanes import HIGH_TOLERANCE, LOW_TOLERANCE, Scratch
 from daskal.method.findings import (
     ABOVE_ONE,
     BELOW_ZERO,
@@ -25,8 +25,6 @@ from daskal.method.values import NO_FAULTS, Block, Floats, Ints, LabelBlock, Spa
 
 # Classes taken out of a block at once: their probabilities fill whole lines of the cache.
 CLASSES_AT_ONCE = 16
-# Those taken out before are held until the next ones are there.
-GROUPS_HELD = 2
 # Numbers of a block that are looked at in one go, so that they stay in the cache.
 STEP_ELEMENTS = 2**16
 MISSING = -1
@@ -132,16 +130,21 @@ def binary_blocks(checked: Checked, wanted: Sequence[bool]) -> Iterator[tuple[in
     """Yield the number and the block of each wanted class: probabilities [1 - p, p], votes 0 and 1.
 
     Probabilities are float64, those that lie beyond 0 or 1 by rounding put there. Rows at fault
-    have lost their votes, and their probabilities are even.
+    have lost their votes, and their probabilities are even. Arrays hold until the next class is
+    taken.
     """
+    scratch = Scratch()
     given, block, faulty = checked.labels, checked.block, checked.faulty
     tags = Tags.of(given, faulty, len(wanted)) if isinstance(given, TagLabels) else None
     for first in range(0, len(wanted), CLASSES_AT_ONCE):
         group = slice(first, min(first + CLASSES_AT_ONCE, len(wanted)))
         if not any(wanted[group]):
             continue
-        probs = [pairs_of(model, group, faulty) for model in block.probs]
-        labels = labels_of(given, group, faulty) if isinstance(given, np.ndarray) else None
+        probs = [
+            pairs_of(model, group, faulty, scratch, f"pairs {p}")
+            for p, model in enumerate(block.probs)
+        ]
+        labels = labels_of(given, group, faulty, scratch) if isinstance(given, np.ndarray) else None
         for at, k in enumerate(range(group.start, group.stop)):
             if wanted[k]:
                 votes: LabelBlock | None = None
@@ -152,9 +155,11 @@ def binary_blocks(checked: Checked, wanted: Sequence[bool]) -> Iterator[tuple[in
                 yield k, Block(votes, [model[at] for model in probs], block.first_row)
 
 
-def pairs_of(probs: NDArray[Any], group: slice, faulty: Ints) -> Floats:
+def pairs_of(
+    probs: NDArray[Any], group: slice, faulty: Ints, scratch: Scratch, name: str
+) -> Floats:
     """Return (k, n, 2) probabilities that some classes are not chosen, and that they are."""
-    pairs = np.empty((group.stop - group.start, len(probs), 2))
+    pairs = scratch.take(name, group.stop - group.start, len(probs), 2)
     for rows in steps(probs):
         chosen = pairs[:, rows, 1]
         np.clip(probs[rows, group].T, 0.0, 1.0, out=chosen, casting="unsafe")
@@ -163,12 +168,13 @@ def pairs_of(probs: NDArray[Any], group: slice, faulty: Ints) -> Floats:
     return pairs
 
 
-def labels_of(labels: NDArray[Any], group: slice, faulty: Ints) -> NDArray[Any]:
+def labels_of(labels: NDArray[Any], group: slice, faulty: Ints, scratch: Scratch) -> NDArray[Any]:
     """Return the (k, n, m) labels of some classes."""
     # Types that have no negative numbers hold none but 0 and 1 here.
     dtype = np.dtype(np.int8) if labels.dtype.kind in "bu" else labels.dtype
     num_rows, num_annotators, _ = labels.shape
-    taken = np.empty((group.stop - group.start, num_rows, num_annotators), dtype=dtype)
+    size = group.stop - group.start
+    taken = scratch.take("labels", size, num_rows, num_annotators, dtype=dtype)
     missing = np.nan if dtype.kind == "f" else MISSING
     for rows in steps(labels):
         np.copyto(taken[:, rows], labels[rows, :, group].transpose(2, 0, 1), casting="unsafe")
@@ -239,5 +245,5 @@ def class_bytes(num_models: int, num_classes: int, block_rows: int, annotator_by
 
     ``annotator_bytes`` are those of the labels of one row and class.
     """
-    num_held = min(num_classes, GROUPS_HELD * CLASSES_AT_ONCE)
+    num_held = min(num_classes, CLASSES_AT_ONCE)
     return num_held * block_rows * (16 * num_models + annotator_bytes)

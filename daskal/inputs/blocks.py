@@ -64,12 +64,13 @@ def choose_block(
         return BlockSize(max(1, num_rows), "all rows fit one block")
     if rows > wanted:
         reason = f"a storage chunk has {unit:,} rows, and a chunk is never read in parts"
+    elif in_memory and (fitting <= spread or spread == least):
+        most = format_bytes(TARGET_BLOCK_BYTES) if fitting <= spread else f"{least:,} rows"
+        reason = f"an even number of equal blocks of at most {most}"
     elif fitting <= spread:
         reason = f"as many rows as {format_bytes(TARGET_BLOCK_BYTES)} hold"
     elif spread == late_rows:
         reason = f"{LATE_CHUNKS} storage chunks are asked for together, as storage may answer late"
-    elif in_memory and spread == least:
-        reason = f"an even number of equal blocks of at most {least:,} rows"
     elif spread == least:
         reason = f"no block is smaller than {least:,} rows"
     else:

@@ -100,7 +100,7 @@ def make_room(num_models: int, num_classes: int) -> Room:
 class Scratch:
     """Arrays that are used again for each tile: memory fresh from the system costs more than work.
 
-    An array holds until the next one of its name is taken.
+    An array holds until the next one of its name and type is taken.
     """
 
     free: ClassVar[list[Scratch]] = []  # left by earlier blocks
@@ -120,14 +120,14 @@ class Scratch:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.kept: dict[str, NDArray[Any]] = {}
+        self.kept: dict[tuple[str, DTypeLike], NDArray[Any]] = {}
 
     def take(self, name: str, *shape: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """Return an array that holds anything."""
         size = math.prod(shape)
-        kept = self.kept.get(name)
+        kept = self.kept.get((name, dtype))
         if kept is None or kept.size < size:
-            kept = self.kept[name] = np.empty(size, dtype)
+            kept = self.kept[name, dtype] = np.empty(size, dtype)
         return kept[:size].reshape(shape)
 
     def take_zeros(self, name: str, *shape: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:

@@ -187,3 +187,12 @@ def test_tiles_of_two_blocks_at_once_have_arrays_of_their_own():
     # What the abandoned one leaves is used again.
     assert next(take(3)).scratch is other.scratch
     assert (one.rows.classes == 1).all()
+
+
+def test_arrays_of_one_name_and_two_types_are_two():
+    scratch = lanes.Scratch()
+    whole = scratch.take("x", 5, dtype=np.int64)
+    real = scratch.take("x", 5)
+    assert (whole.dtype, real.dtype) == (np.int64, np.float64)
+    assert not np.shares_memory(whole, real)
+    assert np.shares_memory(scratch.take("x", 3), real)

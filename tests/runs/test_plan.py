@@ -50,22 +50,21 @@ def test_blocks_keep_4096_rows_until_there_are_32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "row_bytes", "sizes"),
+    ("num_rows", "row_bytes", "sizes", "why"),
     [
-        (16_384, 80, [16_384]),
-        (20_000, 8_000, [10_000] * 2),
-        (60_000, 4_080, [15_000] * 4),
-        (5_000, 80_000, [1_250] * 4),
-        (1_000_000, 8, [31_250] * 32),
+        (16_384, 80, [16_384], "all rows fit one block"),
+        (20_000, 8_000, [10_000] * 2, "an even number of equal blocks of at most 16,384 rows"),
+        (60_000, 4_080, [15_000] * 4, "an even number of equal blocks of at most 16,384 rows"),
+        (5_000, 80_000, [1_250] * 4, "an even number of equal blocks of at most 128.0 MiB"),
+        (1_000_000, 8, [31_250] * 32, "at least 32 blocks, so that every core has work"),
     ],
 )
 def test_blocks_in_memory_are_equal_and_even_in_number(
-    num_rows: int, row_bytes: int, sizes: list[int]
+    num_rows: int, row_bytes: int, sizes: list[int], why: str
 ) -> None:
     rows, reason = choose_block(num_rows, row_bytes, [1], in_memory=True)
     assert np.diff(block_edges(num_rows, rows)).tolist() == sizes
-    if rows == 15_000:
-        assert reason == "an even number of equal blocks of at most 16,384 rows"
+    assert reason == why
 
 
 def test_blocks_of_an_object_store_gather_chunks() -> None:

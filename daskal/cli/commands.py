@@ -364,7 +364,7 @@ def warmup() -> None:
 
     They are kept in NUMBA_CACHE_DIR if that is set, otherwise beside daskal's code or, where that
     cannot be written to, in the user's cache folder. Without this, the first command that scores
-    compiles them, for half a minute.
+    compiles them, for some 20 seconds.
     """
     with meters.show_compiling():
         done = daskal.warmup()

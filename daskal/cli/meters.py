@@ -37,7 +37,7 @@ STAGE_WIDTH = max(map(len, STAGES.values()))
 # Least seconds between two lines about one pass where output is no terminal.
 LINE_INTERVAL = 10.0
 EACH_COMPILES = (
-    "Each process compiles its kernels for half a minute, as no folder can keep them: set "
+    "Each process compiles its kernels for some 20 seconds, as no folder can keep them: set "
     "NUMBA_CACHE_DIR to one that can be written to."
 )
 

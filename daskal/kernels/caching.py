@@ -142,8 +142,8 @@ def say_when_compiling() -> None:
     class Teller(events.Listener):  # type: ignore[misc]
         def on_start(self, event: Any) -> None:
             dispatcher = event.data["dispatcher"]
-            if str(dispatcher.py_func.__module__).startswith("daskal.kernels."):
-                say_compiling(getattr(dispatcher._cache, "is_kept", True))
+            if isinstance(dispatcher._cache, cache_class()):
+                say_compiling(dispatcher._cache.is_kept)
 
         def on_end(self, event: Any) -> None:
             pass

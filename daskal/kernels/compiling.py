@@ -31,9 +31,11 @@ class Lazy:
     Numba asks a global name that it does not know for its type.
     """
 
-    def __init__(self, function: Callable[..., Any], make: Callable[[Any], Any]) -> None:
-        """Keep the function, and what makes Numba's object of it."""
-        self.function, self.make = function, make
+    def __init__(
+        self, function: Callable[..., Any], make: Callable[[Any], Any], inner: Lazy | None = None
+    ) -> None:
+        """Keep the function, what makes Numba's object of it, and what goes into callers."""
+        self.function, self.make, self.inner = function, make, inner or self
         self.made: Any = None
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self.__module__ = function.__module__
@@ -54,7 +56,7 @@ class Lazy:
     def _numba_type_(self) -> Any:
         from numba.core.registry import cpu_target
 
-        return cpu_target.typing_context.resolve_value_type(self.resolve())
+        return cpu_target.typing_context.resolve_value_type(self.inner.resolve())
 
     def __reduce__(self) -> str:
         """Travel by name, as functions do."""
@@ -66,7 +68,7 @@ def compiled(function: Function) -> Function:
 
     It allocates nothing, so that nothing counts references: callers hand in room to work in.
     """
-    return Lazy(function, compile_function)  # type: ignore[return-value]
+    return Lazy(function, compile_function, Lazy(function, compile_inner))  # type: ignore[return-value]
 
 
 def instruction(function: Callable[..., Any]) -> Any:
@@ -75,13 +77,28 @@ def instruction(function: Callable[..., Any]) -> Any:
 
 
 def compile_function(function: Any) -> Any:
-    """Return Numba's dispatcher of a function."""
-    import numba
-
-    options: Any = {"nogil": True, "error_model": "numpy", "_nrt": False}
-    dispatcher: Any = numba.njit(pipeline_class=make_pipeline(), **options)(function)
+    """Return Numba's dispatcher of a function that Python calls."""
+    dispatcher = make_dispatcher(function, no_cpython_wrapper=False)
     use_cache(dispatcher)
     return dispatcher
+
+
+def compile_inner(function: Any) -> Any:
+    """Return Numba's dispatcher of a function that goes into compiled ones, which are kept whole.
+
+    What Numba would wrap around it, to be called from Python, takes a fifth of the compiling.
+    """
+    return make_dispatcher(function, no_cpython_wrapper=True)
+
+
+def make_dispatcher(function: Any, *, no_cpython_wrapper: bool) -> Any:
+    """Return Numba's dispatcher of a function, without what wraps it for C."""
+    import numba
+
+    options: Any = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+    options["no_cpython_wrapper"] = no_cpython_wrapper
+    jit: Any = numba.njit(pipeline_class=make_pipeline(), **options)
+    return jit(function)
 
 
 @functools.cache

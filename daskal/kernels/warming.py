@@ -79,7 +79,7 @@ def warmup() -> Warmup:
     Examples
     --------
     >>> import daskal
-    >>> done = daskal.warmup()  # some 25 seconds, once on a machine
+    >>> done = daskal.warmup()  # some 20 seconds, once on a machine
     >>> daskal.warmup().compiled
     False
     """

@@ -60,9 +60,9 @@ def signatures():
     for module in pkgutil.iter_modules(daskal.kernels.__path__, "daskal.kernels."):
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, Lazy):
-                kinds = getattr(value.resolve(), "signatures", None)
-                if kinds is not None:
-                    found[value.__name__] = len(kinds)
+                made = [each.resolve() for each in (value, value.inner)]
+                if hasattr(made[0], "signatures"):
+                    found[value.__name__] = max(len(each.signatures) for each in made)
     return found
 
 warm_up()

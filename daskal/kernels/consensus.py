@@ -20,6 +20,8 @@ TIE_TOLERANCE = 1e-12
 # Two raw probabilities this close may count as tied once scaled, at any temperature of the grid.
 NEAR_TIE = 1e-11
 
+NO_LABEL = -1
+
 # The generator splitmix64.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST_FACTOR, SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -158,11 +160,15 @@ def break_tie(rows: Rows, i: int, at: int, tie_break: TieBreak, room: Room) -> i
 def take_majority(
     rows: Rows, start: int, num: int, tie_break: TieBreak, every: bool, room: Room
 ) -> None:
-    """Write the majority labels of scaled rows, and with ``every`` of those without votes too."""
-    count_votes(rows, start, num, rows.classes, room.counts)
+    """Write the majority labels of scaled rows that have no label yet, from their votes' counts.
+
+    Those of rows without votes mean nothing, but with ``every`` go by the tie-breaks alone.
+    """
     find_largest(room.counts, 0.0, room)
     for at in range(num):
         i = start + at
+        if room.labels[at] >= 0:
+            continue
         room.labels[at] = room.best[at]
         if room.near[at] != 1.0 and (every or rows.offsets[i] < rows.offsets[i + 1]):
             room.labels[at] = break_tie(rows, i, at, tie_break, room)
@@ -229,15 +235,19 @@ def take_consensus(rows: Rows, start: int, num: int, rule: Rule, room: Room) -> 
 
     The votes of each lane are counted in ``room.counts``.
     """
-    take_majority(rows, start, num, rule.tie_break, False, room)
-    if not rule.best_quality:
-        return
-    if rule.by_agreement:
-        count_votes(rows, start, num, rows.counted, room.posterior)
-        find_largest(room.posterior, 0.0, room)
-    else:
-        weigh_lanes(rows, start, num, rule.majority, room)
-        find_largest(room.posterior, TIE_TOLERANCE, room)
-    for at in range(num):
-        if room.near[at] == 1.0:
-            room.labels[at] = room.best[at]
+    room.labels[:] = NO_LABEL
+    count_votes(rows, start, num, rows.classes, room.counts)
+    tied = num
+    if rule.best_quality:
+        if rule.by_agreement:
+            count_votes(rows, start, num, rows.counted, room.posterior)
+            find_largest(room.posterior, 0.0, room)
+        else:
+            weigh_lanes(rows, start, num, rule.majority, room)
+            find_largest(room.posterior, TIE_TOLERANCE, room)
+        for at in range(num):
+            if room.near[at] == 1.0:
+                room.labels[at] = room.best[at]
+                tied -= 1
+    if tied > 0:
+        take_majority(rows, start, num, rule.tie_break, False, room)

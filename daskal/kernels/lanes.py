@@ -323,10 +323,12 @@ def load_scaled(rows: Rows, group: int, inverse: Floats, room: Room) -> tuple[in
         scaled = room.lanes[p]
         odd = rows.odd[start : start + num]
         take_powers(rows.lanes[group, p], inverse[p], odd, scaled, room)
+        for at in range(len(totals)):
+            totals[at] = 1.0 / totals[at]
         for k in range(len(scaled)):
             lane = scaled[k]
             for at in range(len(totals)):
-                lane[at] /= totals[at]
+                lane[at] *= totals[at]
     if len(inverse) > 1:
         take_sum(room.lanes, room.mean)
         for k in range(len(room.mean)):

@@ -19,18 +19,6 @@ from daskal.kernels.compiling import compiled, instruction
 # --- instructions -----------------------------------------------------------------------------
 
 
-@instruction
-def trailing_zeros(context: Any, word: Any) -> Any:
-    """Return the number of zero bits below the lowest bit set, in a word that is not 0."""
-    from llvmlite import ir
-    from numba.core.types import int64, uint64
-
-    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return int64(uint64), build
-
-
 def polynomial(*coefficients: float) -> Any:
     """Return a kernel of x, s and c: a polynomial of x, the constant first, times s and plus c.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from daskal.kernels.compiling import Whole, compiled
 from daskal.kernels.consensus import (
+    NO_LABEL,
     TIE_TOLERANCE,
     count_votes,
     narrow,
@@ -37,13 +38,13 @@ from daskal.method.values import Floats, Ints, Rule, TieBreak
 
 
 class ScoredRows(NamedTuple):
-    """What is said of some rows and of their votes; posteriors only where wanted."""
+    """What is said of some rows and, where wanted, of their votes and every class."""
 
     score: Floats  # (n,)
     label: Ints  # (n,)
     quality: Floats  # (n,)
     agreement: Floats  # (n,), NaN for a row without votes
-    vote_quality: Floats  # (v,) posterior of each vote's class
+    vote_quality: Floats  # (v,) posterior of each vote's class, or (0,)
     posterior: Floats  # (n, k), or (0, k)
     off: Marks  # (n,) rows at fault of which no posterior comes
 
@@ -67,7 +68,8 @@ def score_labeled(
         start, num = load_scaled(rows, group, rule.inverse, room)
         take_consensus(rows, start, num, rule, room)
         take_posterior(rows, group, start, num, rule, model_weight, room)
-        for v in range(rows.offsets[start], rows.offsets[start + num]):
+        first, last = rows.offsets[start], rows.offsets[start + num]
+        for v in range(first, last if len(scored.vote_quality) > 0 else first):
             at = rows.row_of[v] - start
             scored.vote_quality[v] = room.posterior[rows.classes[v], at] / room.divisors[at]
         for at in range(num):
@@ -241,7 +243,8 @@ def score_unchecked(
         if not are_good(sums, least):
             return False
         for at in range(num_lanes):
-            most[at] = blend(most[at] / totals[at], model_weight, mean_weight, num_classes)
+            sure = most[at] * (1.0 / totals[at])
+            most[at] = blend(sure, model_weight, mean_weight, num_classes)
         for at in range(num):
             scores[start + at] = most[at]
     return True
@@ -274,6 +277,8 @@ def vote_majority(
     """
     for group in range(len(rows.lanes)):
         start, num = load_scaled(rows, group, inverse, room)
+        room.labels[:] = NO_LABEL
+        count_votes(rows, start, num, rows.classes, room.counts)
         take_majority(rows, start, num, tie_break, True, room)
         for at in range(num):
             labels[start + at] = room.labels[at]

@@ -59,27 +59,35 @@ def split_by_votes(
 # --- labeled rows -----------------------------------------------------------------------------
 
 
-def score_tiles(block: Block, rule: Rule, on_invalid: str) -> Iterator[tuple[Tile, ScoredRows]]:
+def score_tiles(
+    block: Block, rule: Rule, on_invalid: str, *, votes: bool
+) -> Iterator[tuple[Tile, ScoredRows]]:
     """Yield the tiles of a labeled block and their scores, rows at fault as ``on_invalid`` says.
 
     As those of tiles do, arrays of scores hold until the next ones are taken.
     """
     prepared = read_only(rule)
     for tile in take_tiles(block, on_invalid=on_invalid, miscount=rule.miscount):
-        yield tile, score_tile(tile, prepared, on_invalid, tile.scratch)
+        yield tile, score_tile(tile, prepared, on_invalid, tile.scratch, votes=votes)
 
 
 def score_tile(
-    tile: Tile, rule: Rule, on_invalid: str, scratch: Scratch, *, detail: bool = False
+    tile: Tile,
+    rule: Rule,
+    on_invalid: str,
+    scratch: Scratch,
+    *,
+    votes: bool = True,
+    detail: bool = False,
 ) -> ScoredRows:
-    """Return the scores of a tile, in ``detail`` with the posterior of every class."""
+    """Return the scores of a tile, of ``votes`` too, in ``detail`` with every class's posterior."""
     num_rows, num_classes = len(tile), tile.rows.lanes.shape[2]
     scored = ScoredRows(
         scratch.take("score", num_rows),
         scratch.take("label", num_rows, dtype=np.int64),
         scratch.take("quality", num_rows),
         scratch.take("agreement", num_rows),
-        scratch.take("vote quality", len(tile.rows.classes)),
+        scratch.take("vote quality", len(tile.rows.classes) if votes else 0),
         scratch.take("posterior", num_rows if detail else 0, num_classes),
         scratch.take_zeros("off", num_rows, dtype=np.uint8),
     )
@@ -104,7 +112,7 @@ def raise_off(rows: Ints) -> None:
 def score_labeled_block(block: Block, *, rule: Rule, on_invalid: str) -> Floats:
     """Return the ActiveLab scores of a labeled block, (n,)."""
     scores = np.empty(len(block.probs[0]))
-    for tile, scored in score_tiles(block, rule, on_invalid):
+    for tile, scored in score_tiles(block, rule, on_invalid, votes=False):
         if on_invalid == "raise":
             raise_invalid(tile.findings)
         scores[tile.place] = scored.score
@@ -124,7 +132,7 @@ def labeled_columns(
     pairs = Table(num_classes**2)
     findings = Findings()
     left_out = "nan" if on_invalid == "raise" else on_invalid
-    for tile, scored in score_tiles(block, rule, left_out):
+    for tile, scored in score_tiles(block, rule, left_out, votes=True):
         columns["score"][tile.place] = scored.score
         columns["consensus_label"][tile.place] = scored.label
         columns["consensus_quality_score"][tile.place] = scored.quality

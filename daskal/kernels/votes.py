@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from daskal.kernels.compiling import Whole, compiled, first_holding, is_held
 from daskal.kernels.consensus import insert
 from daskal.kernels.lanes import Codes, Marks, Rows, Scratch
-from daskal.kernels.powers import trailing_zeros
+from daskal.kernels.words import BITS, bits_from, trailing_zeros
 from daskal.method.findings import (
     FRACTIONAL,
     INFINITE,
@@ -22,11 +22,6 @@ from daskal.method.findings import (
 )
 from daskal.method.values import Floats, Ints, LabelBlock, SparseLabels
 
-# Labels compared in one go, of whose marks, a byte each, eight fill a word, and 64 one of bits.
-PART = 1024
-WORD, BITS = 8, 64
-# Times a word of marks, this has its eight bits in the highest byte.
-GATHER, HIGHEST_BYTE = np.uint64(0x0102040810204080), np.uint64(56)
 # Votes of a tile of rows, so many or those of its one row.
 MOST_VOTES = 2**17
 # Labels of a tile that is copied, as of a matrix in Fortran order or of a rare dtype, missing ones
@@ -90,51 +85,41 @@ def find_votes(
         most_rows = min(most_rows, max(MOST_LABELS // max(labels.shape[1], 1), 1))
     matrix = first_holding(labels[start : start + most_rows], LABEL_DTYPES)
     num_rows, num_annotators = matrix.shape
-    size = min(max(MOST_VOTES, num_annotators), matrix.size) + PART
+    size = min(max(MOST_VOTES, num_annotators), matrix.size) + BITS
     found = FoundVotes.room(scratch, num_rows, size)
-    words = scratch.take("words", PART // WORD, dtype=np.uint64)
     # Below this a label is missing, and NaN is not above it.
     least = matrix.dtype.type(-np.inf if matrix.dtype.kind == "f" else 0)
-    done = find_dense(matrix.reshape(-1), num_annotators, least, num_classes, found, words)
+    done = find_dense(matrix.reshape(-1), num_annotators, least, num_classes, found)
     return found.of_rows(done)
 
 
 @compiled
 def find_dense(
-    labels: NDArray[Any],
-    num_annotators: int,
-    least: Any,
-    num_classes: int,
-    found: FoundVotes,
-    words: NDArray[np.uint64],
+    labels: NDArray[Any], num_annotators: int, least: Any, num_classes: int, found: FoundVotes
 ) -> Whole:
     """Write the votes of rows of m labels each; return how many rows there was room for.
 
-    There is room for those of one row, and of ``PART`` labels more.
+    There is room for those of one row, and of ``BITS`` labels more.
     """
-    marks, most, inverse = words.view(np.uint8), len(found.classes) - PART, 1.0 / num_annotators
+    most, inverse = len(found.classes) - BITS, 1.0 / num_annotators
     # Of one type from the start: what is compiled for a literal is compiled once more for others.
     num: Whole = np.int64(0)
-    for start in range(0, len(labels), PART):
+    for start in range(0, len(labels), BITS):
         if num > most:
             return start // num_annotators
-        part = labels[start : start + PART]
-        if len(part) < PART:
-            words[:] = 0
-        for at in range(len(part)):
-            marks[at] = part[at] >= least
-        for first in range(0, len(part), BITS):
+        if start + BITS <= len(labels):
+            bits = bits_from(labels, start, least)
+        else:
             bits = np.uint64(0)
-            for word in range(WORD):
-                of_eight = (words[first // WORD + word] * GATHER) >> HIGHEST_BYTE
-                bits |= of_eight << np.uint64(WORD * word)
-            while bits != 0:
-                at = start + first + trailing_zeros(bits)
-                bits &= bits - np.uint64(1)
-                # A quotient in few instructions: half a label keeps it off what rounding reaches.
-                row = np.int64((at + 0.5) * inverse)
-                annotator = at - row * num_annotators
-                num = add_vote(row, num, annotator, labels[at], num_classes, found)
+            for at in range(start, len(labels)):
+                bits |= np.uint64(labels[at] >= least) << np.uint64(at - start)
+        while bits != 0:
+            at = start + trailing_zeros(bits)
+            bits &= bits - np.uint64(1)
+            # A quotient in few instructions: half a label keeps it off what rounding reaches.
+            row = np.int64((at + 0.5) * inverse)
+            annotator = at - row * num_annotators
+            num = add_vote(row, num, annotator, labels[at], num_classes, found)
     return len(found.faults)
 
 
@@ -155,13 +140,13 @@ def add_vote(
 @compiled
 def check_label(label: float, num_classes: int) -> int:
     """Return what is wrong with a label, 0 if it is a class."""
+    if (label >= 0.0) & (label < num_classes) & (label == np.floor(label)):
+        return 0
     if label - label != 0.0:
         return INFINITE
     if label < 0.0:
         return NEGATIVE
-    if label != np.floor(label):
-        return FRACTIONAL
-    return OUT_OF_RANGE if label >= num_classes else 0
+    return FRACTIONAL if label != np.floor(label) else OUT_OF_RANGE
 
 
 # --- sparse votes -----------------------------------------------------------------------------

@@ -1,0 +1,48 @@
+"""Words of bits, one for each of 64 values: compared in one go, and gone through bit by bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daskal.kernels.compiling import instruction
+
+BITS = 64
+
+
+@instruction
+def bits_from(context: Any, values: Any, start: Any, least: Any) -> Any:
+    """Return which of the 64 values from ``start`` on reach the least, the first the lowest bit.
+
+    NaN does not. ``values`` is one-dimensional and in C order.
+    """
+    from llvmlite import ir
+    from numba.core.types import Float, int64, uint64
+    from numba.np.arrayobj import make_array
+
+    is_float = isinstance(least, Float)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, start, least = args
+        array = make_array(signature.args[0])(context, builder, values)
+        vector = ir.VectorType(array.data.type.pointee, BITS)
+        place = builder.bitcast(builder.gep(array.data, [start]), vector.as_pointer())
+        given = builder.load(place, align=signature.args[0].dtype.bitwidth // 8)
+        first = builder.insert_element(ir.Constant(vector, ir.Undefined), least, ir.IntType(32)(0))
+        every = ir.Constant(ir.VectorType(ir.IntType(32), BITS), [0] * BITS)
+        bound = builder.shuffle_vector(first, first, every)
+        compare = builder.fcmp_ordered if is_float else builder.icmp_signed
+        return builder.bitcast(compare(">=", given, bound), ir.IntType(BITS))
+
+    return uint64(values, int64, values.dtype), build
+
+
+@instruction
+def trailing_zeros(context: Any, word: Any) -> Any:
+    """Return the number of zero bits below the lowest bit set, in a word that is not 0."""
+    from llvmlite import ir
+    from numba.core.types import int64, uint64
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return int64(uint64), build

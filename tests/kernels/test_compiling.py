@@ -232,6 +232,7 @@ HOT = {
     "temperature_curve.sum_kept": ("mul", 1),
     "consensus.weigh_lanes": ("mul", 1),
     "consensus.find_largest": ("cmp", 1),
+    "votes.find_dense": ("cmp", 4),
 }
 
 
@@ -253,7 +254,8 @@ found = {{}}
 for name, (kind, least) in {HOT!r}.items():
     file, function = name.split(".")
     kernel = getattr(importlib.import_module("daskal.kernels." + file), function)
-    code = "".join(kernel.made.inspect_asm().values())
+    made = kernel.made or kernel.inner.made
+    code = "".join(made.inspect_asm().values())
     found[name] = len(re.findall(rf"v\\w*(?:{{kind}})\\w*pd\\w*\\s[^\\n]*{WIDEST}mm", code))
 print(json.dumps(found))
 """

@@ -57,7 +57,8 @@ class Tile(NamedTuple):
     @property
     def num_annotations(self) -> Ints:
         """Votes of each row, (n,)."""
-        return np.diff(self.rows.offsets)
+        offsets = self.rows.offsets
+        return offsets[1:] - offsets[:-1]
 
     def counting(self, counted: Codes) -> Tile:
         """Return the tile with votes that count for the temperature as other classes, (v,)."""

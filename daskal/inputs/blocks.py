@@ -19,7 +19,7 @@ MIN_BLOCKS = 32
 MIN_BLOCK_ROWS = 4096
 # Few blocks in memory have up to this many times more rows: they need no reading, and shorter tasks
 # would make threads wait for each other.
-MEMORY_FACTOR = 4
+MEMORY_FACTOR = 8
 # Where storage may take long to answer, a block has this many chunks, which are asked for together.
 LATE_CHUNKS = 10
 

@@ -52,11 +52,11 @@ def test_blocks_keep_4096_rows_until_there_are_32() -> None:
 @pytest.mark.parametrize(
     ("num_rows", "row_bytes", "sizes", "why"),
     [
-        (16_384, 80, [16_384], "all rows fit one block"),
-        (20_000, 8_000, [10_000] * 2, "an even number of equal blocks of at most 16,384 rows"),
-        (60_000, 4_080, [15_000] * 4, "an even number of equal blocks of at most 16,384 rows"),
+        (32_768, 80, [32_768], "all rows fit one block"),
+        (60_000, 1_080, [30_000] * 2, "an even number of equal blocks of at most 32,768 rows"),
+        (100_000, 480, [25_000] * 4, "an even number of equal blocks of at most 32,768 rows"),
         (5_000, 80_000, [1_250] * 4, "an even number of equal blocks of at most 128.0 MiB"),
-        (1_000_000, 8, [31_250] * 32, "at least 32 blocks, so that every core has work"),
+        (2_000_000, 8, [62_500] * 32, "at least 32 blocks, so that every core has work"),
     ],
 )
 def test_blocks_in_memory_are_equal_and_even_in_number(

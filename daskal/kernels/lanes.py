@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from daskal.kernels.compiling import compiled
 from daskal.kernels.powers import exp2, log2
+from daskal.kernels.instructions import LINE, ask_for
 from daskal.method.findings import ABOVE_ONE, ALL_ZERO, BAD_SUM, BELOW_ZERO, NOT_FINITE
 from daskal.method.values import Floats, Ints
 
@@ -169,10 +170,16 @@ def fill_lanes(
 
 @compiled
 def load_lanes(probs: NDArray[Any], rest: float, lanes: Floats) -> None:
-    """Bring the rows of a group into (k, l) lanes, and ``rest`` where there is no row."""
+    """Bring the rows of a group into (k, l) lanes, and ``rest`` where there is no row.
+
+    The rows of the next group are asked for.
+    """
     num_rows, num_classes = probs.shape
     whole = num_rows - num_rows % STEP
     for at in range(0, whole, STEP):
+        for row in range(at + num_rows, at + num_rows + STEP):
+            for place in range(0, num_classes * probs.itemsize, LINE):
+                ask_for(probs, row * probs.strides[0] + place)
         for k in range(num_classes):
             lane = lanes[k]
             for step in range(STEP):

@@ -1,4 +1,4 @@
-"""Words of bits."""
+"""Words of bits, and memory asked for ahead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from daskal.kernels.compiling import compiled
 from daskal.kernels.votes import LABEL_DTYPES
-from daskal.kernels.words import BITS, bits_from, trailing_zeros
+from daskal.kernels.instructions import BITS, ask_for, bits_from, trailing_zeros
 
 SPECIAL = (-np.inf, -1.5, -1, -0.0, 0, 0.5, 1, 2**31, np.inf, np.nan)
 
@@ -22,6 +22,11 @@ def mark(values, start, least):
 @compiled
 def first_bit(word):
     return trailing_zeros(word)
+
+
+@compiled
+def ask(values, offset):
+    ask_for(values, offset)
 
 
 @pytest.mark.parametrize("dtype", LABEL_DTYPES)
@@ -42,3 +47,10 @@ def test_each_bit_says_whether_a_value_reaches_the_least(dtype, data):
 @given(st.integers(1, 2**64 - 1))
 def test_the_lowest_bit_of_a_word(word):
     assert first_bit(np.uint64(word)) == (word & -word).bit_length() - 1
+
+
+@pytest.mark.parametrize("offset", [0, 8, -(2**40), 2**62])
+def test_what_is_asked_for_need_not_be_there(offset):
+    values = np.zeros((2, 2))
+    ask(values[:, :1], offset)
+    assert not values.any()

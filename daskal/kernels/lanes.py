@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from daskal.kernels.compiling import compiled
-from daskal.kernels.powers import exp2, log2
 from daskal.kernels.instructions import LINE, ask_for
+from daskal.kernels.powers import exp2, log2
 from daskal.method.findings import ABOVE_ONE, ALL_ZERO, BAD_SUM, BELOW_ZERO, NOT_FINITE
 from daskal.method.values import Floats, Ints
 

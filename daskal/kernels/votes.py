@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from daskal.kernels.compiling import Whole, compiled, first_holding, is_held
 from daskal.kernels.consensus import insert
-from daskal.kernels.lanes import Codes, Marks, Rows, Scratch
 from daskal.kernels.instructions import BITS, bits_from, trailing_zeros
+from daskal.kernels.lanes import Codes, Marks, Rows, Scratch
 from daskal.method.findings import (
     FRACTIONAL,
     INFINITE,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskal.kernels.compiling import compiled
-from daskal.kernels.votes import LABEL_DTYPES
 from daskal.kernels.instructions import BITS, ask_for, bits_from, trailing_zeros
+from daskal.kernels.votes import LABEL_DTYPES
 
 SPECIAL = (-np.inf, -1.5, -1, -0.0, 0, 0.5, 1, 2**31, np.inf, np.nan)
 

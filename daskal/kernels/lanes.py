@@ -298,9 +298,12 @@ def add_powers(
     totals: Floats,
     most: Floats,
 ) -> None:
-    """Write the powers of some classes' lanes, add them to the totals, and take the largest."""
+    """Write the powers of some classes' lanes, add them to the totals, and take the largest.
+
+    The last of ``powers`` is used again where there are fewer than classes.
+    """
     for k in range(len(lanes)):
-        power, lane = powers[k], lanes[k]
+        power, lane = powers[min(k, len(powers) - 1)], lanes[k]
         if inverse == 1.0:
             for at in range(len(totals)):
                 power[at] = max(lane[at], PROB_FLOOR)

@@ -239,7 +239,7 @@ def score_unchecked(
             lanes = room.lanes[0, : part.shape[1]]
             load_lanes(part, 1.0 / num_classes, lanes)
             add_sums(lanes, sums, least)
-            add_powers(lanes, inverse, False, least, room.posterior, totals, most)
+            add_powers(lanes, inverse, False, least, room.posterior[:1], totals, most)
         if not are_good(sums, least):
             return False
         for at in range(num_lanes):

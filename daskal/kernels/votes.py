@@ -55,8 +55,8 @@ class FoundVotes(NamedTuple):
 
     def of_rows(self, num_rows: Whole) -> FoundVotes:
         """Return those of the first rows, now that they are written; rows at fault lose theirs."""
-        # Of rows without votes nothing was written.
-        offsets = np.maximum.accumulate(self.offsets[: num_rows + 1])
+        offsets = self.offsets[: num_rows + 1]
+        close_rows(offsets)
         row_of, annotators, classes = (each[: offsets[-1]] for each in self[1:4])
         faults, seen = self.faults[:num_rows], self.seen[:num_rows]
         found = FoundVotes(offsets, row_of, annotators, classes, faults, seen)
@@ -70,6 +70,13 @@ class FoundVotes(NamedTuple):
         row_of, annotators, classes = (each[kept] for each in self[1:4])
         offsets = np.concatenate([[0], np.cumsum(num)])
         return FoundVotes(offsets, row_of, annotators, classes, self.faults, self.seen)
+
+
+@compiled
+def close_rows(offsets: Ints) -> None:
+    """Write the offsets of rows without votes, of which nothing was written."""
+    for row in range(1, len(offsets)):
+        offsets[row] = max(offsets[row], offsets[row - 1])
 
 
 def find_votes(

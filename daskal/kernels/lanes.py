@@ -25,6 +25,8 @@ from daskal.method.values import Floats, Ints
 
 # Rows brought side by side in one go: their part of a class fills a line of the cache.
 STEP = 8
+# Memory is asked for up to so many bytes ahead: from farther on it would not stay in the cache.
+MOST_AHEAD = 2**16
 
 # Probabilities are clipped here before their logarithm is taken, and losses floored at its log.
 PROB_FLOOR = 1e-30
@@ -151,11 +153,11 @@ def fill_lanes(
     """
     (num_rows, num_classes), num_lanes = probs.shape, lanes.shape[3]
     sums, least = room.totals, room.most
-    found = False
+    found, ahead = False, bytes_ahead(probs, num_lanes, num_classes)
     for group in range(len(lanes)):
         start, own = group * num_lanes, lanes[group, model]
         num = min(num_lanes, num_rows - start)
-        load_lanes(probs[start : start + num], 1.0 / num_classes, own)
+        load_lanes(probs[start : start + num], 1.0 / num_classes, ahead, own)
         sums[:], least[:] = 0.0, 0.0
         add_sums(own, sums, least)
         if are_good(sums, least):
@@ -169,17 +171,27 @@ def fill_lanes(
 
 
 @compiled
-def load_lanes(probs: NDArray[Any], rest: float, lanes: Floats) -> None:
+def bytes_ahead(probs: NDArray[Any], num_lanes: int, num_classes: int) -> int:
+    """Return how far on lies what is read soon: the next group's rows, or else their next classes.
+
+    ``num_classes`` at a time are brought into lanes.
+    """
+    ahead = num_lanes * probs.strides[0]
+    return ahead if ahead <= MOST_AHEAD else num_classes * probs.itemsize
+
+
+@compiled
+def load_lanes(probs: NDArray[Any], rest: float, ahead: int, lanes: Floats) -> None:
     """Bring the rows of a group into (k, l) lanes, and ``rest`` where there is no row.
 
-    The rows of the next group are asked for.
+    What lies so many bytes ``ahead`` of them is asked for.
     """
     num_rows, num_classes = probs.shape
     whole = num_rows - num_rows % STEP
     for at in range(0, whole, STEP):
-        for row in range(at + num_rows, at + num_rows + STEP):
+        for row in range(at, at + STEP):
             for place in range(0, num_classes * probs.itemsize, LINE):
-                ask_for(probs, row * probs.strides[0] + place)
+                ask_for(probs, row * probs.strides[0] + place + ahead)
         for k in range(num_classes):
             lane = lanes[k]
             for step in range(STEP):

@@ -29,6 +29,7 @@ from daskal.kernels.lanes import (
     add_powers,
     add_sums,
     are_good,
+    bytes_ahead,
     first_largest,
     load_lanes,
     load_scaled,
@@ -231,13 +232,14 @@ def score_unchecked(
     """
     sums, least, totals, most = room.trust, room.divisors, room.totals, room.most
     num_classes, num_lanes, strip = probs.shape[1], len(most), len(room.values)
+    ahead = bytes_ahead(probs, num_lanes, strip)
     for start in range(0, len(scores), num_lanes):
         num = min(num_lanes, len(scores) - start)
         sums[:], least[:], totals[:], most[:] = 0.0, 0.0, 0.0, 0.0
         for first in range(0, num_classes, strip):
             part = probs[start : start + num, first : first + strip]
             lanes = room.lanes[0, : part.shape[1]]
-            load_lanes(part, 1.0 / num_classes, lanes)
+            load_lanes(part, 1.0 / num_classes, ahead, lanes)
             add_sums(lanes, sums, least)
             add_powers(lanes, inverse, False, least, room.posterior[:1], totals, most)
         if not are_good(sums, least):

@@ -44,7 +44,7 @@ class Plan(Summarized):
     >>> import numpy as np, daskal
     >>> plan = daskal.plan(pred_probs_unlabeled=np.full((100_000, 2), 0.5), memory_limit="2GiB")
     >>> plan.num_blocks, plan.fits
-    (8, True)
+    (4, True)
     """
 
     title = "daskal.Plan"

@@ -245,8 +245,8 @@ def test_a_batch_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert len(daskal.next_batch(scores, size=10_000, groups=groups, max_per_group=1)) == 10_000
     words = (
         r"^size: expected a batch whose candidates fit into 30\.0 MiB of a worker's memory, got "
-        r"50,000 examples with groups: 3\.9 MiB a task, and 33\.6 MiB of candidates that are "
-        r"merged, which needs 41\.4 MiB with 2 threads\. Pass a smaller number"
+        r"50,000 examples with groups: 7\.8 MiB a task, and 33\.6 MiB of candidates that are "
+        r"merged, which needs 49\.2 MiB with 2 threads\. Pass a smaller number"
     )
     with pytest.raises(MemoryLimitError, match=words):
         daskal.next_batch(scores, size=50_000, groups=groups, max_per_group=1)
